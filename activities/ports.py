@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Literal, Protocol
 
-# --- payments -----------------------------------------------------------------------------------------------------------
+# --- payments ---------------------------------------------------------------------------------------------------------
 
 
 class ProviderError(Exception):
@@ -32,7 +32,7 @@ class OutcomeUnknown(ProviderError):
 
 
 class ProviderRefused(ProviderError):
-    """The request itself is wrong (credentials, a key used again with another body): the same request never succeeds."""
+    """The request itself is wrong (credentials, a key used again with another body): it never succeeds."""
 
 
 class BadWebhook(ProviderError):
@@ -43,7 +43,7 @@ class BadWebhook(ProviderError):
 class ChargeRequest:
     """One off-session charge. `attempt_id` is our payment attempt's id and the provider's idempotency key.
 
-    A retry after a lost answer sends the same request with the same `attempt_id`; a retry after a decline is a new attempt.
+    A retry after a lost answer sends the same request with the same `attempt_id`; after a decline it is a new attempt.
     """
 
     attempt_id: str
@@ -124,7 +124,7 @@ class PaymentProvider(Protocol):
     async def find_charge(self, attempt_id: str) -> ChargeOutcome | None:
         """What became of that attempt; None when the provider has never seen it.
 
-        Raises `ProviderUnavailable` when it cannot be asked, `OutcomeUnknown` while the provider is still working on it.
+        Raises `ProviderUnavailable` when it cannot be asked, `OutcomeUnknown` while the provider is still at work.
         """
 
     def parse_webhook(self, headers: Mapping[str, str], body: bytes, now: datetime) -> ProviderEvent:
@@ -134,7 +134,7 @@ class PaymentProvider(Protocol):
         """
 
 
-# --- documents ----------------------------------------------------------------------------------------------------------
+# --- documents --------------------------------------------------------------------------------------------------------
 
 
 class ObjectStoreError(Exception):
@@ -173,7 +173,7 @@ def check_key(key: str) -> str:
 def check_lifetime(expires_in: timedelta) -> timedelta:
     """The lifetime itself if a signed URL may have it; else ValueError."""
     if not timedelta(seconds=1) <= expires_in <= LONGEST_LINK:
-        raise ValueError(f"expires_in is {expires_in}: a signed URL lives between one second and {LONGEST_LINK.days} days")
+        raise ValueError(f"expires_in is {expires_in}: a signed URL lives from 1 second to {LONGEST_LINK.days} days")
     return expires_in
 
 
@@ -196,7 +196,7 @@ class ObjectStore(Protocol):
         """A URL that anyone may GET until `now` + `expires_in` (real UTC time); `filename` names the download."""
 
 
-# --- webhooks out -------------------------------------------------------------------------------------------------------
+# --- webhooks out -----------------------------------------------------------------------------------------------------
 
 
 class UrlRefused(Exception):
@@ -226,4 +226,4 @@ class WebhookSender(Protocol):
     """Posts a signed payload to a customer's URL, once."""
 
     async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> DeliveryResult:
-        """POST and report; every failure of the network or of the receiver is a `DeliveryResult`, never an exception."""
+        """POST and report; a failure of the network or of the receiver is a `DeliveryResult`, not an exception."""
