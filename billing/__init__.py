@@ -1,0 +1,6 @@
+"""The rules of billing, pure: values in, values out.
+
+Owns every sum, period and decision. Does not know clocks, databases, networks or Temporal: whatever cannot be computed
+(`now`, usage, ids, what was billed before) is an argument. Amounts are exact (`Decimal`, `Fraction`) and are rounded by
+`billing.money` only.
+"""

@@ -1,0 +1,166 @@
+"""Numbers: exact sums, the one rounding, splitting, and the text form of decimals.
+
+Owns the 50-digit context and the only rounding function of the code base. Does not know prices or invoices.
+Rules: billing-rules.md section 1.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from decimal import ROUND_HALF_UP, Context, Decimal, Inexact, InvalidOperation, Overflow
+from fractions import Fraction
+from functools import lru_cache
+from typing import Final
+
+from iso4217 import Currency
+
+from billing.errors import Invalid, InvariantBroken
+
+Number = Decimal | Fraction | int
+
+# Python's default of 28 digits silently rounds a Decimal(38, 12). `Inexact` is trapped so that nothing ever rounds here.
+CONTEXT: Final = Context(prec=50, rounding=ROUND_HALF_UP, traps=[Inexact, InvalidOperation, Overflow])
+ZERO: Final = Decimal(0)
+SHOWN_PLACES: Final = 12
+INTEGER_DIGITS_MAX: Final = 23  # NUMERIC(38, 15) holds 23 digits before the point
+_DECIMAL_TEXT: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
+_TEXT_LENGTH_MAX: Final = 100
+
+
+@lru_cache(maxsize=512)
+def exponent(currency: str) -> int:
+    """Digits after the point of a currency (ISO 4217): usd 2, jpy 0, kwd 3, clf 4. Raises Invalid for unknown codes."""
+    try:
+        digits = Currency(currency.upper()).exponent
+    except ValueError:
+        digits = None
+    if digits is None or not currency.islower():
+        raise Invalid(
+            f"currency {currency!r} is not known; it must be a lower-case ISO 4217 code with a minor unit, such as 'usd'",
+            field="currency",
+        )
+    return digits
+
+
+def round_amount(value: Number, currency: str) -> Decimal:
+    """`value` (major units) at the currency's exponent, half away from zero. The only rounding of amounts there is."""
+    return round_places(value, exponent(currency))
+
+
+def round_places(value: Number, places: int) -> Decimal:
+    """`value` at `places` digits after the point, half away from zero; exact, for numbers of any size."""
+    exact = Fraction(value)
+    scaled, divisor = abs(exact.numerator) * 10**places, exact.denominator
+    units = (2 * scaled + divisor) // (2 * divisor)
+    return _from_units(units if exact >= 0 else -units, places)
+
+
+def is_rounded(value: Decimal, currency: str) -> bool:
+    """Whether an amount has no more digits than its currency."""
+    return Fraction(value) == Fraction(round_amount(value, currency))
+
+
+def total(values: Iterable[Decimal]) -> Decimal:
+    """Exact sum; raises decimal.Inexact rather than lose a digit beyond 50."""
+    result = ZERO
+    for value in values:
+        result = CONTEXT.add(result, value)
+    return result
+
+
+def minus(left: Decimal, right: Decimal) -> Decimal:
+    """Exact `left` - `right`."""
+    return CONTEXT.subtract(left, right)
+
+
+def negated(value: Decimal) -> Decimal:
+    """-`value`, with a plain 0 for 0."""
+    return value.copy_negate() if value else value.copy_abs()
+
+
+def allocate(amount: Decimal, weights: Sequence[Number], currency: str) -> tuple[Decimal, ...]:
+    """Split `amount` in proportion to non-negative `weights`; parts are rounded and add up to `amount`.
+
+    Largest remainder, ties to the earlier part. Raises InvariantBroken when there is nothing to split on.
+    """
+    shares = [Fraction(weight) for weight in weights]
+    whole = sum(shares, Fraction(0))
+    if any(share < 0 for share in shares) or (whole == 0 and amount != 0):
+        raise InvariantBroken("an amount can only be split by non-negative weights that are not all 0")
+    if whole == 0:
+        return tuple(round_amount(0, currency) for _ in shares)
+    return apportion(amount, [Fraction(amount) * share / whole for share in shares], currency)
+
+
+def apportion(amount: Decimal, shares: Sequence[Fraction], currency: str) -> tuple[Decimal, ...]:
+    """Round exact `shares` (of any sign) so that they add up to `amount`, the rounded sum of them.
+
+    Each share is cut down to the minor unit; the units that are missing go to the largest remainders, ties to the
+    earlier share. Raises InvariantBroken if `amount` is not the rounded sum.
+    """
+    places = exponent(currency)
+    scaled = [share * 10**places for share in shares]
+    units = [share.numerator // share.denominator for share in scaled]
+    missing = int(Fraction(amount) * 10**places) - sum(units)
+    if not 0 <= missing <= len(shares) or not is_rounded(amount, currency):
+        raise InvariantBroken(f"shares of {decimal_text(amount)} {currency} do not add up to it")
+    by_remainder = sorted(range(len(shares)), key=lambda index: (units[index] - scaled[index], index))
+    for index in by_remainder[:missing]:
+        units[index] += 1
+    return tuple(_from_units(count, places) for count in units)
+
+
+def decimal_text(value: Decimal) -> str:
+    """Wire form of a decimal: no exponent, no trailing zeros, no "-0"."""
+    text = format(value, "f")
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return "0" if text in ("-0", "") else text
+
+
+def amount_text(value: Decimal, currency: str) -> str:
+    """An amount for people, with all digits of its currency: "12.50"."""
+    return format(round_amount(value, currency), "f")
+
+
+def shown_decimal(value: Number) -> Decimal:
+    """An exact number as it is shown and stored: 12 digits after the point, half away from zero."""
+    return round_places(value, SHOWN_PLACES)
+
+
+def parse_decimal(value: object, field: str, places: int = 15) -> Decimal:
+    """A decimal from the wire (text, int or Decimal), exactly. Raises Invalid naming `field`.
+
+    Floats are refused, they have lost digits already; so are more than `places` digits after the point and more than 23
+    before it.
+    """
+    number = _read_decimal(value, field)
+    if number.is_zero():
+        return ZERO
+    digits = number.as_tuple()
+    exponent_of_last = int(digits.exponent)
+    for digit in reversed(digits.digits):
+        if digit:
+            break
+        exponent_of_last += 1
+    if -exponent_of_last > places:
+        raise Invalid(f"{field} has more than {places} digits after the point: {number}", field=field)
+    if number.adjusted() >= INTEGER_DIGITS_MAX:
+        raise Invalid(f"{field} has more than {INTEGER_DIGITS_MAX} digits before the point: {number}", field=field)
+    return Decimal(decimal_text(number))
+
+
+def _read_decimal(value: object, field: str) -> Decimal:
+    if isinstance(value, Decimal) and value.is_finite():
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return Decimal(value)
+    if isinstance(value, str) and len(value) <= _TEXT_LENGTH_MAX and _DECIMAL_TEXT.fullmatch(value):
+        return Decimal(value)
+    shown = str(value)[:40]
+    raise Invalid(f"{field} must be a decimal number written as text, such as '12.50'; got {shown!r}", field=field)
+
+
+def _from_units(units: int, places: int) -> Decimal:
+    """`units` minor units as a Decimal with `places` digits, free of any context."""
+    digits = tuple(int(digit) for digit in str(abs(units)))
+    return Decimal((1 if units < 0 else 0, digits, -places))
