@@ -1,0 +1,115 @@
+"""ClickHouse by clickhouse-connect's asynchronous client; the only place that imports it.
+
+Owns connecting, binding, and the sorting of errors into "refused" and "no answer". Never retries.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import aiohttp
+import clickhouse_connect
+from clickhouse_connect.driver.asyncclient import AsyncClient
+from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
+
+from models.clickhouse.client import ClickHouseRefused, ClickHouseUnavailable
+from models.clickhouse.migrate import apply_migrations
+
+_OVERLOADED = {159, 160, 164, 202, 209, 210, 241, 242, 243, 252, 439, 999}
+"""Codes of timeouts, memory, too many parts or queries, read-only: the same statement may succeed later."""
+
+_SETTINGS = {
+    "async_insert": 0,  # an answered insert is stored
+    "max_partitions_per_insert_block": 0,  # a back-fill may touch every month of the retention
+}
+
+
+class ClickHouseConnection:
+    """A `models.clickhouse.client.ClickHouse`. Made by `connect_clickhouse`; `close` it."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+
+    async def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Sequence[Sequence[Any]]:
+        """The rows of a SELECT. Raises ClickHouseUnavailable or ClickHouseRefused."""
+        try:
+            result = await self._client.query(sql, parameters=dict(parameters or {}), query_tz="UTC")
+        except Exception as error:
+            raise _translated(error) from error
+        return result.result_rows
+
+    async def command(self, sql: str) -> None:
+        """Runs a statement that answers no rows. Raises ClickHouseUnavailable or ClickHouseRefused."""
+        try:
+            await self._client.command(sql)
+        except Exception as error:
+            raise _translated(error) from error
+
+    async def insert(self, table: str, columns: Mapping[str, str], values: Sequence[Sequence[Any]]) -> None:
+        """Writes one block, column by column. Raises ClickHouseUnavailable (it may be stored) or ClickHouseRefused."""
+        try:
+            await self._client.insert(
+                table,
+                values,
+                column_names=list(columns),
+                column_type_names=list(columns.values()),
+                column_oriented=True,
+                settings=dict(_SETTINGS),
+            )
+        except Exception as error:
+            raise _translated(error) from error
+
+    async def close(self) -> None:
+        """Ends the connections."""
+        await self._client.close()
+
+
+async def connect_clickhouse(dsn: str) -> ClickHouseConnection:
+    """Connects to the database of a DSN such as `http://default@127.0.0.1:8123/durabill`.
+
+    Raises ClickHouseUnavailable when the server does not answer, ClickHouseRefused when there is no such database.
+    """
+    parts = urlsplit(dsn)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("the ClickHouse DSN must look like http://user:password@host:8123/database")
+    try:
+        client = await clickhouse_connect.get_async_client(
+            host=parts.hostname,
+            port=parts.port or (8443 if parts.scheme == "https" else 8123),
+            username=parts.username or "default",
+            password=parts.password or "",
+            database=parts.path.strip("/") or "default",
+            secure=parts.scheme == "https",
+            # Statements of many meters carry more parameters than fit into an address.
+            form_encode_query_params=True,
+            # Sessions would queue the queries of one process behind each other.
+            autogenerate_session_id=False,
+            query_retries=0,
+            connect_timeout=5,
+            send_receive_timeout=60,
+        )
+    except Exception as error:
+        raise _translated(error) from error
+    return ClickHouseConnection(client)
+
+
+async def migrate_clickhouse(dsn: str) -> list[str]:
+    """Makes the database of `dsn` if missing, applies what is new, and returns the names of the applied migrations."""
+    parts = urlsplit(dsn)
+    connection = await connect_clickhouse(urlunsplit(parts._replace(path="/default")))
+    try:
+        return await apply_migrations(connection, parts.path.strip("/") or "default")
+    finally:
+        await connection.close()
+
+
+def _translated(error: Exception) -> Exception:
+    text = str(error)[:2000]
+    if isinstance(error, DatabaseError):
+        code = getattr(error, "code", None)
+        if isinstance(error, OperationalError) or code is None or code in _OVERLOADED:
+            return ClickHouseUnavailable(f"ClickHouse did not answer: {text}")
+        return ClickHouseRefused(text)
+    if isinstance(error, aiohttp.ClientError | OSError | TimeoutError):
+        return ClickHouseUnavailable(f"ClickHouse did not answer: {type(error).__name__} {text}")
+    return error

@@ -1,0 +1,1 @@
+"""The adapters against real counterparts: the fake payment company, an S3 server, an HTTP receiver."""
