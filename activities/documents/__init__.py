@@ -1,0 +1,33 @@
+"""Invoices and receipts as PDF: content in, bytes out.
+
+Owns what the documents look like. Does not load data, store files or sign links.
+"""
+
+from activities.documents.content import (
+    DetailRow,
+    DocumentLine,
+    InvoiceDocument,
+    Party,
+    Period,
+    ReceiptDocument,
+    TaxRow,
+)
+from activities.documents.formatting import day_text, money_text, price_text, quantity_text
+from activities.documents.invoice import render_invoice
+from activities.documents.receipt import render_receipt
+
+__all__ = [
+    "DetailRow",
+    "DocumentLine",
+    "InvoiceDocument",
+    "Party",
+    "Period",
+    "ReceiptDocument",
+    "TaxRow",
+    "day_text",
+    "money_text",
+    "price_text",
+    "quantity_text",
+    "render_invoice",
+    "render_receipt",
+]
