@@ -16,8 +16,8 @@ from typing import Any
 class BillingError(Exception):
     """Root of all planned errors. `message` says what was wrong and what would be right.
 
-    `code` is stable and machine-readable, `field` is the path of the offending value (`tiers[1].up_to`), `details` holds
-    JSON-able facts for the caller.
+    `code` is stable and machine-readable, `field` is the path of the offending value (`tiers[1].up_to`), `details`
+    holds JSON-able facts for the caller.
     """
 
     default_code = "billing_error"

@@ -17,7 +17,7 @@ from billing.errors import Invalid, InvariantBroken
 
 Number = Decimal | Fraction | int
 
-# Python's default of 28 digits silently rounds a Decimal(38, 12). `Inexact` is trapped so that nothing ever rounds here.
+# Python's default of 28 digits silently rounds a Decimal(38, 12). `Inexact` is trapped: sums never round.
 CONTEXT: Final = Context(prec=50, rounding=ROUND_HALF_UP, traps=[Inexact, InvalidOperation, Overflow])
 ZERO: Final = Decimal(0)
 SHOWN_PLACES: Final = 12
@@ -35,7 +35,7 @@ def exponent(currency: str) -> int:
         digits = None
     if digits is None or not currency.islower():
         raise Invalid(
-            f"currency {currency!r} is not known; it must be a lower-case ISO 4217 code with a minor unit, such as 'usd'",
+            f"currency {currency!r} is not known; write a lower-case ISO 4217 code with a minor unit, such as 'usd'",
             field="currency",
         )
     return digits

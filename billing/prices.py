@@ -76,7 +76,7 @@ class Price:
     """How one thing is charged. Amounts are major units of `currency`, up to 15 digits after the point.
 
     `amount` belongs to FLAT_FEE and PACKAGE, `tiers` and `tier_mode` to TIERED, `transform_quantity` to PACKAGE,
-    `meter_id` to USAGE, `min_quantity` (the quantity that is charged at least) to FIXED. Raises Invalid naming the field.
+    `meter_id` to USAGE, `min_quantity` (the least quantity that is charged) to FIXED. Raises Invalid naming the field.
     """
 
     id: str
@@ -122,7 +122,7 @@ class Rating:
 
 
 def rate(price: Price, quantity: Number) -> Rating:
-    """What `quantity` units cost, exactly. Quantity 0 costs 0 in every model. Raises Invalid for negative quantities."""
+    """What `quantity` units cost, exactly. Quantity 0 costs 0 in every model. Raises Invalid for negative ones."""
     units = Fraction(quantity)
     if units < 0:
         raise Invalid(f"quantity must not be negative; got {quantity}", field="quantity")

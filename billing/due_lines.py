@@ -1,0 +1,98 @@
+"""Which lines fall due at a boundary: for which period, and for which share of the nominal one.
+
+Owns cadence (ADVANCE with the period that opens, ARREAR with the one that closes, longer and shorter cadences) and
+proration. Does not move the state (billing.subscriptions) and does not rate. Rules: billing-rules.md sections 3 and 5.
+"""
+
+from datetime import datetime
+from fractions import Fraction
+
+from billing.money import ZERO
+from billing.periods import BillingPeriod, Period, nominal_period
+from billing.prices import InvoiceCadence, PriceType
+from billing.terms import BilledLine, DueLine, LineItem, LineKind, Terms
+
+
+def advance_lines(terms: Terms, opened: Period, end: datetime | None) -> tuple[DueLine, ...]:
+    """ADVANCE lines whose own period starts in the period that opens."""
+    due = []
+    for line in terms.lines:
+        if line.price.invoice_cadence is InvoiceCadence.ADVANCE:
+            due += [
+                _due(line, span, whole)
+                for span, whole in _spans(terms, line, opened, end)
+                if opened.contains(span.start)
+            ]
+    return tuple(due)
+
+
+def arrear_lines(terms: Terms, closed: Period, end: datetime | None) -> tuple[DueLine, ...]:
+    """ARREAR lines whose own period ends in the period that closes, its end included.
+
+    A cancellation at the very start of a period closes nothing of it, but cuts lines of a longer cadence there.
+    """
+    due = []
+    for line in terms.lines:
+        ended_before = line.end is not None and line.end <= closed.start
+        if line.price.invoice_cadence is InvoiceCadence.ADVANCE or ended_before:
+            continue
+        for span, whole in _spans(terms, line, closed, end):
+            cut_here = whole is not None and span.end == closed.end < whole.end
+            if cut_here or closed.start < span.end <= closed.end:
+                due.append(_due(line, span, whole))
+    return tuple(due)
+
+
+def credit_lines(billed: tuple[BilledLine, ...], at: datetime) -> tuple[DueLine, ...]:
+    """A credit for each billed line with time left at `at`: its share is the unused part of the line's own span."""
+    lines = []
+    for line in billed:
+        unused = Period(max(at, line.period.start), max(at, line.period.end))
+        if unused.microseconds and line.amount > line.credited:
+            share = Fraction(unused.microseconds, line.period.microseconds)
+            lines.append(
+                DueLine(
+                    LineKind.proration_credit,
+                    line.line_item_id,
+                    line.price,
+                    line.quantity,
+                    unused,
+                    share,
+                    line.period,
+                    line,
+                )
+            )
+    return tuple(lines)
+
+
+def in_plan_order(terms: Terms, lines: tuple[DueLine, ...]) -> tuple[DueLine, ...]:
+    order = {line.id: position for position, line in enumerate(terms.lines)}
+    return tuple(sorted(lines, key=lambda line: (order[line.line_item_id], line.period.start)))
+
+
+def _spans(terms: Terms, line: LineItem, window: Period, end: datetime | None) -> list[tuple[Period, Period | None]]:
+    """The line's own periods that touch `window`, cut to the life of the line, each with its whole nominal period.
+
+    A line of the subscription's cadence follows its boundaries; any other runs from the date on which the line started.
+    """
+    life_end = min((known for known in (line.end, end) if known is not None), default=None)
+    if line.price.cadence.period is BillingPeriod.ONETIME:
+        return [(Period(line.start, line.start), None)]
+    same = line.price.cadence.same_length(terms.cadence)
+    anchor = terms.anchor if same else line.start
+    spans: list[tuple[Period, Period | None]] = []
+    at = max(window.start, line.start)
+    while at <= window.end:
+        whole = nominal_period(anchor, terms.zone, line.price.cadence, at)
+        start, cut_end = max(whole.start, line.start), whole.end if life_end is None else min(whole.end, life_end)
+        if start < cut_end:
+            spans.append((Period(start, cut_end), whole))
+        at = whole.end
+    return spans
+
+
+def _due(line: LineItem, span: Period, whole: Period | None) -> DueLine:
+    if line.price.type is PriceType.USAGE:
+        return DueLine(LineKind.usage, line.id, line.price, ZERO, span, Fraction(1), whole)
+    share = Fraction(1) if whole is None else Fraction(span.microseconds, whole.microseconds)
+    return DueLine(LineKind.fixed, line.id, line.price, line.charged_quantity, span, share, whole)

@@ -1,0 +1,151 @@
+"""Double entry: what each money event posts. Owns accounts and the balance of postings, not their storage.
+
+Money in advance is deferred revenue until its period has ended; credits take back the part that is not yet released.
+Rules: architecture.md section 5.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from fractions import Fraction
+from typing import Final
+
+from billing.errors import Conflict, InvariantBroken
+from billing.invoices import Invoice, InvoiceLine, is_deferred
+from billing.money import ZERO, is_rounded, minus, negated, round_amount, total
+from billing.terms import LineKind
+
+ACCOUNTS_RECEIVABLE: Final = "accounts_receivable"
+REVENUE: Final = "revenue"
+DEFERRED_REVENUE: Final = "deferred_revenue"
+TAX_PAYABLE: Final = "tax_payable"
+CUSTOMER_CREDIT: Final = "customer_credit"
+
+
+def cash_in_transit(provider: str) -> str:
+    """The account of money that `provider` has taken and not yet paid out to us."""
+    return f"cash_in_transit:{provider}"
+
+
+class PostingKind(StrEnum):
+    """The event that a posting records."""
+
+    invoice_finalized = "invoice_finalized"
+    deferred_released = "deferred_released"
+    payment_succeeded = "payment_succeeded"
+    invoice_voided = "invoice_voided"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One side of a posting, in major units: exactly one of `debit` and `credit` is above 0."""
+
+    account: str
+    debit: Decimal
+    credit: Decimal
+    currency: str
+
+    def __post_init__(self) -> None:
+        if min(self.debit, self.credit) != 0 or max(self.debit, self.credit) <= 0:
+            raise InvariantBroken(f"a ledger entry must have one side above 0: {self}")
+        if not is_rounded(max(self.debit, self.credit), self.currency):
+            raise InvariantBroken(f"a ledger entry must have no more digits than its currency: {self}")
+
+
+@dataclass(frozen=True, slots=True)
+class Posting:
+    """Entries that belong together and balance in every currency. `reference` is the id of what caused them."""
+
+    kind: PostingKind
+    reference: str
+    entries: tuple[Entry, ...]
+
+    def __post_init__(self) -> None:
+        for currency in {entry.currency for entry in self.entries}:
+            own = [entry for entry in self.entries if entry.currency == currency]
+            if total(entry.debit for entry in own) != total(entry.credit for entry in own):
+                raise InvariantBroken(f"posting {self.kind} of {self.reference} does not balance in {currency}")
+
+
+def deferred_amount(line: InvoiceLine) -> Decimal:
+    """What a line puts into deferred revenue: its amount without inclusive tax; 0 for lines that are not deferred."""
+    return minus(line.amount, line.inclusive_tax) if is_deferred(line) else ZERO
+
+
+def reversed_amount(line: InvoiceLine) -> Decimal:
+    """What a credit line takes out of deferred revenue again (positive); 0 for other lines.
+
+    The credited part of what the line had put there. Rounded on the running sum of credits, so that credits of the whole
+    line take back the whole of it, to the cent.
+    """
+    billed = line.derivation.credit_of
+    if billed is None:
+        return ZERO
+    part = Fraction(minus(billed.amount, billed.inclusive_tax)) / Fraction(billed.amount)
+    before = round_amount(Fraction(billed.credited) * part, line.currency)
+    after = round_amount(Fraction(minus(billed.credited, line.amount)) * part, line.currency)
+    return minus(after, before)
+
+
+def post_finalized(invoice_id: str, invoice: Invoice) -> Posting:
+    """Receivable against revenue, deferred revenue and tax.
+
+    Credit beyond the charges goes to the customer's credit, with the taxes that it was billed with. What a credit takes
+    back beyond deferred revenue (its tax was another then) is revenue lost.
+    """
+    movements: list[tuple[str, Decimal]] = [(ACCOUNTS_RECEIVABLE, negated(invoice.total))]
+    for line in invoice.lines:
+        if line.kind is LineKind.adjustment:
+            continue
+        net = minus(line.amount, line.inclusive_tax)
+        deferred = minus(deferred_amount(line), reversed_amount(line))
+        movements += [(DEFERRED_REVENUE, deferred), (REVENUE, minus(net, deferred))]
+    carried = invoice.carried
+    movements += [
+        (REVENUE, carried.inclusive_tax),
+        (TAX_PAYABLE, minus(invoice.total_tax, total((carried.exclusive_tax, carried.inclusive_tax)))),
+        (CUSTOMER_CREDIT, carried.to_customer),
+    ]
+    return Posting(PostingKind.invoice_finalized, invoice_id, _entries(movements, invoice.currency))
+
+
+def release_deferred(line_id: str, line: InvoiceLine, reversed_before: Decimal, at: datetime) -> Posting | None:
+    """Deferred revenue of a line becomes revenue when its period has ended; None if nothing is left.
+
+    `reversed_before` is the sum of `reversed_amount` of the credits on it, drafted ones included: a credit that is
+    finalized later finds what it takes back. Raises Conflict before the end.
+    """
+    if at < line.period.end:
+        raise Conflict(f"the period of line {line_id} ends only at {line.period.end.isoformat()}", state="deferred")
+    left = minus(deferred_amount(line), reversed_before)
+    if left <= 0:
+        return None
+    movements = [(DEFERRED_REVENUE, negated(left)), (REVENUE, left)]
+    return Posting(PostingKind.deferred_released, line_id, _entries(movements, line.currency))
+
+
+def post_payment(payment_id: str, provider: str, amount: Decimal, currency: str) -> Posting:
+    """Money that a provider took for an invoice."""
+    movements = [(cash_in_transit(provider), negated(amount)), (ACCOUNTS_RECEIVABLE, amount)]
+    return Posting(PostingKind.payment_succeeded, payment_id, _entries(movements, currency))
+
+
+def post_void(invoice_id: str, posted: Iterable[Posting], paid: Decimal, currency: str) -> Posting:
+    """Takes back `posted`, all of an invoice's finalizing and releases; what was paid becomes the customer's credit."""
+    movements = [(entry.account, minus(entry.debit, entry.credit)) for posting in posted for entry in posting.entries]
+    movements += [(ACCOUNTS_RECEIVABLE, negated(paid)), (CUSTOMER_CREDIT, paid)]
+    return Posting(PostingKind.invoice_voided, invoice_id, _entries(movements, currency))
+
+
+def _entries(movements: list[tuple[str, Decimal]], currency: str) -> tuple[Entry, ...]:
+    """One entry an account: a positive movement is a credit, a negative one a debit, 0 none."""
+    by_account: dict[str, Decimal] = {}
+    for account, amount in movements:
+        by_account[account] = total((by_account.get(account, ZERO), amount))
+    return tuple(
+        Entry(account, negated(amount), ZERO, currency) if amount < 0 else Entry(account, ZERO, amount, currency)
+        for account, amount in by_account.items()
+        if amount
+    )

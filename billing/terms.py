@@ -1,0 +1,151 @@
+"""What a subscription agreed to, and what falls due from it, as plain values.
+
+Owns the shapes and their checks. The transitions are in billing.subscriptions, the choice of lines in billing.due_lines.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from fractions import Fraction
+
+from billing.errors import Invalid
+from billing.money import ZERO, exponent
+from billing.periods import BillingCycle, BillingPeriod, Cadence, Period, check_utc, zone_info
+from billing.prices import Price
+from billing.taxes import TaxRate
+
+
+class ProrationBehavior(StrEnum):
+    """Whether unused time that was paid in advance is credited."""
+
+    none = "none"
+    create_prorations = "create_prorations"
+
+
+class BillingReason(StrEnum):
+    """Why an invoice exists."""
+
+    SUBSCRIPTION_CREATE = "SUBSCRIPTION_CREATE"
+    SUBSCRIPTION_CYCLE = "SUBSCRIPTION_CYCLE"
+
+
+class LineKind(StrEnum):
+    """What an invoice line is."""
+
+    fixed = "fixed"
+    usage = "usage"
+    proration_credit = "proration_credit"
+    adjustment = "adjustment"
+
+
+@dataclass(frozen=True, slots=True)
+class LineItem:
+    """One price of a subscription, in force over [start, end). `quantity` is not used for USAGE prices."""
+
+    id: str
+    price: Price
+    quantity: Decimal
+    start: datetime
+    end: datetime | None = None
+
+    def __post_init__(self) -> None:
+        check_utc(self.start, "start_date")
+        if self.quantity < 0:
+            raise Invalid(f"quantity must be 0 or more; got {self.quantity}", field="quantity")
+        if self.end is not None and check_utc(self.end, "end_date") < self.start:
+            raise Invalid("a line's end_date must not be before its start_date", field="end_date")
+
+    @property
+    def charged_quantity(self) -> Decimal:
+        """The quantity that a FIXED price charges: never less than its minimum."""
+        return max(self.quantity, self.price.min_quantity or ZERO)
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What was agreed. `lines` are in invoice order: the plan's prices, then add-ons.
+
+    Boundaries are `anchor` + k x `cadence` in `zone`. `end_date`, where known, ends the last period.
+    """
+
+    id: str
+    currency: str
+    zone: str
+    cadence: Cadence
+    anchor: datetime
+    start: datetime
+    lines: tuple[LineItem, ...]
+    cycle: BillingCycle = BillingCycle.anniversary
+    end_date: datetime | None = None
+    tax_rates: tuple[TaxRate, ...] = ()
+    proration_behavior: ProrationBehavior = ProrationBehavior.create_prorations
+
+    def __post_init__(self) -> None:
+        exponent(self.currency)
+        zone_info(self.zone)
+        check_utc(self.anchor, "billing_anchor")
+        check_utc(self.start, "start_date")
+        if self.cadence.period is BillingPeriod.ONETIME:
+            raise Invalid("billing_period of a subscription must recur; ONETIME is for prices", field="billing_period")
+        if self.end_date is not None and check_utc(self.end_date, "end_date") <= self.start:
+            raise Invalid("end_date must be after start_date", field="end_date")
+        for line in self.lines:
+            if line.price.currency != self.currency:
+                raise Invalid(
+                    f"price {line.price.id} is in {line.price.currency}, the subscription in {self.currency}",
+                    "currency",
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class BilledLine:
+    """A fixed line that an earlier invoice billed in advance, as its credit needs it.
+
+    `amount` is what the line billed, net of its discounts; the taxes are its parts of that invoice's taxes (the
+    inclusive one is contained in `amount`); `credited` (positive) is what was credited of it before, on drafts too.
+    """
+
+    invoice_id: str
+    invoice_line_id: str
+    line_item_id: str
+    price: Price
+    quantity: Decimal
+    period: Period
+    amount: Decimal
+    exclusive_tax: Decimal = ZERO
+    inclusive_tax: Decimal = ZERO
+    credited: Decimal = ZERO
+
+
+@dataclass(frozen=True, slots=True)
+class DueLine:
+    """One line that an invoice must carry.
+
+    `share` is the part of the nominal period that `period` covers (of the billed period, for a credit); 1 for usage.
+    `nominal` is that whole period; None for one-time charges. `credit_of` is set for proration credits only.
+    """
+
+    kind: LineKind
+    line_item_id: str
+    price: Price
+    quantity: Decimal
+    period: Period
+    share: Fraction = Fraction(1)
+    nominal: Period | None = None
+    credit_of: BilledLine | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DueInvoice:
+    """An invoice that falls due at business instant `at`, for `period`."""
+
+    reason: BillingReason
+    at: datetime
+    period: Period
+    lines: tuple[DueLine, ...]
+
+    @property
+    def has_usage(self) -> bool:
+        """Whether late events can still change it."""
+        return any(line.kind is LineKind.usage for line in self.lines)
