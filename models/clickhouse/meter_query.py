@@ -1,0 +1,173 @@
+"""The exact quantities of meters over a period, as one ClickHouse statement.
+
+Owns how an event's property becomes a number and how numbers fold; a query is a value whose SQL is tested as text.
+Rules: billing-rules.md section 1 (quantities), usage.md sections 3 and 4. Never a float: a value is read from the text
+of its property (what ingestion stored keeps every digit), rounded half away from zero to 12 places, and added as a
+decimal of 76 digits.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from billing.errors import Invalid
+from billing.meters import AggregationType, Meter, UsageQuantity
+from models.clickhouse.windows import Window
+
+NUMBER = (
+    r"[+-]?(?:[0-9]{1,60}(?:\.[0-9]*)?|\.[0-9]+"
+    r"|(?:[0-9]{1,20}(?:\.[0-9]{0,20})?|\.[0-9]{1,20})[eE](?:\+?[0-4]?[0-9]|-[0-9]{1,3}))"
+)
+"""Texts that are numbers, whether sent as JSON strings or numbers. Values of 10^26 and more are rejected as well."""
+
+_LIMIT = "toDecimal256('100000000000000000000000000', 0)"
+# A sum of hashes does not depend on the order in which parts are read, and knows every event and revision.
+_EVENT = "reinterpretAsUInt128(sipHash128(concat(event_id, '\\0', toString(revision)))) AS event"
+_SETTINGS = "SETTINGS do_not_merge_across_partitions_select_final = 1"
+
+
+@dataclass(frozen=True, slots=True)
+class MeterQuery:
+    """Usage of `meters` in [start, end): of one customer, or of all where `external_customer_id` is None.
+
+    One statement reads the events once and folds every meter. With `window`, one row a window that has events.
+    """
+
+    tenant_id: str
+    environment_id: str
+    external_customer_id: str | None
+    meters: tuple[Meter, ...]
+    start: datetime
+    end: datetime
+    window: Window | None = None
+
+    def __post_init__(self) -> None:
+        if not self.meters:
+            raise Invalid("meters must name at least one meter", field="meters")
+        if self.start.tzinfo is None or self.end.tzinfo is None:
+            raise Invalid("start and end must carry a time zone", field="start")
+        if self.start > self.end:
+            raise Invalid(f"start_time {self.start} must not be after end_time {self.end}", field="start_time")
+
+    def to_sql(self) -> tuple[str, dict[str, Any]]:
+        """The statement and its parameters. Columns: [window,] and of each meter quantity, events, rejected, checksum."""
+        bound: dict[str, Any] = {}
+        outer = []
+        if self.window:
+            outer.append(f"{self.window.start_sql()} AS window_start")
+            bound |= self.window.parameters()
+        inner = ["timestamp", "accepted_at", "kafka_offset", "event_id", _EVENT, *_property_columns(self.meters, bound)]
+        for number, meter in enumerate(self.meters):
+            inner.append(_match_column(number, meter, self.meters, bound))
+            outer.extend(_folds(number, meter, self.meters))
+        lines = [
+            "SELECT",
+            ",\n".join(f"  {column}" for column in outer),
+            "FROM (",
+            "  SELECT",
+            ",\n".join(f"    {column}" for column in inner),
+            "  FROM events FINAL",
+            "  WHERE " + "\n    AND ".join(self._conditions(bound)),
+            ")",
+        ]
+        if self.window:
+            lines += ["GROUP BY window_start", "ORDER BY window_start"]
+        return "\n".join([*lines, _SETTINGS]), bound
+
+    def _conditions(self, bound: dict[str, Any]) -> list[str]:
+        bound |= {
+            "tenant_id": self.tenant_id,
+            "environment_id": self.environment_id,
+            "start": milliseconds(self.start),
+            "end": milliseconds(self.end),
+        }
+        conditions = ["tenant_id = {tenant_id:String}", "environment_id = {environment_id:String}"]
+        if self.external_customer_id is not None:
+            bound["external_customer_id"] = self.external_customer_id
+            conditions.append("external_customer_id = {external_customer_id:String}")
+        names = list(dict.fromkeys(meter.event_name for meter in self.meters))
+        bound |= {f"name_{number}": name for number, name in enumerate(names)}
+        conditions.append(f"event_name IN ({', '.join(f'{{name_{number}:String}}' for number in range(len(names)))})")
+        conditions.append("timestamp >= fromUnixTimestamp64Milli({start:Int64}, 'UTC')")
+        conditions.append("timestamp < fromUnixTimestamp64Milli({end:Int64}, 'UTC')")
+        return conditions
+
+
+def _keys(meters: Sequence[Meter]) -> list[str]:
+    """The properties that `meters` read, each once; their places name the columns t_0, n_0, v_0, t_1 ..."""
+    read = [key for meter in meters for key in (meter.field, *(filter_.key for filter_ in meter.filters)) if key]
+    return list(dict.fromkeys(read))
+
+
+def _property_columns(meters: Sequence[Meter], bound: dict[str, Any]) -> list[str]:
+    """`t`: the text of a scalar property, or NULL; `n`: the number in it; `v`: that number unless it is rejected.
+
+    1.0 has the text '1', true has 'true'; absent, null, objects and arrays have none. Cutting at 13 places and then
+    rounding half away from zero to 12 is exact, because only the 13th digit decides.
+    """
+    numeric = {meter.field for meter in meters if meter.aggregation is not AggregationType.COUNT_UNIQUE}
+    pattern = NUMBER.replace("\\", "\\\\")
+    columns = []
+    for place, key in enumerate(_keys(meters)):
+        bound[f"key_{place}"] = key
+        name = f"properties, {{key_{place}:String}}"
+        scalar = f"JSONType({name}) NOT IN ('Null', 'Object', 'Array')"
+        columns.append(f"if({scalar}, JSONExtractString({name}), NULL) AS t_{place}")
+        if key in numeric:
+            number = f"if(match(t_{place}, '^{pattern}$'), toDecimal256OrNull(t_{place}, 13), NULL)"
+            columns.append(f"round({number}, 12) AS n_{place}")
+            columns.append(f"if(n_{place} >= 0 AND n_{place} < {_LIMIT}, n_{place}, NULL) AS v_{place}")
+    return columns
+
+
+def _match_column(number: int, meter: Meter, meters: Sequence[Meter], bound: dict[str, Any]) -> str:
+    """Whether an event counts for the meter: its name and every filter."""
+    bound[f"event_{number}"] = meter.event_name
+    tests = [f"event_name = {{event_{number}:String}}"]
+    for place, filter_ in enumerate(meter.filters):
+        names = [f"value_{number}_{place}_{position}" for position in range(len(filter_.values))]
+        bound |= dict(zip(names, filter_.values, strict=True))
+        listed = ", ".join(f"{{{name}:String}}" for name in names)
+        tests.append(f"ifNull(t_{_keys(meters).index(filter_.key)} IN ({listed}), 0)")
+    return f"{' AND '.join(tests)} AS m_{number}"
+
+
+def _folds(number: int, meter: Meter, meters: Sequence[Meter]) -> list[str]:
+    matches = f"m_{number}"
+    place = _keys(meters).index(meter.field) if meter.field else 0
+    value = f"ifNull(v_{place}, toDecimal256(0, 13))"
+    quantity = {
+        AggregationType.COUNT: f"countIf({matches})",
+        AggregationType.SUM: f"sumIf({value}, {matches})",
+        AggregationType.MAX: f"maxIf({value}, {matches})",
+        # At one timestamp the event received last wins, then the larger id.
+        AggregationType.LATEST: f"argMaxIf({value}, (timestamp, accepted_at, kafka_offset, event_id), {matches})",
+        AggregationType.COUNT_UNIQUE: f"uniqExactIf(t_{place}, {matches})",
+    }[meter.aggregation]
+    rejected = {
+        AggregationType.COUNT: "toUInt64(0)",
+        AggregationType.COUNT_UNIQUE: f"countIf({matches} AND t_{place} IS NULL)",
+    }.get(meter.aggregation, f"countIf({matches} AND v_{place} IS NULL)")
+    return [
+        f"toString({quantity}) AS quantity_{number}",
+        f"countIf({matches}) AS events_{number}",
+        f"{rejected} AS rejected_{number}",
+        f"toString(sumIf(event, {matches})) AS checksum_{number}",
+    ]
+
+
+def quantities(meters: Sequence[Meter], row: Sequence[Any]) -> dict[str, UsageQuantity]:
+    """The four columns a meter of a result row (without its window) as quantities by meter id."""
+    found = {}
+    for number, meter in enumerate(meters):
+        quantity, events, rejected, checksum = row[number * 4 : number * 4 + 4]
+        found[meter.id] = UsageQuantity(Decimal(quantity), int(events), int(rejected), f"{int(checksum):032x}")
+    return found
+
+
+def milliseconds(at: datetime) -> int:
+    """Unix time in milliseconds, cut (not rounded) from microseconds, as event times are stored."""
+    passed = at - datetime(1970, 1, 1, tzinfo=UTC)
+    return (passed.days * 86_400 + passed.seconds) * 1000 + passed.microseconds // 1000

@@ -1,0 +1,30 @@
+"""Reading usage: runs meter queries and gives quantities. Owns no SQL of aggregation (see `meter_query`)."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from billing.meters import Meter, UsageQuantity
+from models.clickhouse.client import ClickHouse
+from models.clickhouse.meter_query import MeterQuery, quantities
+
+METERS_A_QUERY = 20
+"""Keeps a statement well under ClickHouse's `max_query_size` of 256 KiB."""
+
+
+async def usage_by_meter(clickhouse: ClickHouse, query: MeterQuery) -> dict[str, UsageQuantity]:
+    """What each meter of `query` (without a window) measured, by meter id."""
+    sql, parameters = query.to_sql()
+    rows = await clickhouse.query(sql, parameters)
+    return quantities(query.meters, rows[0])
+
+
+async def usage_by_window(clickhouse: ClickHouse, query: MeterQuery) -> list[tuple[datetime, dict[str, UsageQuantity]]]:
+    """The same for each window of `query.window` that has events: its start in UTC, and quantities by meter id."""
+    sql, parameters = query.to_sql()
+    rows = await clickhouse.query(sql, parameters)
+    return [(datetime.fromtimestamp(int(row[0]), UTC), quantities(query.meters, row[1:])) for row in rows]
+
+
+def in_batches(meters: Sequence[Meter]) -> list[tuple[Meter, ...]]:
+    """`meters` cut into lists that one statement can carry."""
+    return [tuple(meters[start : start + METERS_A_QUERY]) for start in range(0, len(meters), METERS_A_QUERY)]

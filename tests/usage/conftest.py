@@ -1,0 +1,24 @@
+"""A migrated ClickHouse database, and events to put into it."""
+
+import uuid
+from collections.abc import AsyncIterator
+
+import pytest
+
+from activities.adapters.clickhouse import ClickHouseConnection, connect_clickhouse, migrate_clickhouse
+from activities.usage_reader import Scope
+
+
+@pytest.fixture
+async def clickhouse(clickhouse_dsn: str) -> AsyncIterator[ClickHouseConnection]:
+    """The session's ClickHouse with its tables."""
+    await migrate_clickhouse(clickhouse_dsn)
+    connection = await connect_clickhouse(clickhouse_dsn)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+def scope() -> Scope:
+    """A tenant of its own for each test, so that tests share tables and not events."""
+    return Scope(f"tenant_{uuid.uuid4().hex}", "env_test")

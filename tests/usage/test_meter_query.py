@@ -1,0 +1,130 @@
+"""The SQL of a meter query, as text."""
+
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from billing.errors import Invalid
+from billing.meters import AggregationType, Filter, Meter
+from models.clickhouse.meter_query import NUMBER, MeterQuery, milliseconds
+from models.clickhouse.windows import Window, WindowSize
+
+START = datetime(2025, 1, 1, tzinfo=UTC)
+END = datetime(2025, 2, 1, tzinfo=UTC)
+TALK = Meter("meter_talk", "talk", "voice_call", AggregationType.SUM, "seconds")
+PREMIUM = Meter(
+    "meter_premium", "premium", "voice_call", AggregationType.COUNT, None, (Filter("model", ("large", "ultra")),)
+)
+
+GOLDEN = (
+    """SELECT
+  toString(sumIf(ifNull(v_0, toDecimal256(0, 13)), m_0)) AS quantity_0,
+  countIf(m_0) AS events_0,
+  countIf(m_0 AND v_0 IS NULL) AS rejected_0,
+  toString(sumIf(event, m_0)) AS checksum_0,
+  toString(countIf(m_1)) AS quantity_1,
+  countIf(m_1) AS events_1,
+  toUInt64(0) AS rejected_1,
+  toString(sumIf(event, m_1)) AS checksum_1
+FROM (
+  SELECT
+    timestamp,
+    accepted_at,
+    kafka_offset,
+    event_id,
+    reinterpretAsUInt128(sipHash128(concat(event_id, '\\0', toString(revision)))) AS event,
+    if(JSONType(properties, {key_0:String}) NOT IN ('Null', 'Object', 'Array'),"""
+    """ JSONExtractString(properties, {key_0:String}), NULL) AS t_0,
+    round(if(match(t_0, '^""" + NUMBER.replace("\\", "\\\\") + """$'), toDecimal256OrNull(t_0, 13), NULL), 12) AS n_0,
+    if(n_0 >= 0 AND n_0 < toDecimal256('100000000000000000000000000', 0), n_0, NULL) AS v_0,
+    if(JSONType(properties, {key_1:String}) NOT IN ('Null', 'Object', 'Array'),"""
+    """ JSONExtractString(properties, {key_1:String}), NULL) AS t_1,
+    event_name = {event_0:String} AS m_0,
+    event_name = {event_1:String} AND ifNull(t_1 IN ({value_1_0_0:String}, {value_1_0_1:String}), 0) AS m_1
+  FROM events FINAL
+  WHERE tenant_id = {tenant_id:String}
+    AND environment_id = {environment_id:String}
+    AND external_customer_id = {external_customer_id:String}
+    AND event_name IN ({name_0:String})
+    AND timestamp >= fromUnixTimestamp64Milli({start:Int64}, 'UTC')
+    AND timestamp < fromUnixTimestamp64Milli({end:Int64}, 'UTC')
+)
+SETTINGS do_not_merge_across_partitions_select_final = 1"""
+)
+
+
+def query(*meters: Meter, window: Window | None = None, customer: str | None = "c-1") -> MeterQuery:
+    return MeterQuery("tenant_1", "env_1", customer, meters, START, END, window)
+
+
+def test_two_meters_of_one_customer_are_one_read() -> None:
+    sql, parameters = query(TALK, PREMIUM).to_sql()
+    assert sql == GOLDEN
+    assert parameters == {
+        "tenant_id": "tenant_1",
+        "environment_id": "env_1",
+        "external_customer_id": "c-1",
+        "start": 1735689600000,
+        "end": 1738368000000,
+        "name_0": "voice_call",
+        "event_0": "voice_call",
+        "event_1": "voice_call",
+        "key_0": "seconds",
+        "key_1": "model",
+        "value_1_0_0": "large",
+        "value_1_0_1": "ultra",
+    }
+
+
+@pytest.mark.parametrize(
+    ("aggregation", "fold"),
+    [
+        (AggregationType.SUM, "sumIf(ifNull(v_0, toDecimal256(0, 13)), m_0)"),
+        (AggregationType.MAX, "maxIf(ifNull(v_0, toDecimal256(0, 13)), m_0)"),
+        (
+            AggregationType.LATEST,
+            "argMaxIf(ifNull(v_0, toDecimal256(0, 13)), (timestamp, accepted_at, kafka_offset, event_id), m_0)",
+        ),
+        (AggregationType.COUNT_UNIQUE, "uniqExactIf(t_0, m_0)"),
+    ],
+)
+def test_each_aggregation_has_its_fold(aggregation: AggregationType, fold: str) -> None:
+    sql, _ = query(Meter("m", "m", "call", aggregation, "seconds")).to_sql()
+    assert sql.splitlines()[1] == f"  toString({fold}) AS quantity_0,"
+
+
+def test_windows_group_the_same_read() -> None:
+    sql, parameters = query(TALK, window=Window(WindowSize.DAY, "Asia/Kolkata")).to_sql()
+    lines = sql.splitlines()
+    assert lines[1] == "  toUnixTimestamp(toStartOfDay(timestamp, {zone:String})) AS window_start,"
+    assert lines[-3:-1] == ["GROUP BY window_start", "ORDER BY window_start"]
+    assert parameters["zone"] == "Asia/Kolkata"
+
+
+def test_all_customers_means_no_condition_on_the_customer() -> None:
+    sql, parameters = query(TALK, customer=None).to_sql()
+    assert "external_customer_id" not in sql
+    assert "external_customer_id" not in parameters
+
+
+def test_values_never_stand_in_the_statement() -> None:
+    hostile = "x'} OR 1=1 --"
+    meter = Meter("m", "m", hostile, AggregationType.SUM, hostile, (Filter(hostile, (hostile,)),))
+    sql, parameters = query(meter, customer=hostile).to_sql()
+    assert "1=1" not in sql
+    assert list(parameters.values()).count(hostile) == 5  # customer, name, event, key (field and filter are one), value
+
+
+def test_times_are_cut_to_milliseconds_in_utc() -> None:
+    assert milliseconds(datetime(1970, 1, 1, 0, 0, 0, 1999, UTC)) == 1
+    assert milliseconds(datetime(2025, 1, 1, 5, 30, tzinfo=ZoneInfo("Asia/Kolkata"))) == 1735689600000
+
+
+def test_a_query_without_meters_or_backwards_is_refused() -> None:
+    with pytest.raises(Invalid, match="at least one meter"):
+        query()
+    with pytest.raises(Invalid, match="must not be after"):
+        MeterQuery("t", "e", "c", (TALK,), END, START)
+    with pytest.raises(Invalid, match="such as Europe/Paris"):
+        Window(WindowSize.DAY, "Europe/Pariss")
