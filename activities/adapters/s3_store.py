@@ -34,7 +34,8 @@ class S3Settings:
     """None for Amazon itself; else the address of the server."""
     public_endpoint_url: str | None = None
     """The address by which those who open signed URLs reach the server, where it differs from `endpoint_url`."""
-    region: str = "us-east-1"
+    region: str | None = None
+    """None: what `AWS_DEFAULT_REGION` or the profile says."""
     path_style: bool = False
     """`https://host/bucket/key` instead of `https://bucket.host/key`: most servers other than Amazon's want it."""
 
@@ -101,7 +102,7 @@ class S3Store:
         try:
             return await asyncio.to_thread(work, **arguments)
         except ClientError as failure:
-            raise _translate(failure, f"s3://{self._bucket}/{key}") from failure
+            raise translate(failure, f"s3://{self._bucket}/{key}") from failure
         except NoCredentialsError as missing:
             raise StoreRefused(f"s3://{self._bucket}: no credentials in the environment or a profile") from missing
         except (BotoCoreError, HTTPClientError) as failure:
@@ -113,7 +114,8 @@ def content_disposition(filename: str) -> str:
     return f"attachment; filename*=UTF-8''{quote(filename, safe='')}"
 
 
-def _translate(failure: ClientError, where: str) -> ObjectStoreError:
+def translate(failure: ClientError, where: str) -> ObjectStoreError:
+    """What the server answered, in the port's terms; `where` names the object for the message."""
     error = failure.response.get("Error", {})
     code = error.get("Code", "")
     status = failure.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
@@ -127,7 +129,8 @@ def _translate(failure: ClientError, where: str) -> ObjectStoreError:
 
 
 def _client(settings: S3Settings, endpoint_url: str | None) -> "S3Client":
-    return boto3.client(
+    # A session of our own: boto3's default one keeps the credentials that the first client in the process found.
+    return boto3.Session().client(
         "s3",
         endpoint_url=endpoint_url,
         region_name=settings.region,

@@ -92,7 +92,9 @@ def _parse(url: str, allow_private: bool) -> httpx.URL:
         raise UrlRefused(f"url is not a URL: {broken}") from broken
     schemes = ("https", "http") if allow_private else ("https",)
     if parsed.scheme not in schemes:
-        raise UrlRefused(f"url begins with {parsed.scheme or 'nothing'!r}: it must begin with {' or '.join(schemes)}://")
+        raise UrlRefused(
+            f"url begins with {parsed.scheme or 'nothing'!r}: it must begin with {' or '.join(schemes)}://"
+        )
     if not parsed.host:
         raise UrlRefused("url names no host")
     if parsed.userinfo:

@@ -67,7 +67,7 @@ class Callbacks:
         try:
             answer = await client.post(webhook.url, content=webhook.body.encode(), headers=self._headers(webhook))
             error = None if answer.is_success else f"HTTP {answer.status_code}"
-        except httpx.HTTPError as failure:
+        except (httpx.HTTPError, httpx.InvalidURL) as failure:
             error = repr(failure)
         if error is None:
             self._books.webhook_delivered(webhook.id)
