@@ -1,7 +1,7 @@
 """JSON form of the values of this package, for storing what an invoice was computed from and reading it back exactly.
 
-Decimals are text without trailing zeros, fractions "n/d", instants RFC 3339 in UTC, enums their value, dataclasses
-by field name. Owns no schema: the dataclasses are the schema.
+Decimals are text without trailing zeros, fractions "n/d", instants RFC 3339 in UTC, enums their value,
+dataclasses are objects by field name. Owns no schema: the dataclasses are the schema.
 """
 
 import dataclasses

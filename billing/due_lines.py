@@ -52,20 +52,21 @@ def credit_lines(billed: tuple[BilledLine, ...], at: datetime) -> tuple[DueLine,
             share = Fraction(unused.microseconds, line.period.microseconds)
             lines.append(
                 DueLine(
-                    LineKind.proration_credit,
-                    line.line_item_id,
-                    line.price,
-                    line.quantity,
-                    unused,
-                    share,
-                    line.period,
-                    line,
+                    kind=LineKind.proration_credit,
+                    line_item_id=line.line_item_id,
+                    price=line.price,
+                    quantity=line.quantity,
+                    period=unused,
+                    share=share,
+                    nominal=line.period,
+                    credit_of=line,
                 )
             )
     return tuple(lines)
 
 
 def in_plan_order(terms: Terms, lines: tuple[DueLine, ...]) -> tuple[DueLine, ...]:
+    """Lines in the order of the terms; periods of one line in time order."""
     order = {line.id: position for position, line in enumerate(terms.lines)}
     return tuple(sorted(lines, key=lambda line: (order[line.line_item_id], line.period.start)))
 

@@ -84,10 +84,8 @@ class DunningSettings:
     def __post_init__(self) -> None:
         zone_info(self.zone)
         days = self.schedule_days
-        if list(days) != sorted(set(days)) or len(days) > 30 or any(not 1 <= day <= 365 for day in days):
-            raise Invalid(
-                f"dunning_days must be at most 30 rising days from 1 to 365; got {list(days)}", "dunning_days"
-            )
+        if list(days) != sorted(set(days)) or any(not 1 <= day <= 365 for day in days):
+            raise Invalid(f"dunning_days must be rising, each from 1 to 365; got {list(days)}", field="dunning_days")
         if self.hour is not None and not 0 <= self.hour <= 23:
             raise Invalid(f"dunning_hour must be between 0 and 23; got {self.hour}", field="dunning_hour")
 

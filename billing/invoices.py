@@ -184,7 +184,7 @@ def build_final_invoice(inputs: InvoiceInputs) -> Invoice:
 
 
 def verify(inputs: InvoiceInputs, stored: Invoice) -> tuple[str, ...]:
-    """Recomputes an invoice from its stored inputs; the differences, by path, to the last digit: () when it is right."""
+    """Recomputes an invoice from its stored inputs; the differences, to the last digit; () when it is right."""
     return tuple(_differences(to_json(build_final_invoice(inputs)), to_json(stored), ""))
 
 
@@ -250,7 +250,7 @@ def is_deferred(line: InvoiceLine) -> bool:
 
 
 def billed_line(invoice_id: str, invoice_line_id: str, line: InvoiceLine, credited: Decimal) -> BilledLine:
-    """A deferred line as `billing.subscriptions.cancel` and `close_period` need it; `credited` (positive) was credited of it before."""
+    """A deferred line as `cancel` and `close_period` need it; `credited` (positive) was credited of it before."""
     price = line.derivation.price
     if price is None or not is_deferred(line):
         raise InvariantBroken(f"line {invoice_line_id} was not billed in advance and cannot be credited")

@@ -77,8 +77,8 @@ def deferred_amount(line: InvoiceLine) -> Decimal:
 def reversed_amount(line: InvoiceLine) -> Decimal:
     """What a credit line takes out of deferred revenue again (positive); 0 for other lines.
 
-    The credited part of what the line had put there. Rounded on the running sum of credits, so that credits of the whole
-    line take back the whole of it, to the cent.
+    The credited part of what the line had put there, rounded on the running sum of credits, so that credits of the
+    whole line take back the whole of it.
     """
     billed = line.derivation.credit_of
     if billed is None:

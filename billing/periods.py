@@ -144,7 +144,7 @@ def add_local_days(instant: datetime, zone: str, days: int) -> datetime:
 
 
 def boundary(anchor: datetime, zone: str, cadence: Cadence, k: int) -> datetime:
-    """Boundary number `k`, any whole number: anchor + k x cadence, clamped to the month, at the anchor's local clock."""
+    """Boundary number `k`, any whole number: anchor + k x cadence, clamped to the month, at the anchor's clock."""
     if k == 0:
         return anchor
     local = to_local(anchor, zone)

@@ -1,7 +1,7 @@
 """Tax rates and what they take from a base. Does not decide which rates apply.
 
-Rules: billing-rules.md section 6. Every rate works on the same base and is rounded once per invoice. Inclusive rates stay
-inside the base: base - base / (1 + sum of the inclusive rates), each rate its part of that.
+Rules: billing-rules.md section 6. Every rate works on the same base and is rounded once per invoice. Inclusive rates
+stay inside the base: base - base / (1 + sum of the inclusive rates), each rate its part of that.
 """
 
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """What a subscription agreed to, and what falls due from it, as plain values.
 
-Owns the shapes and their checks. The transitions are in billing.subscriptions, the choice of lines in billing.due_lines.
+Owns the shapes and their checks. Transitions are in billing.subscriptions, the choice of lines in billing.due_lines.
 """
 
 from dataclasses import dataclass
@@ -94,8 +94,10 @@ class Terms:
             if line.price.currency != self.currency:
                 raise Invalid(
                     f"price {line.price.id} is in {line.price.currency}, the subscription in {self.currency}",
-                    "currency",
+                    field="currency",
                 )
+            if line.start < self.start:
+                raise Invalid(f"line {line.id} must not start before the subscription", field="start_date")
 
 
 @dataclass(frozen=True, slots=True)
