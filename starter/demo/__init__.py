@@ -1,0 +1,1 @@
+"""The demo: twelve months of billing through the public HTTP API, checked against invoices derived by hand."""
