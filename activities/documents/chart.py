@@ -11,7 +11,8 @@ from babel.dates import format_date
 from activities.documents.flow import Band
 from activities.documents.formatting import quantity_text
 from activities.documents.furniture import LABEL, SMALL, STRONG
-from activities.documents.page import ACCENT, MARGIN, RULE, Page, TextStyle, text_width
+from activities.documents.page import BAR, MARGIN, RULE, Page, TextStyle, text_width, wrapped
+from billing import money
 
 _PLOT_HEIGHT = 58.0
 _AXIS = TextStyle(6.8, color=LABEL.color)
@@ -26,19 +27,20 @@ def chart_band(days: tuple[tuple[date, Decimal], ...], title: str, unit: str, pa
     span = ceiling - floor or Decimal(1)
     slot = (page_width - 2 * MARGIN) / len(days)
     label_step = -(-len(days) // _MAX_LABELS)
+    total = quantity_text(money.total(value for _, value in days))
+    peak = f"highest day {quantity_text(highest)}, sum {total} {unit}".rstrip()
 
     def draw(page: Page, top: float) -> None:
-        page.text(page.left, top + 9, title, STRONG)
-        total = quantity_text(sum((value for _, value in days), Decimal(0)))
-        peak = f"highest day {quantity_text(highest)}, sum {total}{' ' + unit if unit else ''}"
-        page.text(page.left + text_width(title, STRONG) + 8, top + 9, peak, SMALL)
+        room = page.right - page.left - text_width(peak, SMALL) - 12
+        page.text(page.left, top + 9, wrapped(title, STRONG, room)[0], STRONG)
+        page.text_right(page.right, top + 9, peak, SMALL)
         plot_top = top + 22
         zero = plot_top + _PLOT_HEIGHT * float(ceiling / span)
         width = min(slot * 0.72, 14.0)
         for index, (day, value) in enumerate(days):
             x = page.left + index * slot
             height = _PLOT_HEIGHT * float(abs(value) / span)
-            page.box(x + (slot - width) / 2, zero - height if value > 0 else zero, width, height, ACCENT)
+            page.box(x + (slot - width) / 2, zero - height if value > 0 else zero, width, height, BAR)
             if index % label_step == 0:
                 label = format_date(day, "d MMM", locale="en")
                 page.text(x + (slot - width) / 2, plot_top + _PLOT_HEIGHT + 10, label, _AXIS)

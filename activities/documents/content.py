@@ -93,7 +93,8 @@ class InvoiceDocument:
 
     `discount` and `credits` are positive and shown as deductions. `zone` is the customer's IANA zone, in which
     periods are shown. `currency` is a lower-case ISO 4217 code. Raises ValueError, TypeError or Invalid naming the
-    field, if a value is of the wrong kind or the sums do not hold (billing-rules.md section 6).
+    field, if a value is of the wrong kind or the sums do not hold (billing-rules.md section 6). `daily_usage` has one
+    quantity for each day of the chart, in `usage_unit`; empty means no chart.
     """
 
     number: str

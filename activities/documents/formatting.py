@@ -63,8 +63,9 @@ def period_text(start: datetime, end: datetime, zone: str) -> str:
         return day_text(first.date())
     if _is_midnight(first) and _is_midnight(last):
         return _days_text(first.date(), last.date() - timedelta(days=1))
-    pattern = "d MMM y, HH:mm"
-    return f"{format_datetime(first, pattern, locale='en')} {EN_DASH} {format_datetime(last, pattern, locale='en')}"
+    # No-break spaces within, so that a narrow column breaks between the two moments.
+    begin, close = (format_datetime(local, f"d{NBSP}MMM{NBSP}y,{NBSP}HH:mm", locale="en") for local in (first, last))
+    return f"{begin}{NBSP}{EN_DASH} {close}"
 
 
 def _days_text(first: date, last: date) -> str:

@@ -44,7 +44,8 @@ def lay_out_invoice(document: InvoiceDocument) -> list[Page]:
     bands.append(totals_band(document, width))
     if document.daily_usage:
         bands.append(chart_band(document.daily_usage, document.usage_title, document.usage_unit, width))
-    bands.extend(notes(document.notes, width))
+    zone_note = f"Periods are given in the time zone {document.zone}."
+    bands.extend(notes((*document.notes, zone_note), width))
     pages = flow(bands, Frame(opener, height - FOOTER_HEIGHT, header))
     draw_footers(pages, f"{document.number}  ·  {document.seller.name}")
     return pages

@@ -16,6 +16,7 @@ from activities.documents.page import INK, MARGIN, RULE, SOFT, Page, TextStyle, 
 _AMOUNT_WIDTH, _PRICE_WIDTH, _QUANTITY_WIDTH = 92.0, 92.0, 84.0
 _GAP = 10.0
 _TOTAL = TextStyle(11, Weight.SEMIBOLD)
+_SOFT_BODY = TextStyle(BODY.size, BODY.weight, SOFT)
 _TOTALS_LEFT = 0.52
 
 
@@ -148,20 +149,28 @@ def _widest_fraction(numbers: list[tuple[str, TextStyle]]) -> float:
 
 def totals_band(document: InvoiceDocument, page_width: float) -> Band:
     """Subtotal, deductions, taxes, total and what is due, under the amounts."""
-    rows = _totals_rows(document)
     left = MARGIN + (page_width - 2 * MARGIN) * _TOTALS_LEFT
+    rows = [
+        (wrapped(label, _SOFT_BODY, page_width - MARGIN - left - text_width(amount, BODY) - _GAP), amount)
+        for label, amount in _totals_rows(document)
+    ]
+
+    height = 19 + sum(16 + (len(labels) - 1) * LEADING for labels, _ in rows) + 40
 
     def draw(page: Page, top: float) -> None:
-        y = top + 16
-        for label, amount in rows:
-            _total_row(page, left, y, label, amount, BODY)
+        y = top + 19
+        for labels, amount in rows:
+            _total_row(page, left, y, labels[0], amount, BODY)
+            for label in labels[1:]:
+                y += LEADING
+                page.text(left, y, label, _SOFT_BODY)
             y += 16
         page.rule(y - 8, RULE, left=left)
         _total_row(page, left, y + 7, "Total", money_text(document.total, document.currency), STRONG)
         page.rule(y + 17, INK, 0.9, left=left)
         _total_row(page, left, y + 34, "Amount due", money_text(document.amount_due, document.currency), _TOTAL)
 
-    return Band(16 + len(rows) * 16 + 40, draw, space=2)
+    return Band(height, draw, space=2)
 
 
 def _totals_rows(document: InvoiceDocument) -> list[tuple[str, str]]:
@@ -183,7 +192,7 @@ def _total_row(page: Page, left: float, y: float, label: str, amount: str, style
     right = page.right
     amount_style = fitted(amount, style, (right - left) * 0.55)
     room = right - left - text_width(amount, amount_style) - _GAP
-    label_style = TextStyle(style.size, style.weight, SOFT if style is BODY else INK)
+    label_style = _SOFT_BODY if style is BODY else style
     page.text(left, y, label, fitted(label, label_style, room))
     page.text_right(right, y, amount, amount_style)
 

@@ -13,11 +13,13 @@ INK: Color = (0.09, 0.12, 0.18)
 SOFT: Color = (0.38, 0.43, 0.50)
 RULE: Color = (0.87, 0.89, 0.92)
 ACCENT: Color = (0.16, 0.32, 0.55)
+BAR: Color = (0.49, 0.60, 0.76)
 TINT: Color = (0.965, 0.972, 0.98)
 
 PAPER_SIZES = {"a4": (595.28, 841.89), "letter": (612.0, 792.0)}
 MARGIN = 50.0
-_SMALLEST = 4.5
+_SMALLEST = 3.5
+_NEVER_FIRST = " 、。，）」』々ー・"
 
 
 @dataclass(frozen=True)
@@ -127,8 +129,8 @@ def _pieces(text: str) -> list[str]:
     pieces: list[str] = []
     current = ""
     for char in text:
-        starts_word = current.endswith(" ") and char != " "
-        if current and (starts_word or _is_ideograph(char) or _is_ideograph(current[-1])) and char != " ":
+        may_break = current.endswith(" ") or _is_ideograph(char) or _is_ideograph(current[-1:])
+        if current and may_break and char not in _NEVER_FIRST:
             pieces.append(current)
             current = ""
         current += char
@@ -136,7 +138,7 @@ def _pieces(text: str) -> list[str]:
 
 
 def _is_ideograph(char: str) -> bool:
-    return "\u3040" <= char <= "\u9fff" and char not in "、。々ー"
+    return "\u3040" <= char <= "\u9fff"
 
 
 def _fitting_prefix(text: str, style: TextStyle, width: float, language: str) -> int:

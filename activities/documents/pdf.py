@@ -8,19 +8,18 @@ the bytes of a later one, and it cannot say what a joined glyph stands for. Does
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import groupby
 
 import uharfbuzz as hb
 from reportlab.pdfbase import pdfdoc
 
-from activities.documents.fonts import FontFace
+from activities.documents.fonts import EM, FontFace
 from activities.documents.page import Box, Color, Page, PlacedText
-from activities.documents.shaping import GlyphRun
+from activities.documents.shaping import Glyph, GlyphRun
 
 _PRODUCER = "durabill"
 _CMAP_CHUNK = 100
 _KEPT_TABLES = ("glyf", "loca", "head", "hhea", "hmtx", "maxp")
-# Stroke width of a thickened face, as a part of the font size.
-_EMBOLDEN = 0.03
 
 
 @dataclass(frozen=True)
@@ -80,6 +79,14 @@ class _EmbeddedFont:
         self.new_ids: dict[int, int] = dict(plan.old_to_new_glyph_mapping)
         self.program = bytes(plan.execute().blob.data)
 
+    def advance(self, glyph_id: int) -> int:
+        """The glyph's own advance, in thousandths of the font size."""
+        return int(self.face.shaper.get_glyph_h_advance(glyph_id))
+
+    def needs_spelling(self, cluster: Sequence[Glyph]) -> bool:
+        """Whether the font's map from glyphs to text gives something else than what the cluster stands for."""
+        return len(cluster) > 1 or self.texts[cluster[0].id] != cluster[0].text
+
     def code(self, glyph_id: int) -> str:
         """A glyph as it is written in a page's text."""
         return f"{self.new_ids[glyph_id]:04X}"
@@ -95,9 +102,9 @@ def _embed_fonts(document: pdfdoc.PDFDocument, pages: Iterable[Page]) -> dict[Fo
     for page in pages:
         for text in page.texts:
             for run in text.content.runs:
-                texts = used.setdefault(run.font.face, {})
-                for glyph in run.glyphs:
-                    texts[glyph.id] = texts.get(glyph.id) or glyph.text
+                texts = used.setdefault(run.face, {})
+                for cluster in _clusters(run.glyphs):
+                    _note_texts(texts, cluster)
     fonts = {face: _EmbeddedFont(face, f"T{index}", texts) for index, (face, texts) in enumerate(used.items())}
     resources = document.idToObject["BasicFonts"].dict
     for font in fonts.values():
@@ -105,10 +112,18 @@ def _embed_fonts(document: pdfdoc.PDFDocument, pages: Iterable[Page]) -> dict[Fo
     return fonts
 
 
+def _note_texts(texts: dict[int, str], cluster: Sequence[Glyph]) -> None:
+    """Remember what each glyph stands for; a glyph that once stood for a text alone keeps that."""
+    if len(cluster) == 1 and cluster[0].text:
+        texts[cluster[0].id] = cluster[0].text
+    for glyph in cluster:
+        texts.setdefault(glyph.id, "")
+
+
 def _font_object(document: pdfdoc.PDFDocument, font: _EmbeddedFont) -> pdfdoc.PDFObjectReference:
     """A Type 0 font whose character codes are the glyph numbers of the subset (ISO 32000-1, 9.7)."""
     name = pdfdoc.PDFName(f"DURABL+{font.face.name}")
-    widths = [font.face.shaper.get_glyph_h_advance(old) for old in sorted(font.new_ids, key=font.new_ids.__getitem__)]
+    widths = [font.advance(old) for old in sorted(font.new_ids, key=font.new_ids.__getitem__)]
     descendant = pdfdoc.PDFDictionary(
         {
             "Type": pdfdoc.PDFName("Font"),
@@ -206,36 +221,50 @@ def _text_code(text: PlacedText, page_height: float, fonts: dict[FontFace, _Embe
     yield f"{_rgb(text.style.color)} rg"
     for run in text.content.runs:
         yield f"1 0 0 1 {x:.2f} {page_height - text.y:.2f} Tm"
-        yield _run_code(run, fonts[run.font.face], text)
-        x += sum(glyph.advance for glyph in run.glyphs) * size / 1000
-
-
-def _run_code(run: GlyphRun, font: _EmbeddedFont, text: PlacedText) -> str:
-    size = text.style.size
-    shown = f"/{font.name} {size:.2f} Tf {_glyphs_code(run, font, size)}"
-    if run.font.embolden:
-        shown = f"{_rgb(text.style.color)} RG {size * _EMBOLDEN:.3f} w 2 Tr {shown} 0 Tr"
-    if run.plain:
-        return shown
-    # What readers get on searching and copying, where glyphs are reordered or joined.
-    actual = f"\ufeff{run.text}".encode("utf-16-be").hex().upper()
-    return f"/Span <</ActualText <{actual}>>> BDC {shown} EMC"
+        font = fonts[run.face]
+        yield f"/{font.name} {size:.2f} Tf {_glyphs_code(run, font, size)}"
+        x += sum(glyph.advance for glyph in run.glyphs) * size / EM
 
 
 def _glyphs_code(run: GlyphRun, font: _EmbeddedFont, size: float) -> str:
+    """The glyphs of a run. Where the font's own map cannot tell what is written, the text is spelled out beside it."""
+    parts: list[str] = []
+    for spelled, clusters in groupby(_clusters(run.glyphs), key=font.needs_spelling):
+        if not spelled:
+            parts.append(_show([glyph for cluster in clusters for glyph in cluster], font, size))
+            continue
+        for cluster in clusters:
+            actual = f"\ufeff{cluster[0].text}".encode("utf-16-be").hex().upper()
+            parts.append(f"/Span <</ActualText <{actual}>>> BDC {_show(cluster, font, size)} EMC")
+    return " ".join(parts)
+
+
+def _clusters(glyphs: Sequence[Glyph]) -> Iterable[list[Glyph]]:
+    """The glyphs grouped by what they stand for: each with the textless ones that follow it."""
+    cluster: list[Glyph] = []
+    for glyph in glyphs:
+        if glyph.text and cluster:
+            yield cluster
+            cluster = []
+        cluster.append(glyph)
+    if cluster:
+        yield cluster
+
+
+def _show(glyphs: Sequence[Glyph], font: _EmbeddedFont, size: float) -> str:
     """TJ arrays of glyph codes; a number between codes moves left by thousandths of the font size."""
     out: list[str] = []
     array: list[str] = []
     codes, rise = "", 0
-    for glyph in run.glyphs:
+    for glyph in glyphs:
         if glyph.y_offset != rise:
             out.append(_array_code(array, codes))
             array, codes, rise = [], "", glyph.y_offset
-            out.append(f"{rise * size / 1000:.3f} Ts")
+            out.append(f"{rise * size / EM:.3f} Ts")
         if glyph.x_offset:
             array, codes = [*array, f"<{codes}>", str(-glyph.x_offset)], ""
         codes += font.code(glyph.id)
-        back = font.face.shaper.get_glyph_h_advance(glyph.id) - glyph.advance + glyph.x_offset
+        back = font.advance(glyph.id) - glyph.advance + glyph.x_offset
         if back:
             array, codes = [*array, f"<{codes}>", str(back)], ""
     out.append(_array_code(array, codes))

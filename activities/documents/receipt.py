@@ -18,7 +18,7 @@ from activities.documents.furniture import (
     notes,
     parties,
 )
-from activities.documents.page import INK, PAPER_SIZES, RULE, Page
+from activities.documents.page import INK, PAPER_SIZES, RULE, Page, fitted
 from activities.documents.pdf import FileInfo, write_pdf
 
 
@@ -67,7 +67,7 @@ def _payment_band(document: ReceiptDocument) -> Band:
         for index, (label, value, style) in enumerate(rows):
             y = top + 20 + index * 24
             page.text(page.left, y, label, style)
-            page.text_right(page.right, y, value, style)
+            page.text_right(page.right, y, value, fitted(value, style, (page.right - page.left) * 0.6))
             page.rule(y + 9, RULE)
 
     return Band(20 + len(rows) * 24, draw, space=26)

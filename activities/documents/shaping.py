@@ -11,11 +11,13 @@ from itertools import groupby
 
 import uharfbuzz as hb
 from bidi import algorithm
+from bidi.mirror import MIRRORED
 
-from activities.documents.fonts import EM, FontChoice, Weight, fonts_for
+from activities.documents.fonts import EM, FontFace, Weight, fonts_for
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
-_BIDI_CONTROLS = dict.fromkeys((*range(0x202A, 0x202F), *range(0x2066, 0x206A)))
+_DIRECTION_CONTROLS = (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
+_TRANSLATION = {**dict.fromkeys(_DIRECTION_CONTROLS), **dict.fromkeys(map(ord, "\t\n\r\v\f\u2028\u2029\u00a0"), " ")}
 _RIGHT_TO_LEFT = frozenset({"R", "AL", "AN"})
 _FIRST_RIGHT_TO_LEFT = "\u0590"
 _KANA = range(0x3040, 0x3100)
@@ -23,7 +25,10 @@ _KANA = range(0x3040, 0x3100)
 
 @dataclass(frozen=True, slots=True)
 class Glyph:
-    """A glyph of one face; advance and offsets in thousandths of the font size. `text` is what it stands for."""
+    """A glyph of one face; advance and offsets in thousandths of the font size.
+
+    `text` is what it stands for. Of several glyphs that stand for one text together, the first carries it.
+    """
 
     id: int
     advance: int
@@ -34,12 +39,11 @@ class Glyph:
 
 @dataclass(frozen=True, slots=True)
 class GlyphRun:
-    """Glyphs of one font and direction, left to right. `plain`: their texts, read in order, are the run's text."""
+    """Glyphs of one font, script and direction, from left to right; `text` in reading order."""
 
-    font: FontChoice
+    face: FontFace
     glyphs: tuple[Glyph, ...]
     text: str
-    plain: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +77,17 @@ def shape(text: str, weight: Weight = Weight.REGULAR, language: str = "") -> Sha
 
 
 def normalize(text: str) -> str:
-    """The text as it will be shown: NFC, one line, without directional overrides."""
-    spaced = "".join(" " if char in "\t\n\r\v\f\u2028\u2029" else char for char in text)
-    return unicodedata.normalize("NFC", spaced.translate(_BIDI_CONTROLS))
+    """The text as it will be shown: NFC, one line, without directional overrides.
+
+    A no-break space has done its work once lines are broken, and is copied and searched as a plain one.
+    """
+    return unicodedata.normalize("NFC", text.translate(_TRANSLATION))
 
 
-def _choose_fonts(text: str, fonts: tuple[FontChoice, ...]) -> tuple[str, list[FontChoice]]:
+def _choose_fonts(text: str, fonts: tuple[FontFace, ...]) -> tuple[str, list[FontFace]]:
     """The text with uncovered characters replaced, and the font of each character."""
     shown: list[str] = []
-    chosen: list[FontChoice] = []
+    chosen: list[FontFace] = []
     for char in text:
         font = _font_of(char, fonts, chosen[-1] if chosen else None)
         shown.append(char if font else REPLACEMENT)
@@ -89,14 +95,14 @@ def _choose_fonts(text: str, fonts: tuple[FontChoice, ...]) -> tuple[str, list[F
     return "".join(shown), chosen
 
 
-def _font_of(char: str, fonts: tuple[FontChoice, ...], previous: FontChoice | None) -> FontChoice | None:
+def _font_of(char: str, fonts: tuple[FontFace, ...], previous: FontFace | None) -> FontFace | None:
     category = unicodedata.category(char)
     # Marks and joiners belong to the letter before them; HarfBuzz hides format characters that a font lacks.
-    if previous is not None and category[0] == "M" and ord(char) in previous.face.coverage:
+    if previous is not None and category[0] == "M" and ord(char) in previous.coverage:
         return previous
     if category == "Cf" or "\ufe00" <= char <= "\ufe0f":
         return previous or fonts[0]
-    return next((font for font in fonts if ord(char) in font.face.coverage), None)
+    return next((font for font in fonts if ord(char) in font.coverage), None)
 
 
 def _scripts(text: str) -> list[str]:
@@ -152,22 +158,24 @@ def _reorder(runs: list[tuple[int, GlyphRun]]) -> list[GlyphRun]:
     return [run for _, run in runs]
 
 
-def _shape_run(text: str, font: FontChoice, right_to_left: bool) -> GlyphRun:
+def _shape_run(text: str, font: FontFace, right_to_left: bool) -> GlyphRun:
     buffer = hb.Buffer()
     buffer.add_str(text)
     buffer.direction = "rtl" if right_to_left else "ltr"
     # Set, since HarfBuzz would otherwise take the language from the process's locale.
     buffer.language = "en"
     buffer.guess_segment_properties()
-    hb.shape(font.face.shaper, buffer)
+    hb.shape(font.shaper, buffer)
     infos, positions = buffer.glyph_infos, buffer.glyph_positions
     texts = _cluster_texts(text, [info.cluster for info in infos])
+    if right_to_left:
+        # HarfBuzz shows "(" by the glyph of ")" here, and that is what the glyph stands for on the page.
+        texts = [MIRRORED.get(stands_for, stands_for) for stands_for in texts]
     glyphs = tuple(
         Glyph(info.codepoint, position.x_advance, position.x_offset, position.y_offset, stands_for)
         for info, position, stands_for in zip(infos, positions, texts, strict=True)
     )
-    plain = not right_to_left and all(texts) and "".join(texts) == text
-    return GlyphRun(font, glyphs, text, plain)
+    return GlyphRun(font, glyphs, text)
 
 
 def _cluster_texts(text: str, clusters: list[int]) -> list[str]:

@@ -76,7 +76,7 @@ def invoice() -> InvoiceDocument:
         taxes=(TaxRow("GST 18%", subtotal, D("42.55")),),
         total=D("278.96"),
         amount_due=D("278.96"),
-        notes=("Times are in Asia/Kolkata. Questions about this invoice: billing@demovoice.example.",),
+        notes=("Questions about this invoice: billing@demovoice.example.",),
         daily_usage=usage,
         usage_title="Talk time by day",
         usage_unit="seconds",
@@ -128,4 +128,38 @@ def receipt() -> ReceiptDocument:
         zone="Asia/Kolkata",
         amount_paid=D("278.96"),
         invoice_total=D("278.96"),
+    )
+
+
+NAMES = {
+    "Latin": "Müller & Søn A/S, Łódź, Nguyễn Thị Ánh",
+    "Greek": "Ελληνική Εταιρεία Τηλεπικοινωνιών",
+    "Cyrillic": "ТОВ «Привіт, Україно», Љубав Ђорђе",
+    "Devanagari": "श्री लक्ष्मी क्षत्रिय ज्ञानेश्वर विद्यार्थी शक्ति",
+    "Arabic": "شركة الخليج للاتصالات (ذ.م.م) 2025",
+    "Persian": "شرکت می‌خواهم گچپژ",
+    "Chinese": "北京云声科技有限公司 臺灣語音股份有限公司",
+    "Japanese": "株式会社ナインスター東京 髙島屋",
+    "Korean": "주식회사 한국전자",
+}
+
+
+def names_of_the_world() -> InvoiceDocument:
+    """An invoice with a name of every script, light and bold."""
+    one = D("1.00")
+    lines = tuple(
+        DocumentLine(name, one, D(1), "$1.00", FEBRUARY, (DetailRow(f"{script}: {name}", one),))
+        for script, name in NAMES.items()
+    )
+    total = D(len(lines))
+    return replace(
+        invoice(),
+        seller=Party(NAMES["Arabic"], (NAMES["Persian"], "شارع الشيخ زايد، دبي"), "TRN 100123456700003"),
+        buyer=Party("骨直今角株式会社", ("東京都千代田区丸の内1-9-1", NAMES["Devanagari"]), language="ja"),
+        lines=lines,
+        subtotal=total,
+        taxes=(),
+        total=total,
+        amount_due=total,
+        daily_usage=(),
     )

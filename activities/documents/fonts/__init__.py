@@ -36,14 +36,6 @@ class FontFace:
         return self.shaper.face
 
 
-@dataclass(frozen=True)
-class FontChoice:
-    """A face as used for a weight; `embolden` thickens the strokes of a face that exists in one weight only."""
-
-    face: FontFace
-    embolden: bool = False
-
-
 @cache
 def load_face(name: str) -> FontFace:
     """Load `name`.ttf of this folder. Raises OSError if it is missing from the installation."""
@@ -54,10 +46,12 @@ def load_face(name: str) -> FontFace:
 
 
 @cache
-def fonts_for(weight: Weight, japanese: bool) -> tuple[FontChoice, ...]:
-    """The fonts to try for a character, in order. `japanese` puts Japanese forms of Han characters first."""
-    own_weights = [FontChoice(load_face(f"{family}-{weight}")) for family in ("NotoSans", "NotoSansArabic")]
+def fonts_for(weight: Weight, japanese: bool) -> tuple[FontFace, ...]:
+    """The faces to try for a character, in order. `japanese` puts Japanese forms of Han characters first.
+
+    Han characters, kana and Hangul have one weight: strokes thickened by the viewer close their small openings.
+    """
     han = ["DroidSansFallback", "NotoSansJP-Regular"]
     if japanese:
         han.reverse()
-    return (*own_weights, *(FontChoice(load_face(name), weight is Weight.SEMIBOLD) for name in han))
+    return tuple(load_face(name) for name in (f"NotoSans-{weight}", f"NotoSansArabic-{weight}", *han))
