@@ -1,6 +1,7 @@
 """Loopback ports for the parts of the embedded stack."""
 
 import socket
+import time
 
 from deploy.embedded.errors import EmbeddedError
 
@@ -32,6 +33,14 @@ def answers(port: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def wait_until_free(port: int, seconds: int) -> bool:
+    """Whether the port became free within so many seconds, for one whose owner is just ending."""
+    until = time.monotonic() + seconds
+    while not is_free(port) and time.monotonic() < until:
+        time.sleep(0.05)
+    return is_free(port)
 
 
 def choose(name: str, fixed: int | None, wishes: tuple[int, ...]) -> int:

@@ -17,6 +17,10 @@ PROBE_SECONDS = 0.05
 """Pause between two looks at a part that is not ready yet."""
 
 
+_CHILDREN: dict[int, psutil.Popen] = {}
+"""Processes that this one started and did not stop: held, so that their exit codes are taken and no zombie stays."""
+
+
 @dataclass(frozen=True)
 class Running:
     """A part that answers: where to reach it, and which process it is.
@@ -54,7 +58,7 @@ def spawn(spec: Spec) -> psutil.Popen:
     spec.log.parent.mkdir(parents=True, exist_ok=True)
     with spec.log.open("ab") as log:
         try:
-            return psutil.Popen(
+            child = psutil.Popen(
                 list(spec.argv),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -68,6 +72,8 @@ def spawn(spec: Spec) -> psutil.Popen:
             )
         except OSError as error:
             raise EmbeddedError(f"{spec.name} cannot be started: {error}") from error
+    _CHILDREN[child.pid] = child
+    return child
 
 
 def surroundings(changes: Mapping[str, str | None]) -> dict[str, str]:
@@ -121,10 +127,14 @@ def is_alive(pid: int, started: float) -> bool:
 
 def stop(pid: int, started: float, how: signal.Signals = signal.SIGTERM, seconds: int = 20) -> None:
     """Ends a process and its children, by SIGKILL what is left after `seconds`. One that is gone already is fine."""
-    if not is_alive(pid, started):
-        _reap(pid)
-        return
-    process = psutil.Process(pid)
+    if is_alive(pid, started):
+        _end(psutil.Process(pid), how, seconds)
+    child = _CHILDREN.pop(pid, None)
+    if child is not None:
+        child.poll()
+
+
+def _end(process: psutil.Process, how: signal.Signals, seconds: int) -> None:
     group = [process, *process.children(recursive=True)]
     if how != signal.SIGKILL:
         process.send_signal(how)
@@ -133,14 +143,6 @@ def stop(pid: int, started: float, how: signal.Signals = signal.SIGTERM, seconds
         with contextlib.suppress(psutil.NoSuchProcess):
             member.kill()
     psutil.wait_procs(group, timeout=10)
-
-
-def _reap(pid: int) -> None:
-    """Takes the exit code of a child of ours that ended, so that no zombie keeps its pid."""
-    try:
-        os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:
-        return
 
 
 class Part:

@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+import psutil
+
 from deploy.embedded import clickhouse, kafka, ports, postgres, s3, temporal
 from deploy.embedded.errors import EmbeddedError
 from deploy.embedded.process import Running, is_alive, stop
@@ -149,7 +151,10 @@ class Stack:
         earlier = self._load().get(name.removesuffix("_ui"))
         wishes = _WISHES[name]
         if earlier is not None:
-            wishes = (int(earlier.extra["ui_port"]) if name == "temporal_ui" else earlier.port, *wishes)
+            port = int(earlier.extra["ui_port"]) if name == "temporal_ui" else earlier.port
+            wishes = (port, *wishes)
+            if psutil.pid_exists(earlier.pid):  # it was killed a moment ago and still lets go
+                ports.wait_until_free(port, seconds=5)
         return ports.choose(name, self._fixed_ports.get(name), wishes)
 
     @property
