@@ -1,0 +1,114 @@
+"""When a failed payment is tried again, and the tables of states."""
+
+import pytest
+
+from billing.dunning import DunningSettings, gives_up_at, next_attempt
+from billing.errors import Conflict, Invalid
+from billing.invoice_states import (
+    INVOICE_TRANSITIONS,
+    PAYMENT_TRANSITIONS,
+    InvoiceCommand,
+    InvoiceStatus,
+    PaymentCommand,
+    PaymentStatus,
+    next_invoice_status,
+    next_payment_status,
+    require_finalized,
+)
+
+from .builders import utc
+
+
+def test_default_schedule_counts_days_from_the_first_failure() -> None:
+    first = utc("2025-03-01T07:00")
+    dates = [next_attempt(DunningSettings(), failures, first) for failures in range(1, 7)]
+    assert dates[:5] == [utc(f"2025-03-{day:02}T07:00") for day in (2, 4, 6, 8, 15)]
+    assert dates[5] is None
+    assert gives_up_at(DunningSettings(), first) == utc("2025-03-15T07:00")
+
+
+def test_retries_keep_the_local_clock_over_daylight_saving() -> None:
+    # 8 March 12:00 in New York is 17:00 UTC; on 9 March it is 16:00 UTC.
+    settings = DunningSettings(zone="America/New_York")
+    assert next_attempt(settings, 1, utc("2025-03-08T17:00")) == utc("2025-03-09T16:00")
+
+
+@pytest.mark.parametrize(
+    ("first", "expected"),
+    [
+        ("2025-03-01T20:00", "2025-03-03T03:30"),  # 2 March 01:30 in Kolkata; a day later at 09:00
+        ("2025-03-01T02:00", "2025-03-02T03:30"),
+    ],
+)
+def test_retries_at_the_hour_that_the_tenant_chose(first: str, expected: str) -> None:
+    settings = DunningSettings(zone="Asia/Kolkata", hour=9)
+    assert next_attempt(settings, 1, utc(first)) == utc(expected)
+
+
+def test_an_empty_schedule_gives_up_at_once() -> None:
+    settings = DunningSettings(schedule_days=(), hour=0)
+    assert next_attempt(settings, 1, utc("2025-03-01T07:00")) is None
+    assert gives_up_at(settings, utc("2025-03-01T07:00")) == utc("2025-03-01T07:00")
+
+
+@pytest.mark.parametrize(
+    ("days", "hour", "zone", "field"),
+    [
+        ((3, 1), None, "UTC", "dunning_days"),
+        ((0,), None, "UTC", "dunning_days"),
+        ((1, 1), None, "UTC", "dunning_days"),
+        ((400,), None, "UTC", "dunning_days"),
+        ((1,), 24, "UTC", "dunning_hour"),
+        ((1,), 9, "Nowhere", "timezone"),
+    ],
+)
+def test_bad_settings(days: tuple[int, ...], hour: int | None, zone: str, field: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        DunningSettings(schedule_days=days, hour=hour, zone=zone)
+    assert caught.value.field == field
+
+
+def test_next_attempt_needs_a_failure() -> None:
+    with pytest.raises(Invalid):
+        next_attempt(DunningSettings(), 0, utc("2025-03-01"))
+
+
+def test_every_pair_of_status_and_command_is_decided() -> None:
+    for status in InvoiceStatus:
+        for command in InvoiceCommand:
+            if (status, command) in INVOICE_TRANSITIONS:
+                assert next_invoice_status(status, command) is INVOICE_TRANSITIONS[status, command]
+            else:
+                with pytest.raises(Conflict) as caught:
+                    next_invoice_status(status, command)
+                assert caught.value.details["state"] == status.value
+    for payment in PaymentStatus:
+        for happening in PaymentCommand:
+            if (payment, happening) not in PAYMENT_TRANSITIONS:
+                with pytest.raises(Conflict):
+                    next_payment_status(payment, happening)
+
+
+def test_a_conflict_names_the_state_and_what_is_possible() -> None:
+    with pytest.raises(Conflict) as caught:
+        next_invoice_status(InvoiceStatus.FINALIZED, InvoiceCommand.finalize)
+    assert caught.value.state == "FINALIZED"
+    assert caught.value.possible == ("void",)
+    assert "possible now: void" in caught.value.message
+    with pytest.raises(Conflict) as nothing:
+        next_invoice_status(InvoiceStatus.VOIDED, InvoiceCommand.void)
+    assert nothing.value.possible == ()
+
+
+def test_nothing_follows_a_void_and_a_charge_in_flight_blocks_it() -> None:
+    assert not [status for status, _ in INVOICE_TRANSITIONS if status is InvoiceStatus.VOIDED]
+    with pytest.raises(Conflict):
+        next_payment_status(PaymentStatus.PROCESSING, PaymentCommand.void)
+    assert next_payment_status(PaymentStatus.SUCCEEDED, PaymentCommand.void) is PaymentStatus.REFUNDED
+
+
+def test_only_a_finalized_invoice_is_paid() -> None:
+    require_finalized(InvoiceStatus.FINALIZED, "attempt payment")
+    with pytest.raises(Conflict, match="it must be FINALIZED") as caught:
+        require_finalized(InvoiceStatus.DRAFT, "attempt payment")
+    assert caught.value.possible == ("finalize", "skip", "void")

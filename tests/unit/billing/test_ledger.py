@@ -1,0 +1,144 @@
+"""Postings balance; deferred revenue is released or taken back to the cent; a void leaves only what was paid."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from decimal import Decimal
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from billing.errors import Conflict, InvariantBroken
+from billing.invoices import billed_line, build_final_invoice, build_invoice
+from billing.ledger import (
+    Entry,
+    Posting,
+    PostingKind,
+    cash_in_transit,
+    deferred_amount,
+    post_finalized,
+    post_payment,
+    post_void,
+    release_deferred,
+    reversed_amount,
+)
+from billing.money import minus, total
+from billing.terms import DueLine, LineKind
+
+from .builders import credit_due, fixed_due, inputs, seat, snapshot, span, talk, tax, usage_due, utc
+
+
+def balances(postings: Iterable[Posting]) -> dict[str, str]:
+    """Credit balance of each account that is not 0."""
+    sums: dict[str, Decimal] = {}
+    for posting in postings:
+        for entry in posting.entries:
+            sums[entry.account] = total((sums.get(entry.account, Decimal(0)), minus(entry.credit, entry.debit)))
+    return {account: str(amount) for account, amount in sorted(sums.items()) if amount}
+
+
+def test_finalize_pay_release() -> None:
+    period = span("2025-01-31", "2025-02-28")
+    invoice = build_final_invoice(
+        inputs(fixed_due(seat()), usage_due(talk()), taxes=(tax(),), usage=(snapshot("meter_talk", period, "10000"),))
+    )
+    finalized = post_finalized("inv_1", invoice)
+    # 62.50 in advance, 15.00 of usage, 18 % of 77.50 = 13.95
+    assert balances([finalized]) == {
+        "accounts_receivable": "-91.45", "deferred_revenue": "62.50", "revenue": "15.00", "tax_payable": "13.95",
+    }  # fmt: skip
+    paid = post_payment("pay_1", "sandbox", invoice.total, "usd")
+    seat_line = invoice.lines[0]
+    with pytest.raises(Conflict):
+        release_deferred("li_1", seat_line, Decimal(0), utc("2025-03-30"))
+    released = release_deferred("li_1", seat_line, Decimal(0), utc("2025-03-31"))
+    assert released is not None
+    assert balances([finalized, paid, released]) == {
+        cash_in_transit("sandbox"): "-91.45", "revenue": "77.50", "tax_payable": "13.95",
+    }  # fmt: skip
+
+
+def test_inclusive_tax_is_not_revenue() -> None:
+    invoice = build_invoice(inputs(fixed_due(seat("118"), quantity="1"), taxes=(tax("18", inclusive=True),)))
+    assert balances([post_finalized("inv_1", invoice)]) == {
+        "accounts_receivable": "-118.00", "deferred_revenue": "100.00", "tax_payable": "18.00",
+    }  # fmt: skip
+
+
+def test_carried_credit_goes_to_the_customer_with_its_tax() -> None:
+    invoice = build_invoice(inputs(credit_due("100", Fraction(1, 2), exclusive_tax="18"), taxes=(tax("18"),)))
+    assert balances([post_finalized("inv_2", invoice)]) == {
+        "customer_credit": "59.00", "deferred_revenue": "-50.00", "tax_payable": "-9.00",
+    }  # fmt: skip
+
+
+def test_carried_inclusive_credit() -> None:
+    invoice = build_invoice(
+        inputs(credit_due("118", Fraction(1, 2), inclusive_tax="18"), taxes=(tax("18", inclusive=True),))
+    )
+    assert balances([post_finalized("inv_2", invoice)]) == {
+        "customer_credit": "59.00", "deferred_revenue": "-50.00", "tax_payable": "-9.00",
+    }  # fmt: skip
+
+
+def test_void_takes_everything_back_and_keeps_what_was_paid_for_the_customer() -> None:
+    invoice = build_invoice(inputs(fixed_due(seat()), taxes=(tax(),)))
+    finalized = post_finalized("inv_1", invoice)
+    released = release_deferred("li_1", invoice.lines[0], Decimal(0), utc("2025-03-31"))
+    assert released is not None
+    unpaid = post_void("inv_1", [finalized, released], Decimal(0), "usd")
+    assert balances([finalized, released, unpaid]) == {}
+    paid = post_payment("pay_1", "sandbox", invoice.total, "usd")
+    void = post_void("inv_1", [finalized, released], invoice.total, "usd")
+    assert balances([finalized, released, paid, void]) == {
+        cash_in_transit("sandbox"): "-73.75", "customer_credit": "73.75",
+    }  # fmt: skip
+
+
+def test_a_line_that_was_credited_whole_releases_nothing() -> None:
+    line = build_invoice(inputs(fixed_due(seat()))).lines[0]
+    assert release_deferred("li_1", line, deferred_amount(line), utc("2025-04-01")) is None
+
+
+@given(
+    st.decimals("0.01", 10**6, places=2),
+    st.lists(st.fractions("1/100", 1), min_size=1, max_size=5),
+    st.integers(0, 40),
+    st.integers(0, 40),
+    st.booleans(),
+)
+def test_credits_never_take_back_more_than_was_deferred(
+    amount: Decimal, shares: list[Fraction], rate_then: int, rate_now: int, inclusive: bool
+) -> None:
+    """Whatever the tax is now: the last credit that empties the line empties its deferred revenue."""
+    billed = build_invoice(
+        inputs(fixed_due(seat(str(amount)), quantity="1"), taxes=(tax(str(rate_then), inclusive=inclusive),))
+    )
+    line, credited, taken = billed.lines[0], Decimal(0), Decimal(0)
+    postings = [post_finalized("inv_1", billed)]
+    for share in [*shares, Fraction(1)]:
+        source = billed_line("inv_1", "li_1", line, credited)
+        due = replace(credit_due("1", share), credit_of=source, nominal=source.period)
+        assert isinstance(due, DueLine)
+        invoice = build_invoice(inputs(due, taxes=(tax(str(rate_now), inclusive=inclusive),)))
+        credit = next(own for own in invoice.lines if own.kind is LineKind.proration_credit)
+        credited, taken = minus(credited, credit.amount), total((taken, reversed_amount(credit)))
+        postings.append(post_finalized("inv_2", invoice))
+    assert credited == line.amount
+    assert taken == deferred_amount(line)
+    assert "deferred_revenue" not in balances(postings)
+
+
+def test_an_unbalanced_posting_cannot_exist() -> None:
+    debit = Entry("revenue", Decimal(1), Decimal(0), "usd")
+    with pytest.raises(InvariantBroken, match="does not balance"):
+        Posting(PostingKind.payment_succeeded, "pay_1", (debit,))
+    with pytest.raises(InvariantBroken, match="does not balance"):
+        Posting(PostingKind.payment_succeeded, "pay_1", (debit, Entry("cash", Decimal(0), Decimal(1), "eur")))
+
+
+@pytest.mark.parametrize(("debit", "credit"), [("0", "0"), ("1", "1"), ("-1", "0"), ("0.001", "0")])
+def test_an_entry_has_one_side(debit: str, credit: str) -> None:
+    with pytest.raises(InvariantBroken):
+        Entry("revenue", Decimal(debit), Decimal(credit), "usd")

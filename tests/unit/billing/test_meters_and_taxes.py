@@ -1,0 +1,70 @@
+"""Definitions of meters and tax rates: what is accepted, what is refused, and the sums of taxes."""
+
+from collections.abc import Callable
+from decimal import Decimal
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from billing.errors import Invalid
+from billing.meters import AggregationType, Filter, Meter, UsageQuantity, parse_aggregation, parse_reset_usage
+from billing.taxes import TaxRate, TaxRateType, tax_amounts
+
+from .builders import tax
+
+REFUSED: list[tuple[Callable[[], object], str]] = [
+    (lambda: Meter("m", "n", "call", AggregationType.SUM), "aggregation.field"),
+    (lambda: Meter("m", "n", "call", AggregationType.COUNT, "x"), "aggregation.field"),
+    (lambda: Meter("m", "n", " call", AggregationType.COUNT), "event_name"),
+    (lambda: Meter("m", "n", "", AggregationType.COUNT), "event_name"),
+    (lambda: Filter("", ("a",)), "filters.key"),
+    (lambda: Filter("model", ()), "filters.values"),
+    (lambda: UsageQuantity(Decimal(-1), 1), "quantity"),
+    (lambda: parse_aggregation("AVG"), "aggregation.type"),
+    (lambda: parse_reset_usage("NEVER"), "reset_usage"),
+    (lambda: tax("-1"), "percentage_value"),
+    (lambda: tax("100.5"), "percentage_value"),
+    (lambda: tax("-1", kind=TaxRateType.fixed), "fixed_value"),
+    (lambda: tax("5", inclusive=True, kind=TaxRateType.fixed), "inclusive"),
+]
+
+
+@pytest.mark.parametrize(("make", "field"), REFUSED, ids=[f"{i}-{field}" for i, (_, field) in enumerate(REFUSED)])
+def test_bad_definitions_name_the_field(make: Callable[[], object], field: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        make()
+    assert caught.value.field == field
+
+
+def test_names_on_the_wire() -> None:
+    assert parse_aggregation("COUNT_UNIQUE") is AggregationType.COUNT_UNIQUE
+    with pytest.raises(Invalid, match="COUNT, SUM, MAX, LATEST, COUNT_UNIQUE"):
+        parse_aggregation("MEDIAN")
+
+
+@pytest.mark.parametrize(
+    ("base", "rates", "expected"),
+    [
+        ("100", (tax("18"),), ["18.00"]),
+        ("0.25", (tax("18"),), ["0.05"]),  # 0.045, half away from zero
+        ("100", (tax("9"), tax("9")), ["9.00", "9.00"]),
+        ("0.25", (tax("9"), tax("9")), ["0.02", "0.02"]),  # each rate is rounded by itself: 0.0225
+        ("118", (tax("18", inclusive=True),), ["18.00"]),  # 118 - 118 / 1.18
+        ("100", (tax("18", inclusive=True),), ["15.25"]),  # 100 - 84.745...
+        ("120", (tax("12", inclusive=True), tax("8", inclusive=True)), ["12.00", "8.00"]),  # 120 / 1.2 = 100
+        ("118", (tax("18", inclusive=True), tax("10")), ["18.00", "11.80"]),  # both on the same base
+        ("50", (tax("3.5", kind=TaxRateType.fixed),), ["3.50"]),
+        ("0", (tax("18"), tax("3.5", kind=TaxRateType.fixed)), ["0.00", "0.00"]),
+    ],
+)
+def test_tax_amounts(base: str, rates: tuple[TaxRate, ...], expected: list[str]) -> None:
+    assert [str(part.amount) for part in tax_amounts(Decimal(base), rates, "usd")] == expected
+
+
+@given(st.decimals(0, 10**9, places=2), st.integers(0, 100))
+def test_an_inclusive_tax_is_the_exclusive_tax_of_the_net(base: Decimal, percent: int) -> None:
+    (inside,) = tax_amounts(base, (tax(str(percent), inclusive=True),), "usd")
+    net = Fraction(base) - inside.exact
+    assert net * percent / 100 == inside.exact

@@ -1,0 +1,134 @@
+"""Rating: tables worked by hand, the laws of rating, and the refusals of bad prices."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from decimal import Decimal
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from billing.errors import Invalid
+from billing.periods import BillingPeriod, Cadence
+from billing.prices import BillingModel, InvoiceCadence, Price, PriceType, RoundMode, TierMode, TransformQuantity, rate
+
+from .builders import MONTHLY, package, seat, talk, tiered, tiers
+
+SLAB = tiered(TierMode.SLAB, ("1000", "0.02", "1"), ("5000", "0.01", "2.5"), (None, "0.005", "0"))
+VOLUME = tiered(TierMode.VOLUME, ("1000", "0.02", "1"), ("5000", "0.01", "2.5"), (None, "0.005", "0"))
+QUANTITIES = st.decimals(0, 10**9, places=12)
+
+
+@pytest.mark.parametrize(
+    ("price", "quantity", "expected"),
+    [
+        (seat("12.5"), "5", "62.5"),
+        (seat("0.000000000000001"), "0.000000000001", "0.000000000000000000000000001"),
+        (SLAB, "1000", "21"),  # 1000 x 0.02 + 1: the boundary belongs to the tier
+        (SLAB, "1000.001", "23.50001"),  # 21 + 0.001 x 0.01 + 2.5
+        (SLAB, "5000", "63.5"),  # 21 + 4000 x 0.01 + 2.5
+        (SLAB, "6000", "68.5"),  # 63.5 + 1000 x 0.005
+        (VOLUME, "1000", "21"),
+        (VOLUME, "1000.001", "12.50001"),  # 1000.001 x 0.01 + 2.5: VOLUME may cost less for more
+        (VOLUME, "6000", "30"),
+        (talk(), "100000", "132.55"),  # 36000 x 0.0015 = 54; 54000 x 0.0012 + 5 = 69.8; 10000 x 0.000875 = 8.75
+        (package(), "50", "4.75"),
+        (package(), "50.000001", "9.5"),  # a started package counts
+        (package(rounding=RoundMode.down), "99.9", "4.75"),
+        (package(rounding=RoundMode.down), "49", "0"),
+    ],
+)
+def test_rating(price: Price, quantity: str, expected: str) -> None:
+    rating = rate(price, Decimal(quantity))
+    assert rating.amount == Fraction(expected)
+    assert sum(step.amount for step in rating.steps) == rating.amount
+
+
+@pytest.mark.parametrize("price", [seat(), SLAB, VOLUME, package()])
+def test_nothing_costs_nothing(price: Price) -> None:
+    assert rate(price, 0).amount == 0
+    assert rate(price, 0).steps == ()
+
+
+def test_negative_quantity_is_refused() -> None:
+    with pytest.raises(Invalid, match="must not be negative"):
+        rate(seat(), Decimal("-1"))
+
+
+def test_steps_show_each_tier() -> None:
+    steps = rate(SLAB, 6000).steps
+    assert [step.tier for step in steps] == [0, 1, 2]
+    assert [step.quantity for step in steps] == [Fraction(1000), Fraction(4000), Fraction(1000)]
+    assert [step.amount for step in steps] == [Fraction(21), Fraction("42.5"), Fraction(5)]
+
+
+@given(QUANTITIES, QUANTITIES, st.sampled_from([seat(), SLAB, package(), package(rounding=RoundMode.down)]))
+def test_more_never_costs_less(one: Decimal, other: Decimal, price: Price) -> None:
+    low, high = sorted((one, other))
+    assert rate(price, low).amount <= rate(price, high).amount
+
+
+@given(QUANTITIES)
+def test_tiers_agree_with_the_definition(quantity: Decimal) -> None:
+    units, floor, slab, volume = Fraction(quantity), Fraction(0), Fraction(0), Fraction(0)
+    for tier in SLAB.tiers:
+        ceiling = Fraction(tier.up_to) if tier.up_to is not None else max(units, floor)
+        if units > floor:
+            slab += (min(units, ceiling) - floor) * Fraction(tier.unit_amount) + Fraction(tier.flat_amount)
+        if floor < units <= ceiling:
+            volume = units * Fraction(tier.unit_amount) + Fraction(tier.flat_amount)
+        floor = ceiling
+    assert rate(SLAB, quantity).amount == slab
+    assert rate(VOLUME, quantity).amount == volume
+
+
+@given(QUANTITIES)
+def test_slab_prices_every_unit_exactly_once(quantity: Decimal) -> None:
+    assert sum((step.quantity for step in rate(SLAB, quantity).steps), Fraction(0)) == Fraction(quantity)
+
+
+REFUSED: list[tuple[Callable[[], object], str]] = [
+    (
+        lambda: tiered(TierMode.SLAB, ("10", "1", "0")),
+        "tiers[0].up_to",
+    ),  # the excess would be free
+    (lambda: tiered(TierMode.SLAB, ("10", "1", "0"), ("10", "1", "0"), (None, "1", "0")), "tiers[1].up_to"),
+    (lambda: tiered(TierMode.SLAB, (None, "1", "0"), (None, "1", "0")), "tiers[0].up_to"),
+    (lambda: tiered(TierMode.SLAB, ("0", "1", "0"), (None, "1", "0")), "tiers[0].up_to"),
+    (lambda: tiered(TierMode.SLAB, (None, "-1", "0")), "tiers[0].unit_amount"),
+    (lambda: tiered(TierMode.SLAB, ("5", "1", "0"), (None, "1", "-2")), "tiers[1].flat_amount"),
+    (lambda: tiered(TierMode.SLAB), "tiers"),
+    (lambda: replace(SLAB, tier_mode=None), "tier_mode"),
+    (lambda: replace(SLAB, amount=Decimal(3)), "amount"),
+    (lambda: replace(seat(), tiers=tiers((None, "1", "0"))), "tiers"),
+    (lambda: replace(seat(), tier_mode=TierMode.SLAB), "tier_mode"),
+    (lambda: replace(seat(), amount=None), "amount"),
+    (lambda: replace(seat(), amount=Decimal("-0.01")), "amount"),
+    (lambda: replace(seat(), billing_model=BillingModel.PACKAGE), "transform_quantity"),
+    (lambda: replace(seat(), transform_quantity=TransformQuantity(10)), "transform_quantity"),
+    (lambda: TransformQuantity(0), "transform_quantity.divide_by"),
+    (lambda: replace(seat(), meter_id="meter_1"), "meter_id"),
+    (lambda: replace(SLAB, meter_id=None), "meter_id"),
+    (lambda: replace(SLAB, invoice_cadence=InvoiceCadence.ADVANCE), "invoice_cadence"),
+    (lambda: replace(SLAB, min_quantity=Decimal(1)), "min_quantity"),
+    (lambda: replace(seat(), min_quantity=Decimal(-1)), "min_quantity"),
+    (lambda: replace(seat(), currency="USD"), "currency"),
+    (
+        lambda: replace(seat(invoice_cadence=InvoiceCadence.ARREAR), cadence=Cadence(BillingPeriod.ONETIME)),
+        "billing_period",
+    ),
+]
+
+
+@pytest.mark.parametrize(("make", "field"), REFUSED, ids=[f"{i}-{field}" for i, (_, field) in enumerate(REFUSED)])
+def test_bad_prices_name_the_field(make: Callable[[], object], field: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        make()
+    assert caught.value.field == field
+    assert caught.value.code == "validation_error"
+
+
+def test_a_tiered_price_may_carry_amount_zero() -> None:
+    assert replace(SLAB, amount=Decimal(0)).type is PriceType.USAGE
+    assert SLAB.cadence == MONTHLY
