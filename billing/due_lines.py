@@ -29,17 +29,15 @@ def advance_lines(terms: Terms, opened: Period, end: datetime | None) -> tuple[D
 def arrear_lines(terms: Terms, closed: Period, end: datetime | None) -> tuple[DueLine, ...]:
     """ARREAR lines whose own period ends in the period that closes, its end included.
 
-    A cancellation at the very start of a period closes nothing of it, but cuts lines of a longer cadence there.
+    A cancellation at the very start of a period closes nothing of it, but cuts lines of a longer cadence there. A line
+    that ended before was billed before.
     """
     due = []
     for line in terms.lines:
         ended_before = line.end is not None and line.end <= closed.start
         if line.price.invoice_cadence is InvoiceCadence.ADVANCE or ended_before:
             continue
-        for span, whole in _spans(terms, line, closed, end):
-            cut_here = whole is not None and span.end == closed.end < whole.end
-            if cut_here or closed.start < span.end <= closed.end:
-                due.append(_due(line, span, whole))
+        due += [_due(line, span, whole) for span, whole in _spans(terms, line, closed, end) if span.end <= closed.end]
     return tuple(due)
 
 

@@ -76,7 +76,7 @@ def billing_anchor(
 
 def open_subscription(terms: Terms) -> Transition:
     """The first period, and the opening invoice if there is anything to bill in advance."""
-    period = period_from(terms, terms.start, None)
+    period = period_from(terms, terms.start, terms.end_date)
     state = SubscriptionState(SubscriptionStatus.active, period)
     lines = advance_lines(terms, period, terms.end_date)
     invoice = DueInvoice(BillingReason.SUBSCRIPTION_CREATE, terms.start, period, lines) if lines else None
@@ -97,7 +97,7 @@ def close_period(terms: Terms, state: SubscriptionState, billed: tuple[BilledLin
         after = replace(state, status=SubscriptionStatus.cancelled, cancelled_at=closed.end)
         lines = arrears + _credits(terms, state.cancel_proration, billed, closed.end)
         return Transition(after, DueInvoice(BillingReason.SUBSCRIPTION_CYCLE, closed.end, closed, lines))
-    opened = period_from(terms, closed.end, state.cancel_at)
+    opened = period_from(terms, closed.end, end)
     lines = in_plan_order(terms, arrears + advance_lines(terms, opened, end))
     return Transition(
         replace(state, current_period=opened),
@@ -149,11 +149,10 @@ def clear_past_due(state: SubscriptionState) -> SubscriptionState:
     return _with_status(state, SubscriptionStatus.active)
 
 
-def period_from(terms: Terms, start: datetime, cancel_at: datetime | None) -> Period:
+def period_from(terms: Terms, start: datetime, known_end: datetime | None) -> Period:
     """The billing period that starts at `start`: up to the next boundary, or to a known end before it."""
     end = next_boundary(terms.anchor, terms.zone, terms.cadence, start)
-    known = _known_end(terms, cancel_at)
-    return Period(start, end if known is None else min(end, known))
+    return Period(start, end if known_end is None else min(end, known_end))
 
 
 def finalize_at(invoice: DueInvoice, delay_seconds: int) -> datetime:

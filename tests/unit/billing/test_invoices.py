@@ -105,14 +105,14 @@ def test_credit_beyond_the_charges_is_carried_with_the_tax_that_it_was_billed_wi
     invoice = build_invoice(
         inputs(
             fixed_due(seat("10"), quantity="1"),
-            credit_due("100", Fraction(1, 2), exclusive_tax="18"),
+            credit_due("200", Fraction(1, 4), exclusive_tax="36"),
             taxes=(tax("5"),),
         )
     )
     assert amounts(invoice) == ["10.00", "-50.00", "40.00"]
     assert invoice.lines[-1].kind is LineKind.adjustment
     assert (invoice.subtotal, invoice.total_tax, invoice.total) == (Decimal(0), Decimal(0), Decimal(0))
-    # 40 of the 100 that were billed with 18 of tax: 7.20, whatever the rate is now
+    # 40 of the 200 that were billed with 36 of tax: 7.20, whatever the rate is now
     assert (invoice.carried.amount, invoice.carried.exclusive_tax) == (Decimal(40), Decimal("7.20"))
     assert invoice.carried.to_customer == Decimal("47.20")
 

@@ -1,5 +1,6 @@
 """What falls due when: cadences, short periods, ends, cancellation; and that no span is billed twice or missed."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -247,6 +248,15 @@ def test_cancel_twice_is_a_conflict() -> None:
     with pytest.raises(Conflict) as caught:
         cancel(agreed, step.state, utc("2025-02-02"), CancellationType.immediate)
     assert caught.value.state == "cancelled"
+
+
+def test_a_line_that_ended_is_billed_once_to_its_end() -> None:
+    agreed = terms(talk(), talk(QUARTERLY), seat(cadence=QUARTERLY), start="2025-01-01")
+    agreed = replace(agreed, lines=tuple(replace(line, end=utc("2025-01-21")) for line in agreed.lines))
+    assert shown(open_subscription(agreed).invoice) == [("line_2", "01-01", "01-21", "2/9")]  # 20 of 90 days
+    january, february, march = closes(agreed, 3)
+    assert shown(january) == [("line_0", "01-01", "01-21", "1"), ("line_1", "01-01", "01-21", "1")]
+    assert (february.lines, march.lines) == ((), ())
 
 
 def test_past_due_comes_and_goes_but_never_wakes_the_cancelled() -> None:
