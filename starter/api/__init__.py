@@ -1,0 +1,1 @@
+"""The HTTP API: parse, check who asks, call one query or command function, answer. Owns no rule."""
