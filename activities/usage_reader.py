@@ -4,7 +4,6 @@ Owns which reads make an answer; the sums are ClickHouse's (`models.clickhouse.m
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Final
@@ -16,16 +15,9 @@ from models.clickhouse.client import ClickHouse
 from models.clickhouse.meter_query import MeterQuery
 from models.clickhouse.usage import in_batches, usage_by_meter, usage_by_window
 from models.clickhouse.windows import Window, WindowSize
+from models.scope import Scope
 
 NOTHING: Final = UsageQuantity(Decimal(0), 0, 0, f"{0:032x}")
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """Whose data: one tenant's one environment."""
-
-    tenant_id: str
-    environment_id: str
 
 
 class UsageReader:

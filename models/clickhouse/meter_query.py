@@ -52,7 +52,7 @@ class MeterQuery:
             raise Invalid(f"start_time {self.start} must not be after end_time {self.end}", field="start_time")
 
     def to_sql(self) -> tuple[str, dict[str, Any]]:
-        """The statement and its parameters. Columns: [window,] and of each meter quantity, events, rejected, checksum."""
+        """The statement and its parameters. Columns: [window,] a meter's quantity, events, rejected, checksum, ..."""
         bound: dict[str, Any] = {}
         outer = []
         if self.window:

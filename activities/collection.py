@@ -1,0 +1,295 @@
+"""Collecting an invoice: who pays by what, attempts and what they came to. Vendor calls: `activities.payments`."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from activities.bookkeeping import new_columns, scope_of, touch
+from activities.invoice_states import invoice_state
+from activities.outbox import emit
+from activities.payloads import amount_remaining, invoice_payload, payment_payload
+from activities.ports import ActionRequired, Charged, ChargeOutcome, Declined
+from activities.settings import load_billing_settings
+from activities.states import InvoiceState
+from billing import dunning
+from billing.errors import Conflict, Invalid
+from billing.invoice_states import InvoiceStatus, require_finalized
+from billing.ledger import post_payment
+from billing.money import ZERO, decimal_text, is_rounded, total
+from billing.subscriptions import clear_past_due, mark_past_due
+from models.conversions import state_from_row
+from models.ids import derived_id, new_id
+from models.queries.ledger import insert_posting
+from models.queries.payments import (
+    find_attempt,
+    find_provider_payment,
+    list_attempts_of_invoice,
+    list_attempts_of_payment,
+)
+from models.queries.subscriptions import find_subscription
+from models.tables import CustomerRow, InvoiceRow, PaymentAttemptRow, PaymentRow
+
+SETTLED = frozenset({"SUCCEEDED", "FAILED"})
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentSource:
+    """By which provider and with which of its tokens an invoice is collected."""
+
+    provider: str
+    method: str
+
+
+async def payment_source(session: AsyncSession, row: InvoiceRow) -> PaymentSource | None:
+    """The subscription's payment method, else the customer's; None when invoices are sent instead of charged."""
+    subscription = await find_subscription(session, row.subscription_id) if row.subscription_id else None
+    if subscription is not None and subscription.collection_method == "send_invoice":
+        return None
+    customer = await session.get_one(CustomerRow, row.customer_id)
+    for holder in (subscription, customer):
+        if holder is not None and holder.gateway_payment_method_id and holder.payment_gateway:
+            return PaymentSource(holder.payment_gateway, holder.gateway_payment_method_id)
+    return None
+
+
+async def collection_state(session: AsyncSession, row: InvoiceRow) -> InvoiceState:
+    """The invoice's state with what collection knows: attempts so far, and the provider."""
+    source = await payment_source(session, row)
+    attempts = await list_attempts_of_invoice(session, row.id)
+    last = attempts[-1].attempt_number if attempts else 0
+    return invoice_state(row, attempts=last, provider=source.provider if source else None)
+
+
+async def open_attempt(
+    session: AsyncSession, row: InvoiceRow, number: int, now: datetime
+) -> tuple[PaymentAttemptRow, bool] | None:
+    """The attempt of that number, made if need be, and whether it had been made before; None when there is none.
+
+    There is none when the attempt is settled, nothing is owed, or the method was declined for good and is the same.
+    """
+    attempt_id = derived_id("attempt", row.id, str(number))
+    attempt = await find_attempt(session, attempt_id)
+    if attempt is not None:
+        return None if attempt.payment_status in SETTLED else (attempt, True)
+    source = await payment_source(session, row)
+    owed = amount_remaining(row)
+    if row.invoice_status != InvoiceStatus.FINALIZED or owed == ZERO or source is None:
+        return None
+    if await _is_dead(session, row, source):
+        await exhaust(session, row, now)
+        return None
+    payment = await _provider_payment(session, row, source, owed)
+    attempt = PaymentAttemptRow(
+        id=attempt_id,
+        **new_columns(scope_of(row)),
+        payment_id=payment.id,
+        invoice_id=row.id,
+        attempt_number=number,
+        payment_gateway=source.provider,
+        payment_method_id=source.method,
+        amount=owed,
+        currency=row.currency,
+        payment_status="INITIATED",
+        attempted_at=now,
+    )
+    session.add(attempt)
+    row.payment_status = payment.payment_status = "PROCESSING"
+    touch(row)
+    await session.flush()
+    return attempt, False
+
+
+async def _is_dead(session: AsyncSession, row: InvoiceRow, source: PaymentSource) -> bool:
+    """Whether the method was declined for good: the same one is not tried again by itself."""
+    attempts = await list_attempts_of_invoice(session, row.id)
+    return bool(attempts) and attempts[-1].decline_kind == "hard" and attempts[-1].payment_method_id == source.method
+
+
+async def _provider_payment(session: AsyncSession, row: InvoiceRow, source: PaymentSource, owed: Decimal) -> PaymentRow:
+    """The one payment by which the provider collects this invoice; attempts come under it."""
+    payment = await find_provider_payment(session, row.id)
+    if payment is None:
+        payment = PaymentRow(
+            id=new_id("pay"),
+            **new_columns(scope_of(row)),
+            destination_id=row.id,
+            customer_id=row.customer_id,
+            payment_method_type="CARD",
+            payment_method_id=source.method,
+            payment_gateway=source.provider,
+            amount=owed,
+            currency=row.currency,
+            payment_status="INITIATED",
+        )
+        session.add(payment)
+        await session.flush()
+        body = {"payment": payment_payload(payment)}
+        await emit(session, scope_of(row), "payment.created", payment.id, body, row.finalized_at or row.drafted_at)
+    payment.payment_method_id, payment.payment_gateway, payment.amount = source.method, source.provider, owed
+    return payment
+
+
+async def settle(
+    session: AsyncSession, row: InvoiceRow, attempt: PaymentAttemptRow, outcome: ChargeOutcome, now: datetime
+) -> None:
+    """Writes down what an attempt came to. An attempt that is settled already stays as it is."""
+    if attempt.payment_status in SETTLED:
+        return
+    payment = await session.get_one(PaymentRow, attempt.payment_id)
+    attempt.outcome = outcome.outcome
+    attempt.gateway_attempt_id = outcome.provider_payment_id
+    for changed in (attempt, payment, row):
+        touch(changed)
+    if isinstance(outcome, Charged):
+        await _succeed(session, row, payment, attempt, now)
+    elif isinstance(outcome, Declined):
+        await _decline(session, row, payment, attempt, outcome, now)
+    else:
+        await _require_action(session, row, payment, attempt, outcome, now)
+
+
+async def _succeed(
+    session: AsyncSession, row: InvoiceRow, payment: PaymentRow, attempt: PaymentAttemptRow, now: datetime
+) -> None:
+    attempt.payment_status = payment.payment_status = "SUCCEEDED"
+    attempt.settled_at = payment.succeeded_at = now
+    attempt.error_message = payment.error_message = payment.payment_url = None
+    payment.gateway_payment_id = attempt.gateway_attempt_id
+    await _receive(session, row, payment, attempt.payment_gateway, now)
+
+
+async def _receive(session: AsyncSession, row: InvoiceRow, payment: PaymentRow, provider: str, now: datetime) -> None:
+    """Money has arrived: on the invoice, in the ledger, and for everyone who listens."""
+    scope = scope_of(row)
+    row.amount_paid = total((row.amount_paid, payment.amount))
+    paid = amount_remaining(row) == ZERO
+    row.payment_status = "SUCCEEDED" if paid else "PENDING"
+    row.paid_at = now if paid else None
+    row.next_action_at = None
+    row.needs_attention = None
+    row.uncollectible = row.uncollectible and not paid
+    row.version += 1
+    posting = post_payment(payment.id, provider, payment.amount, row.currency)
+    await insert_posting(session, scope, posting, now, invoice_id=row.id, customer_id=row.customer_id)
+    if paid:
+        await _subscription_paid(session, row)
+    await session.flush()
+    await _tell_payment(session, row, payment, "payment.success", now)
+    await emit(session, scope, "invoice.update.payment", row.id, {"invoice": invoice_payload(row)}, now)
+
+
+async def _decline(
+    session: AsyncSession,
+    row: InvoiceRow,
+    payment: PaymentRow,
+    attempt: PaymentAttemptRow,
+    outcome: Declined,
+    now: datetime,
+) -> None:
+    attempt.payment_status = payment.payment_status = row.payment_status = "FAILED"
+    attempt.decline_kind = outcome.kind
+    attempt.settled_at = payment.failed_at = now
+    attempt.error_message = payment.error_message = outcome.reason
+    await session.flush()
+    failures = [each for each in await list_attempts_of_invoice(session, row.id) if each.outcome == "declined"]
+    settings = (await load_billing_settings(session)).dunning
+    first = failures[0].settled_at or now
+    if outcome.kind == "hard":
+        row.next_action_at = dunning.gives_up_at(settings, first)
+    else:
+        row.next_action_at = dunning.next_attempt(settings, len(failures), first)
+    if row.next_action_at is None or row.next_action_at <= now:
+        await exhaust(session, row, now)
+    await session.flush()
+    await _tell_payment(session, row, payment, "payment.failed", now)
+    await emit(session, scope_of(row), "invoice.update.payment", row.id, {"invoice": invoice_payload(row)}, now)
+
+
+async def _require_action(
+    session: AsyncSession,
+    row: InvoiceRow,
+    payment: PaymentRow,
+    attempt: PaymentAttemptRow,
+    outcome: ActionRequired,
+    now: datetime,
+) -> None:
+    attempt.payment_status = payment.payment_status = row.payment_status = "PENDING"
+    attempt.action_url = payment.payment_url = outcome.url
+    row.next_action_at = None
+    row.needs_attention = f"the customer confirms the payment at {outcome.url}"
+    await session.flush()
+    await _tell_payment(session, row, payment, "payment.pending", now)
+
+
+async def exhaust(session: AsyncSession, row: InvoiceRow, now: datetime) -> None:
+    """Dunning is over without money: what becomes of invoice and subscription is the tenant's setting."""
+    settings = (await load_billing_settings(session)).dunning
+    row.next_action_at = None
+    row.payment_status = "FAILED"
+    row.uncollectible = settings.on_exhausted_invoice is dunning.ExhaustedInvoice.uncollectible
+    subscription = await find_subscription(session, row.subscription_id, lock=True) if row.subscription_id else None
+    if subscription is not None:
+        subscription.subscription_status = mark_past_due(state_from_row(subscription)).status.value
+        touch(subscription)
+    await emit(session, scope_of(row), "invoice.payment.overdue", row.id, {"invoice": invoice_payload(row)}, now)
+
+
+async def _subscription_paid(session: AsyncSession, row: InvoiceRow) -> None:
+    """A subscription that was past due is active again, never one that has been cancelled."""
+    subscription = await find_subscription(session, row.subscription_id, lock=True) if row.subscription_id else None
+    if subscription is not None and subscription.subscription_status == "past_due":
+        subscription.subscription_status = clear_past_due(state_from_row(subscription)).status.value
+        touch(subscription)
+
+
+async def _tell_payment(session: AsyncSession, row: InvoiceRow, payment: PaymentRow, event: str, now: datetime) -> None:
+    attempts = await list_attempts_of_payment(session, payment.id)
+    await emit(session, scope_of(row), event, payment.id, {"payment": payment_payload(payment, attempts)}, now)
+
+
+@dataclass(frozen=True, slots=True)
+class NewPayment:
+    """A payment that somebody received outside a provider: cash, a bank transfer."""
+
+    amount: Decimal
+    payment_method_type: str = "OFFLINE"
+    idempotency_key: str | None = None
+    metadata: dict[str, str] | None = None
+
+
+async def record_payment(session: AsyncSession, row: InvoiceRow, new: NewPayment, now: datetime) -> PaymentRow:
+    """Books an offline payment on a locked invoice. Raises Conflict or Invalid, and then nothing has changed."""
+    require_finalized(InvoiceStatus(row.invoice_status), "pay")
+    owed = amount_remaining(row)
+    if owed == ZERO:
+        raise Conflict("pay is not possible: the invoice is paid", state=row.payment_status)
+    if row.payment_status == "PROCESSING":
+        raise Conflict("pay is not possible while an attempt at the provider is under way", state="PROCESSING")
+    if not ZERO < new.amount <= owed or not is_rounded(new.amount, row.currency):
+        raise Invalid(
+            f"amount must be above 0 and at most {decimal_text(owed)} {row.currency}, what the invoice still owes,"
+            f" with no more decimals than the currency has; got {decimal_text(new.amount)}",
+            field="amount",
+        )
+    payment = PaymentRow(
+        id=new_id("pay"),
+        **new_columns(scope_of(row)),
+        idempotency_key=new.idempotency_key,
+        destination_id=row.id,
+        customer_id=row.customer_id,
+        payment_method_type=new.payment_method_type,
+        amount=new.amount,
+        currency=row.currency,
+        payment_status="SUCCEEDED",
+        succeeded_at=now,
+        payment_metadata=new.metadata or {},
+    )
+    session.add(payment)
+    await session.flush()
+    next_action = row.next_action_at
+    await _receive(session, row, payment, "offline", now)
+    if row.payment_status != "SUCCEEDED":
+        row.next_action_at = next_action
+    return payment

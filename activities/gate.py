@@ -1,0 +1,31 @@
+"""How activities reach workflows: a port, because workflows are a layer above them."""
+
+from datetime import datetime
+from typing import Protocol
+
+from activities.states import ClockState, InvoiceState, SubscriptionState
+from models.scope import Scope
+
+
+class WorkflowGate(Protocol):
+    """Starts workflows under their business ids (already started counts as done) and moves them along a test clock."""
+
+    async def start_subscription(self, state: SubscriptionState, clock: datetime | None) -> None:
+        """Start the subscription's workflow."""
+
+    async def start_invoice(self, state: InvoiceState, clock: datetime | None) -> None:
+        """Start the invoice's workflow."""
+
+    async def start_test_clock(self, state: ClockState) -> None:
+        """Start the test clock's workflow."""
+
+    async def start_delivery(
+        self, scope: Scope, delivery_id: str, event_id: str, endpoint_id: str, event_type: str, url: str
+    ) -> None:
+        """Start (or, for a replay, start again) the delivery of one event to one endpoint."""
+
+    async def advance_subscription(self, state: SubscriptionState, to: datetime) -> None:
+        """Returns once the subscription has done everything due at or before `to`."""
+
+    async def advance_invoice(self, state: InvoiceState, to: datetime) -> None:
+        """Returns once the invoice has done everything due at or before `to`."""

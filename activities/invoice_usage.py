@@ -1,0 +1,73 @@
+"""The usage of one invoice: read once, with the facts that prove it and the daily totals that its document shows."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlmodel import col, select
+
+from activities.bookkeeping import scope_of
+from activities.usage_reader import UsageReader
+from billing.codec import to_json
+from billing.invoices import InvoiceInputs
+from billing.meters import Meter, UsageSnapshot
+from billing.money import decimal_text
+from billing.periods import Period
+from billing.terms import LineKind
+from models.conversions import meter_from_row
+from models.database import Database
+from models.ids import derived_id
+from models.tables import CustomerRow, InvoiceRow, MeterRow
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """Snapshots of an invoice's usage, and for each its daily totals (local date, quantity as text)."""
+
+    snapshots: tuple[UsageSnapshot, ...]
+    daily: tuple[tuple[tuple[str, str], ...], ...]
+
+    def daily_of(self, snapshot_id: str) -> list[list[str]]:
+        """The daily totals that belong to a snapshot."""
+        for snapshot, days in zip(self.snapshots, self.daily, strict=True):
+            if snapshot.id == snapshot_id:
+                return [list(day) for day in days]
+        return []
+
+
+async def read_usage(
+    database: Database, usage: UsageReader, row: InvoiceRow, inputs: InvoiceInputs, cutoff: datetime
+) -> Frozen:
+    """Reads every usage line's quantity: one query for all meters of a period, one for the chart of each."""
+    external_id, meters = await _customer_and_meters(database, row, inputs)
+    snapshots: list[UsageSnapshot] = []
+    daily: list[tuple[tuple[str, str], ...]] = []
+    for period, wanted in _by_period(inputs, meters).items():
+        quantities = await usage.read(scope_of(row), external_id, wanted, period)
+        statement = usage.query_of(scope_of(row), external_id, wanted, period).to_sql()[0]
+        for meter in wanted:
+            snapshot_id = derived_id("snap", row.id, meter.id, to_json(period.start))
+            snapshots.append(UsageSnapshot(snapshot_id, meter.id, period, cutoff, quantities[meter.id], statement))
+            days = await usage.daily(scope_of(row), external_id, meter, period, row.timezone)
+            daily.append(tuple((day.isoformat(), decimal_text(quantity)) for day, quantity in days))
+    return Frozen(tuple(snapshots), tuple(daily))
+
+
+async def _customer_and_meters(
+    database: Database, row: InvoiceRow, inputs: InvoiceInputs
+) -> tuple[str, dict[str, Meter]]:
+    wanted = {line.price.meter_id for line in inputs.due.lines if line.price.meter_id}
+    async with database.transaction(scope_of(row)) as session:
+        customer: Any = await session.get_one(CustomerRow, row.customer_id)
+        rows = (await session.exec(select(MeterRow).where(col(MeterRow.id).in_(wanted)))).all()
+    return customer.external_id, {meter.id: meter_from_row(meter) for meter in rows}
+
+
+def _by_period(inputs: InvoiceInputs, meters: dict[str, Meter]) -> dict[Period, list[Meter]]:
+    """Each period's meters once, however many lines a meter has."""
+    wanted: dict[Period, dict[str, Meter]] = defaultdict(dict)
+    for line in inputs.due.lines:
+        if line.kind is LineKind.usage and line.price.meter_id:
+            wanted[line.period][line.price.meter_id] = meters[line.price.meter_id]
+    return {period: list(found.values()) for period, found in wanted.items()}

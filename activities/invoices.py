@@ -1,0 +1,219 @@
+"""Invoices: finalizing, voiding, verifying and explaining. Rules are `billing.invoices`'s."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from sqlmodel.ext.asyncio.session import AsyncSession
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from activities.bookkeeping import new_columns, remember_command, scope_of, touch
+from activities.collection import collection_state, payment_source
+from activities.drafting import inputs_from_row, stored_invoice, write_invoice
+from activities.ingestion.ports import UsageProgress
+from activities.invoice_usage import Frozen, read_usage
+from activities.outbox import emit
+from activities.payloads import invoice_payload
+from activities.revenue import defer_revenue, release_due
+from activities.states import InvoiceState
+from activities.usage_reader import UsageReader
+from billing.errors import Conflict
+from billing.invoice_states import InvoiceCommand, InvoiceStatus, next_invoice_status
+from billing.invoices import Invoice, InvoiceInputs, build_final_invoice, invoice_number, verify
+from billing.ledger import Entry, Posting, PostingKind, post_finalized, post_void
+from billing.money import ZERO, minus
+from models.database import Database
+from models.queries.invoices import get_invoice, list_lines, list_taxes, take_number
+from models.queries.ledger import find_deferred, insert_posting, list_entries_of_invoice
+from models.scope import Scope
+from models.tables import InvoiceLineRow, InvoiceRow, UsageSnapshotRow
+
+USAGE_PAUSE = timedelta(seconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class FinalizeInvoice:
+    """Finalize a draft at business instant `now`; events accepted before the real instant `cutoff` must count."""
+
+    scope: Scope
+    invoice_id: str
+    now: datetime
+    cutoff: datetime
+    forced: bool = False
+    """True: by command, before the grace is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class VoidInvoice:
+    """Void an unpaid invoice at business instant `now`."""
+
+    scope: Scope
+    invoice_id: str
+    command_id: str
+    now: datetime
+    reason: str = ""
+
+
+class InvoiceActivities:
+    """One transaction each; finalizing reads usage first."""
+
+    def __init__(self, database: Database, usage: UsageReader, progress: UsageProgress) -> None:
+        self._database = database
+        self._usage = usage
+        self._progress = progress
+
+    @activity.defn(name="invoices.finalize")
+    async def finalize(self, command: FinalizeInvoice) -> InvoiceState:
+        """Freezes usage and rates, takes the number, posts to the ledger. A finalized invoice is answered as it is."""
+        async with self._database.transaction(command.scope) as session:
+            row = await get_invoice(session, command.invoice_id)
+            if not _is_due(row, command):
+                return await collection_state(session, row)
+        inputs = inputs_from_row(row)
+        frozen = await self._freeze_usage(command, row, inputs)
+        async with self._database.transaction(command.scope) as session:
+            row = await get_invoice(session, command.invoice_id, lock=True)
+            if _is_due(row, command):
+                await finalize_invoice(session, row, replace(inputs, usage=frozen.snapshots), frozen, command.now)
+            return await collection_state(session, row)
+
+    @activity.defn(name="invoices.void")
+    async def void(self, command: VoidInvoice) -> InvoiceState:
+        """Takes the invoice back: nothing is owed, its postings are reversed. Raises Conflict for a paid one."""
+        async with self._database.transaction(command.scope) as session:
+            row = await get_invoice(session, command.invoice_id, lock=True)
+            if command.command_id not in row.seen_commands:
+                await void_invoice(session, row, command.now, command.reason)
+                remember_command(row, command.command_id)
+            return await collection_state(session, row)
+
+    async def _freeze_usage(self, command: FinalizeInvoice, row: InvoiceRow, inputs: InvoiceInputs) -> Frozen:
+        if not inputs.due.has_usage:
+            return Frozen((), ())
+        if not await self._progress.settled(command.cutoff):
+            raise ApplicationError(
+                "events that were accepted before the cut-off are not stored yet; the consumer is behind or down",
+                type="usage_pending",
+                next_retry_delay=USAGE_PAUSE,
+            )
+        return await read_usage(self._database, self._usage, row, inputs, command.cutoff)
+
+
+def _is_due(row: InvoiceRow, command: FinalizeInvoice) -> bool:
+    return row.invoice_status == "DRAFT" and (command.forced or row.finalize_at <= command.now)
+
+
+async def finalize_invoice(
+    session: AsyncSession, row: InvoiceRow, inputs: InvoiceInputs, frozen: Frozen, now: datetime
+) -> None:
+    """Writes a locked draft as the finalized invoice that follows from `inputs`, with everything that belongs to it."""
+    scope = scope_of(row)
+    invoice = build_final_invoice(inputs)
+    lines = await write_invoice(session, scope, row, inputs, invoice)
+    session.add_all(_snapshot_rows(scope, row, lines, frozen))
+    row.invoice_number = invoice_number(await take_number(session, scope, f"{now:%Y%m}"), now)
+    row.invoice_status = next_invoice_status(InvoiceStatus.DRAFT, InvoiceCommand.finalize).value
+    row.finalized_at = row.issue_date = now
+    row.next_action_at = None
+    row.version += 1
+    touch(row)
+    await insert_posting(
+        session, scope, post_finalized(row.id, invoice), now, invoice_id=row.id, customer_id=row.customer_id
+    )
+    await defer_revenue(session, scope, row, invoice, lines)
+    await session.flush()
+    if row.subscription_id is not None:
+        await release_due(session, min(now, row.period_end), subscription_id=row.subscription_id)
+    await _decide_collection(session, row, now)
+    await session.flush()
+    taxes = await list_taxes(session, row.id)
+    await emit(session, scope, "invoice.update.finalized", row.id, {"invoice": invoice_payload(row, lines, taxes)}, now)
+
+
+async def _decide_collection(session: AsyncSession, row: InvoiceRow, now: datetime) -> None:
+    """An invoice of 0 is paid by itself; one with a payment method is collected at once; any other waits."""
+    if row.total == ZERO:
+        row.payment_status = "SUCCEEDED"
+        row.paid_at = now
+    elif await payment_source(session, row) is not None:
+        row.next_action_at = now
+
+
+def _snapshot_rows(
+    scope: Scope, row: InvoiceRow, lines: list[InvoiceLineRow], frozen: Frozen
+) -> list[UsageSnapshotRow]:
+    by_key = {(line.meter_id, line.period_start, line.period_end): line for line in lines if line.kind == "usage"}
+    rows = []
+    for snapshot in frozen.snapshots:
+        line = by_key[(snapshot.meter_id, snapshot.period.start, snapshot.period.end)]
+        rows.append(
+            UsageSnapshotRow(
+                id=snapshot.id,
+                **new_columns(scope),
+                invoice_id=row.id,
+                invoice_line_id=line.id,
+                subscription_line_item_id=line.subscription_line_item_id or "",
+                meter_id=snapshot.meter_id,
+                period_start=snapshot.period.start,
+                period_end=snapshot.period.end,
+                cutoff_at=snapshot.cutoff,
+                quantity=snapshot.usage.quantity,
+                event_count=snapshot.usage.event_count,
+                rejected_count=snapshot.usage.rejected_values,
+                checksum=snapshot.usage.checksum,
+                query=snapshot.query,
+                daily=frozen.daily_of(snapshot.id),
+            )
+        )
+    return rows
+
+
+async def void_invoice(session: AsyncSession, row: InvoiceRow, now: datetime, reason: str) -> None:
+    """Voids a locked invoice that nothing was paid on."""
+    if row.amount_paid > ZERO or row.payment_status in {"PROCESSING", "SUCCEEDED", "OVERPAID"}:
+        state = "being paid" if row.payment_status == "PROCESSING" else "paid"
+        raise Conflict(
+            f"void is not possible: the invoice is {state}; only an invoice without any payment can be voided",
+            state=row.payment_status,
+        )
+    before = InvoiceStatus(row.invoice_status)
+    row.invoice_status = next_invoice_status(before, InvoiceCommand.void).value
+    row.payment_status = "VOIDED"
+    row.voided_at = now
+    row.next_action_at = None
+    row.invoice_metadata = {**row.invoice_metadata, **({"void_reason": reason} if reason else {})}
+    row.version += 1
+    touch(row)
+    if before is InvoiceStatus.FINALIZED:
+        posted = await _posted(session, row)
+        posting = post_void(row.id, posted, ZERO, row.currency)
+        await insert_posting(session, scope_of(row), posting, now, invoice_id=row.id, customer_id=row.customer_id)
+        await stop_deferral(session, row)
+    await session.flush()
+    await emit(session, scope_of(row), "invoice.update.voided", row.id, {"invoice": invoice_payload(row)}, now)
+
+
+async def stop_deferral(session: AsyncSession, row: InvoiceRow) -> None:
+    """A voided invoice has nothing left to release: its reversal took all of it back."""
+    for line in await list_lines(session, row.id):
+        deferred = await find_deferred(session, line.id)
+        if deferred is not None:
+            deferred.reversed = minus(deferred.amount, deferred.released)
+
+
+async def _posted(session: AsyncSession, row: InvoiceRow) -> list[Posting]:
+    kinds = (PostingKind.invoice_finalized, PostingKind.deferred_released)
+    found: dict[str, tuple[PostingKind, str, list[Entry]]] = {}
+    for header, entry in await list_entries_of_invoice(session, row.id, [kind.value for kind in kinds]):
+        _, _, entries = found.setdefault(header.id, (PostingKind(header.kind), header.reference, []))
+        entries.append(Entry(entry.account, entry.debit, entry.credit, entry.currency))
+    return [Posting(kind, reference, tuple(entries)) for kind, reference, entries in found.values()]
+
+
+async def verify_invoice(session: AsyncSession, invoice_id: str) -> tuple[str, ...]:
+    """Recomputes a finalized invoice from its stored inputs: the places where it differs, () when it is right."""
+    row = await get_invoice(session, invoice_id)
+    if row.invoice_status == "DRAFT":
+        raise Conflict("a draft cannot be verified: its usage is not frozen yet", state="DRAFT", possible=("finalize",))
+    stored: Invoice = stored_invoice(row, await list_lines(session, invoice_id))
+    return verify(inputs_from_row(row), stored)

@@ -1,0 +1,62 @@
+"""How long each kind of activity may take and how it is retried, with the reason beside it.
+
+Start-to-close bounds how long a crash of the worker goes unnoticed; schedule-to-close of an hour bounds how long an
+outage is waited out in silence before the workflow asks for attention. Vendor clients do not retry: this is the only
+retry layer.
+"""
+
+from datetime import timedelta
+from typing import Any, Final
+
+from temporalio.common import RetryPolicy
+
+_PATIENCE = timedelta(hours=1)
+
+DATABASE: Final[dict[str, Any]] = {
+    # One short transaction; ten seconds is far beyond its p99, so a longer silence means that the worker is gone.
+    "start_to_close_timeout": timedelta(seconds=10),
+    "schedule_to_close_timeout": _PATIENCE,
+    "retry_policy": RetryPolicy(
+        initial_interval=timedelta(milliseconds=500), backoff_coefficient=2, maximum_interval=timedelta(seconds=10)
+    ),
+}
+
+VENDOR: Final[dict[str, Any]] = {
+    # Payment companies answer within seconds or not at all; their outages last minutes, so back off further.
+    "start_to_close_timeout": timedelta(seconds=30),
+    "schedule_to_close_timeout": _PATIENCE,
+    "retry_policy": RetryPolicy(
+        initial_interval=timedelta(seconds=1), backoff_coefficient=2, maximum_interval=timedelta(minutes=1)
+    ),
+}
+
+RENDER: Final[dict[str, Any]] = {
+    # A document of many pages takes a second or two of CPU, and a busy queue may hold it back.
+    "start_to_close_timeout": timedelta(seconds=30),
+    "schedule_to_close_timeout": _PATIENCE,
+    "retry_policy": RetryPolicy(
+        initial_interval=timedelta(seconds=1), backoff_coefficient=2, maximum_interval=timedelta(seconds=30)
+    ),
+}
+
+CLOCK_STEP: Final[dict[str, Any]] = {
+    # One step waits for every customer at that instant; it heartbeats, so a lost worker is noticed early.
+    "start_to_close_timeout": timedelta(minutes=30),
+    "heartbeat_timeout": timedelta(seconds=10),
+    "schedule_to_close_timeout": _PATIENCE,
+    "retry_policy": RetryPolicy(
+        initial_interval=timedelta(milliseconds=500), backoff_coefficient=2, maximum_interval=timedelta(seconds=10)
+    ),
+}
+
+DELIVERY: Final[dict[str, Any]] = {
+    # Three days of tries, as Standard Webhooks asks: seconds apart at first, then hours.
+    "start_to_close_timeout": timedelta(seconds=45),
+    "schedule_to_close_timeout": timedelta(days=3),
+    "retry_policy": RetryPolicy(
+        initial_interval=timedelta(seconds=5), backoff_coefficient=3, maximum_interval=timedelta(hours=4)
+    ),
+}
+
+ATTENTION_PAUSE: Final = timedelta(hours=1)
+"""How long a step that needs a person waits before it tries again by itself."""

@@ -1,0 +1,215 @@
+"""Carries the outbox on: starts workflows and webhook deliveries for what has been committed. Any number may run."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import asyncpg
+import structlog
+from prometheus_client import Counter, Gauge
+from sqlalchemy import func
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from activities.bookkeeping import scope_of
+from activities.collection import collection_state
+from activities.gate import WorkflowGate
+from activities.outbox import CHANNEL, START_INVOICE, START_SUBSCRIPTION, START_TEST_CLOCK, WEBHOOK
+from activities.subscriptions import subscription_state
+from activities.test_clocks import clock_now, clock_state
+from models.database import Database
+from models.ids import derived_id
+from models.queries.invoices import get_invoice
+from models.queries.subscriptions import get_subscription
+from models.tables import (
+    OutboxRow,
+    TestClockRow,
+    WebhookDeliveryRow,
+    WebhookEndpointRow,
+    WebhookEventRow,
+)
+
+BATCH = 50
+IDLE_SECONDS = 2.0
+LONGEST_ERROR = 500
+
+log = structlog.get_logger()
+relayed = Counter("durabill_outbox_relayed_total", "Outbox rows carried on", ["kind"])
+failed = Counter("durabill_outbox_failed_total", "Outbox rows that could not be carried on yet", ["kind"])
+lag_seconds = Gauge("durabill_outbox_lag_seconds", "Age of the oldest outbox row that waits")
+waiting_rows = Gauge("durabill_outbox_waiting", "Outbox rows that wait")
+
+
+@dataclass(frozen=True, slots=True)
+class _Delivery:
+    id: str
+    event_id: str
+    endpoint_id: str
+    event_type: str
+    url: str
+
+
+class OutboxRelay:
+    """A loop that claims waiting rows, acts on them, then marks them: at least once, and repeats are harmless."""
+
+    def __init__(self, database: Database, gate: WorkflowGate, notify_dsn: str) -> None:
+        self._database = database
+        self._gate = gate
+        self._dsn = notify_dsn
+        self._wake = asyncio.Event()
+        self._handlers: dict[str, Callable[[AsyncSession, OutboxRow], Awaitable[None]]] = {
+            WEBHOOK: self._deliver,
+            START_SUBSCRIPTION: self._start_subscription,
+            START_INVOICE: self._start_invoice,
+            START_TEST_CLOCK: self._start_test_clock,
+        }
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Relays until `stop` is set; an outage of Postgres or Temporal is waited out."""
+        stopping = asyncio.create_task(stop.wait())
+        listener = asyncio.create_task(self._listen(stop))
+        while not stop.is_set():
+            try:
+                carried = await self.relay_batch()
+            except Exception as error:  # an outage must not end the loop; it is logged and retried
+                log.warning("outbox.waiting", error=str(error))
+                carried = 0
+            if carried < BATCH:
+                await self._pause(stopping)
+        listener.cancel()
+        stopping.cancel()
+
+    async def relay_batch(self) -> int:
+        """Claims up to a batch of rows and carries them on; returns how many were claimed."""
+        async with self._database.system_transaction() as session:
+            rows = await _claim(session)
+            for row in rows:
+                await self._carry(session, row)
+            await _measure(session)
+        return len(rows)
+
+    async def _carry(self, session: AsyncSession, row: OutboxRow) -> None:
+        row.attempts += 1
+        try:
+            await self._handlers[row.kind](session, row)
+        except Exception as error:  # one row that fails must not hold up the others; it stays and is tried again
+            row.last_error = str(error)[:LONGEST_ERROR]
+            row.retry_at = datetime.now(UTC) + timedelta(seconds=min(2 ** min(row.attempts, 9), 300))
+            failed.labels(row.kind).inc()
+            log.warning(
+                "outbox.failed", kind=row.kind, reference=row.reference, attempts=row.attempts, error=str(error)
+            )
+        else:
+            row.relayed_at, row.last_error = datetime.now(UTC), None
+            relayed.labels(row.kind).inc()
+
+    async def _start_subscription(self, session: AsyncSession, row: OutboxRow) -> None:
+        subscription = await get_subscription(session, row.reference)
+        clock = await clock_now(session, subscription.test_clock_id)
+        await self._gate.start_subscription(subscription_state(subscription), clock)
+
+    async def _start_invoice(self, session: AsyncSession, row: OutboxRow) -> None:
+        invoice = await get_invoice(session, row.reference)
+        clock = await clock_now(session, invoice.test_clock_id)
+        await self._gate.start_invoice(await collection_state(session, invoice), clock)
+
+    async def _start_test_clock(self, session: AsyncSession, row: OutboxRow) -> None:
+        clock = await session.get_one(TestClockRow, row.reference)
+        await self._gate.start_test_clock(clock_state(clock))
+
+    async def _deliver(self, _session: AsyncSession, row: OutboxRow) -> None:
+        # In a transaction of its own: the delivery must be there before the workflow that looks for it.
+        async with self._database.system_transaction() as own:
+            deliveries = await _deliveries(own, row)
+        for delivery in deliveries:
+            await self._gate.start_delivery(
+                scope_of(row),
+                delivery.id,
+                delivery.event_id,
+                delivery.endpoint_id,
+                delivery.event_type,
+                delivery.url,
+            )
+
+    async def _pause(self, stopping: "asyncio.Task[bool]") -> None:
+        """Until a transaction announces new rows, the relay is stopped, or a moment has passed."""
+        waking = asyncio.create_task(self._wake.wait())
+        await asyncio.wait({waking, stopping}, timeout=IDLE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        waking.cancel()
+        self._wake.clear()
+
+    async def _listen(self, stop: asyncio.Event) -> None:
+        """Hears of new rows as they are committed; without it the relay only looks every two seconds."""
+        while not stop.is_set():
+            try:
+                connection = await asyncpg.connect(self._dsn)
+                try:
+                    await connection.add_listener(CHANNEL, self._heard)
+                    closed = asyncio.Event()
+                    connection.add_termination_listener(lambda _connection, gone=closed: gone.set())
+                    await closed.wait()
+                finally:
+                    await connection.close()
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                log.info("outbox.listener_lost", error=str(error))
+                await asyncio.sleep(IDLE_SECONDS)
+
+    def _heard(self, *_notice: Any) -> None:
+        self._wake.set()
+
+
+async def _claim(session: AsyncSession) -> list[OutboxRow]:
+    query = (
+        select(OutboxRow)
+        .where(
+            col(OutboxRow.relayed_at).is_(None),
+            col(OutboxRow.retry_at).is_(None) | (col(OutboxRow.retry_at) <= func.now()),
+        )
+        .order_by(col(OutboxRow.created_at), col(OutboxRow.id))
+        .limit(BATCH)
+        .with_for_update(skip_locked=True)
+    )
+    return list((await session.exec(query)).all())
+
+
+async def _deliveries(session: AsyncSession, row: OutboxRow) -> list[_Delivery]:
+    """One delivery row an endpoint that wants the event; those that exist from an earlier try are found again."""
+    event = await session.get_one(WebhookEventRow, row.reference)
+    query = select(WebhookEndpointRow).where(
+        WebhookEndpointRow.tenant_id == row.tenant_id,
+        WebhookEndpointRow.environment_id == row.environment_id,
+        WebhookEndpointRow.endpoint_status == "enabled",
+        WebhookEndpointRow.status == "published",
+        col(WebhookEndpointRow.created_at) <= event.created_at,
+    )
+    found = []
+    for endpoint in (await session.exec(query)).all():
+        if endpoint.enabled_events and event.event_type not in endpoint.enabled_events:
+            continue
+        delivery_id = derived_id("wd", event.id, endpoint.id)
+        if await session.get(WebhookDeliveryRow, delivery_id) is None:
+            now = datetime.now(UTC)
+            session.add(
+                WebhookDeliveryRow(
+                    id=delivery_id,
+                    tenant_id=row.tenant_id,
+                    environment_id=row.environment_id,
+                    created_at=now,
+                    updated_at=now,
+                    event_id=event.id,
+                    event_type=event.event_type,
+                    endpoint_id=endpoint.id,
+                )
+            )
+        found.append(_Delivery(delivery_id, event.id, endpoint.id, event.event_type, endpoint.url))
+    await session.flush()
+    return found
+
+
+async def _measure(session: AsyncSession) -> None:
+    query = select(func.count(), func.min(OutboxRow.created_at)).where(col(OutboxRow.relayed_at).is_(None))
+    count, oldest = (await session.exec(query)).one()
+    waiting_rows.set(count)
+    lag_seconds.set((datetime.now(UTC) - oldest).total_seconds() if oldest else 0)

@@ -1,0 +1,104 @@
+"""Payments as activities: one call of the provider, and what it came to. Booking is in `activities.collection`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from pydantic import TypeAdapter
+from sqlmodel.ext.asyncio.session import AsyncSession
+from temporalio import activity
+
+from activities.collection import collection_state, open_attempt, settle
+from activities.ports import ChargeOutcome, ChargeRequest, PaymentProvider
+from activities.states import InvoiceState
+from billing.errors import Conflict
+from models.database import Database
+from models.queries.invoices import get_invoice
+from models.queries.payments import find_attempt, list_unapplied_events
+from models.scope import Scope
+from models.tables import InvoiceRow, PaymentAttemptRow
+
+OUTCOME: TypeAdapter[ChargeOutcome] = TypeAdapter(ChargeOutcome)
+
+
+@dataclass(frozen=True, slots=True)
+class CollectPayment:
+    """Attempt number `attempt_number` to collect an invoice, at business instant `now`."""
+
+    scope: Scope
+    invoice_id: str
+    attempt_number: int
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyFacts:
+    """Take in what Postgres has been told about an invoice's payment since the last step."""
+
+    scope: Scope
+    invoice_id: str
+    now: datetime
+
+
+class PaymentActivities:
+    """Collection. An attempt is written down before the provider is asked; its id is the idempotency key there."""
+
+    def __init__(self, database: Database, providers: Mapping[str, PaymentProvider]) -> None:
+        self._database = database
+        self._providers = providers
+
+    @activity.defn(name="payments.collect")
+    async def collect(self, command: CollectPayment) -> InvoiceState:
+        """One attempt. Repeating it repeats the same charge under the same key, so nothing is taken twice."""
+        async with self._database.transaction(command.scope) as session:
+            row = await get_invoice(session, command.invoice_id, lock=True)
+            opened = await open_attempt(session, row, command.attempt_number, command.now)
+            if opened is None:
+                return await collection_state(session, row)
+        attempt, known = opened
+        outcome = await self._charge(row, attempt, known)
+        async with self._database.transaction(command.scope) as session:
+            row = await get_invoice(session, command.invoice_id, lock=True)
+            stored = await session.get_one(PaymentAttemptRow, attempt.id)
+            await settle(session, row, stored, outcome, stored.attempted_at)
+            return await collection_state(session, row)
+
+    @activity.defn(name="payments.apply_facts")
+    async def apply_facts(self, command: ApplyFacts) -> InvoiceState:
+        """Settles attempts by the providers' webhooks that have been stored, each once."""
+        async with self._database.transaction(command.scope) as session:
+            row = await get_invoice(session, command.invoice_id, lock=True)
+            await apply_provider_events(session, row, command.now)
+            return await collection_state(session, row)
+
+    async def _charge(self, row: InvoiceRow, attempt: PaymentAttemptRow, known: bool) -> ChargeOutcome:
+        provider = self._providers.get(attempt.payment_gateway)
+        if provider is None:
+            names = ", ".join(sorted(self._providers)) or "none"
+            raise Conflict(
+                f"payment provider {attempt.payment_gateway!r} is not configured here; configured: {names}",
+                state="no_provider",
+            )
+        # An attempt that was made before may have been charged by a worker that died, or its answer may be lost.
+        found = await provider.find_charge(attempt.id) if known else None
+        return found or await provider.charge(
+            ChargeRequest(
+                attempt_id=attempt.id,
+                invoice_id=row.id,
+                customer_id=row.customer_id,
+                payment_method=attempt.payment_method_id,
+                amount=attempt.amount,
+                currency=attempt.currency,
+                description=f"Invoice {row.invoice_number}",
+                metadata={"tenant_id": row.tenant_id, "environment_id": row.environment_id},
+            )
+        )
+
+
+async def apply_provider_events(session: AsyncSession, row: InvoiceRow, now: datetime) -> None:
+    """Settles what stored webhooks decide, in order of arrival, and marks them applied."""
+    for event in await list_unapplied_events(session, row.id):
+        attempt = await find_attempt(session, event.attempt_id or "")
+        if attempt is not None and event.outcome is not None:
+            await settle(session, row, attempt, OUTCOME.validate_python(event.outcome), now)
+        event.applied_at = now

@@ -1,0 +1,78 @@
+"""Where a subscription, an invoice or a test clock stands: what activities return to the workflows that drive them.
+
+Pure values without I/O. Postgres is the authority; a workflow only keeps the last of these that it was given, so a
+reset or restarted run corrects itself with its next step.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from models.scope import Scope
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionState:
+    """A subscription between two steps. Instants are business time in UTC."""
+
+    scope: Scope
+    subscription_id: str
+    customer_id: str
+    plan_id: str
+    status: str
+    period_start: datetime
+    period_end: datetime
+    next_action_at: datetime | None
+    """The next boundary; null when the subscription has ended."""
+    test_clock_id: str | None = None
+    last_invoice_id: str | None = None
+    seen_commands: tuple[str, ...] = ()
+    """Ids of the latest commands that took effect: a command that is sent again acts once."""
+
+
+@dataclass(frozen=True, slots=True)
+class InvoiceState:
+    """An invoice between two steps. Amounts are decimal text in major units; instants are business time in UTC."""
+
+    scope: Scope
+    invoice_id: str
+    customer_id: str
+    subscription_id: str | None
+    invoice_status: str
+    payment_status: str
+    currency: str
+    amount_remaining: str
+    next_action_at: datetime | None
+    """The end of the grace, or the next payment attempt; null when nothing happens by itself."""
+    number: str | None = None
+    attempts: int = 0
+    provider: str | None = None
+    """The payment provider that collects; null when nothing is to be collected by one."""
+    uncollectible: bool = False
+    waiting_for: str = ""
+    """In words, for the operator: what has to happen next."""
+    test_clock_id: str | None = None
+    seen_commands: tuple[str, ...] = ()
+
+    @property
+    def is_draft(self) -> bool:
+        """Still in its grace: usage may arrive and nothing is owed."""
+        return self.invoice_status == "DRAFT"
+
+    @property
+    def is_closed(self) -> bool:
+        """Nothing will ever happen to it by itself: paid, voided or skipped."""
+        return self.invoice_status in {"VOIDED", "SKIPPED"} or (
+            self.invoice_status == "FINALIZED" and self.payment_status in {"SUCCEEDED", "OVERPAID"}
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ClockState:
+    """A test clock between two steps."""
+
+    scope: Scope
+    clock_id: str
+    frozen_time: datetime
+    target_time: datetime
+    status: str
+    problem: str | None = None

@@ -1,0 +1,210 @@
+"""Subscriptions: creating one, crossing its boundaries, cancelling it. Rules are `billing.subscriptions`'s."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlmodel.ext.asyncio.session import AsyncSession
+from temporalio import activity
+
+from activities.bookkeeping import remember_command, scope_of, touch
+from activities.drafting import billed_lines_beyond, draft_invoice
+from activities.gate import WorkflowGate
+from activities.invoice_states import invoice_state
+from activities.outbox import emit
+from activities.payloads import subscription_payload
+from activities.revenue import release_due
+from activities.settings import load_billing_settings
+from activities.states import InvoiceState, SubscriptionState
+from billing import subscriptions as rules
+from billing.errors import Invalid, InvariantBroken
+from billing.terms import ProrationBehavior, Terms
+from models.conversions import state_from_row, terms_from_rows
+from models.database import Database
+from models.queries.invoices import list_drafts_of
+from models.queries.subscriptions import get_subscription, list_line_items, list_tax_rates_of
+from models.scope import Scope
+from models.tables import InvoiceRow, SubscriptionRow
+
+
+@dataclass(frozen=True, slots=True)
+class ClosePeriod:
+    """Cross the subscription's next boundary if it is due at business instant `now`."""
+
+    scope: Scope
+    subscription_id: str
+    now: datetime
+    clock: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CancelSubscription:
+    """Cancel at business instant `now`, at the period's end, or at `cancel_at`."""
+
+    scope: Scope
+    subscription_id: str
+    command_id: str
+    cancellation_type: str
+    now: datetime
+    clock: datetime | None = None
+    cancel_at: datetime | None = None
+    proration_behavior: str | None = None
+    final_usage: str = "bill"
+    reason: str = ""
+
+
+class SubscriptionActivities:
+    """One transaction each; the invoice that it drafted is set on its way once that transaction is in."""
+
+    def __init__(self, database: Database, gate: WorkflowGate) -> None:
+        self._database = database
+        self._gate = gate
+
+    @activity.defn(name="subscriptions.close_period")
+    async def close_period(self, command: ClosePeriod) -> SubscriptionState:
+        """Drafts the invoice of the boundary and rolls the subscription forward; crossing it again changes nothing."""
+        async with self._database.transaction(command.scope) as session:
+            row = await get_subscription(session, command.subscription_id, lock=True)
+            if row.next_action_at is None or row.next_action_at > command.now:
+                invoices = list(await list_drafts_of(session, row.id))
+            else:
+                invoices = await cross_boundary(session, row)
+            state, drafts = subscription_state(row), [invoice_state(invoice) for invoice in invoices]
+        await self._set_going(drafts, command.clock)
+        return state
+
+    @activity.defn(name="subscriptions.cancel")
+    async def cancel(self, command: CancelSubscription) -> SubscriptionState:
+        """Cancels or schedules it; raises Conflict when it has ended, Invalid for an instant outside the period."""
+        async with self._database.transaction(command.scope) as session:
+            row = await get_subscription(session, command.subscription_id, lock=True)
+            if command.command_id in row.seen_commands:
+                invoices = list(await list_drafts_of(session, row.id))
+            else:
+                invoices = await cancel_subscription(session, row, command)
+            state, drafts = subscription_state(row), [invoice_state(invoice) for invoice in invoices]
+        await self._set_going(drafts, command.clock)
+        return state
+
+    async def _set_going(self, drafts: list[InvoiceState], clock: datetime | None) -> None:
+        for draft in drafts:
+            if draft.is_draft:
+                await self._gate.start_invoice(draft, clock)
+
+
+async def load_terms(session: AsyncSession, row: SubscriptionRow) -> Terms:
+    """What was agreed, with the tax rates that apply today."""
+    lines = await list_line_items(session, row.id)
+    return terms_from_rows(row, lines, await list_tax_rates_of(session, row.customer_id, row.id))
+
+
+async def cross_boundary(session: AsyncSession, row: SubscriptionRow) -> list[InvoiceRow]:
+    """Opens the subscription, or closes its period and opens the next. Returns the invoice of the boundary, if any."""
+    terms = await load_terms(session, row)
+    before = row.next_action_at
+    if not row.opened:
+        transition = rules.open_subscription(terms)
+        row.opened = True
+        event = "subscription.activated"
+    else:
+        ends_at = row.current_period_end
+        billed = await billed_lines_beyond(session, row.id, ends_at)
+        transition = rules.close_period(terms, state_from_row(row), billed)
+        await release_due(session, ends_at, subscription_id=row.id)
+        ended = transition.state.status == rules.SubscriptionStatus.cancelled
+        event = "subscription.cancelled" if ended else "subscription.updated"
+    invoices = await _apply(session, row, terms, transition)
+    if before is not None and row.next_action_at is not None and row.next_action_at <= before:
+        raise InvariantBroken(f"subscription {row.id} would not move on from {before.isoformat()}")
+    await _tell(session, row, event, before or row.current_period_start)
+    return invoices
+
+
+async def cancel_subscription(
+    session: AsyncSession, row: SubscriptionRow, command: CancelSubscription
+) -> list[InvoiceRow]:
+    """Applies a cancellation. Returns the final invoice, if the cancellation makes one."""
+    kind, at = _kind_and_instant(command)
+    terms = await load_terms(session, row)
+    billed = await billed_lines_beyond(session, row.id, at)
+    transition = rules.cancel(
+        terms,
+        state_from_row(row),
+        at,
+        kind,
+        billed,
+        _proration(command.proration_behavior),
+        _final_usage(command.final_usage),
+    )
+    row.cancel_at_period_end = kind is rules.CancellationType.end_of_period
+    row.cancel_proration = command.proration_behavior
+    invoices = await _apply(session, row, terms, transition)
+    remember_command(row, command.command_id)
+    ended = transition.state.status == rules.SubscriptionStatus.cancelled
+    await _tell(session, row, "subscription.cancelled" if ended else "subscription.updated", command.now)
+    return invoices
+
+
+def _kind_and_instant(command: CancelSubscription) -> tuple[rules.CancellationType, datetime]:
+    try:
+        return rules.CancellationType(command.cancellation_type), command.now
+    except ValueError:
+        known = ", ".join(rules.CancellationType)
+        raise Invalid(
+            f"cancellation_type must be one of {known}; got {command.cancellation_type!r}", field="cancellation_type"
+        ) from None
+
+
+def _proration(text: str | None) -> ProrationBehavior | None:
+    if text is None:
+        return None
+    try:
+        return ProrationBehavior(text)
+    except ValueError:
+        known = ", ".join(ProrationBehavior)
+        raise Invalid(f"proration_behavior must be one of {known}; got {text!r}", field="proration_behavior") from None
+
+
+def _final_usage(text: str) -> rules.FinalUsage:
+    try:
+        return rules.FinalUsage(text)
+    except ValueError:
+        known = ", ".join(rules.FinalUsage)
+        raise Invalid(f"final_usage must be one of {known}; got {text!r}", field="final_usage") from None
+
+
+async def _apply(
+    session: AsyncSession, row: SubscriptionRow, terms: Terms, transition: rules.Transition
+) -> list[InvoiceRow]:
+    """Writes the state after a step, and drafts the invoice that the step makes due."""
+    after = transition.state
+    row.subscription_status = after.status.value
+    row.current_period_start, row.current_period_end = after.current_period.start, after.current_period.end
+    row.cancel_at, row.cancelled_at = after.cancel_at, after.cancelled_at
+    row.next_action_at = after.next_boundary
+    row.version += 1
+    touch(row)
+    if transition.invoice is None:
+        return []
+    settings = await load_billing_settings(session)
+    return [await draft_invoice(session, scope_of(row), row, terms, transition.invoice, settings)]
+
+
+async def _tell(session: AsyncSession, row: SubscriptionRow, event: str, at: datetime) -> None:
+    await session.flush()
+    await emit(session, scope_of(row), event, row.id, {"subscription": subscription_payload(row)}, at)
+
+
+def subscription_state(row: SubscriptionRow) -> SubscriptionState:
+    """Where the subscription stands, for its workflow."""
+    return SubscriptionState(
+        scope=scope_of(row),
+        subscription_id=row.id,
+        customer_id=row.customer_id,
+        plan_id=row.plan_id,
+        status=row.subscription_status,
+        period_start=row.current_period_start,
+        period_end=row.current_period_end,
+        next_action_at=row.next_action_at,
+        test_clock_id=row.test_clock_id,
+        seen_commands=tuple(row.seen_commands),
+    )

@@ -1,0 +1,243 @@
+"""Test clocks: moving the time of the customers attached to one, from due instant to due instant, in order."""
+
+import asyncio
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from activities.bookkeeping import new_columns, scope_of, touch
+from activities.collection import collection_state
+from activities.gate import WorkflowGate
+from activities.ingestion.ports import UsageProgress
+from activities.outbox import START_TEST_CLOCK, enqueue
+from activities.revenue import release_due
+from activities.states import ClockState, InvoiceState, SubscriptionState
+from activities.subscriptions import subscription_state
+from billing.errors import AlreadyExists, Conflict, Invalid, NotFound
+from models.database import Database
+from models.ids import new_id
+from models.queries.invoices import first_due_invoice, list_due_invoices
+from models.queries.subscriptions import first_due_subscription, list_due_subscriptions
+from models.scope import Scope
+from models.tables import TestClockRow
+
+Result = TypeVar("Result")
+BEAT_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class BeginAdvance:
+    """Set the clock on its way to `to`."""
+
+    scope: Scope
+    clock_id: str
+    to: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class StepClock:
+    """Do everything at the next due instant; events accepted before the real instant `cutoff` must have been stored."""
+
+    scope: Scope
+    clock_id: str
+    cutoff: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class FailAdvance:
+    """The clock cannot go on."""
+
+    scope: Scope
+    clock_id: str
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Due:
+    """What acts at an instant, in order."""
+
+    at: datetime
+    subscriptions: tuple[SubscriptionState, ...]
+    invoices: tuple[InvoiceState, ...]
+
+
+class ClockActivities:
+    """The steps of a test clock. Customers act one after the other, so that a story always plays the same."""
+
+    def __init__(self, database: Database, gate: WorkflowGate, progress: UsageProgress) -> None:
+        self._database = database
+        self._gate = gate
+        self._progress = progress
+
+    @activity.defn(name="clocks.begin")
+    async def begin(self, command: BeginAdvance) -> ClockState:
+        """Notes the target. Raises Conflict while the clock is advancing, Invalid for a target in its past."""
+        async with self._database.transaction(command.scope) as session:
+            clock = await get_clock(session, command.clock_id, lock=True)
+            check_advance(clock, command.to)
+            clock.target_time, clock.clock_status, clock.problem = command.to, "advancing", None
+            touch(clock)
+            return clock_state(clock)
+
+    @activity.defn(name="clocks.step")
+    async def step(self, command: StepClock) -> ClockState:
+        """Everything due at the next instant; with nothing due before the target, the arrival there."""
+        if not await self._progress.settled(command.cutoff):
+            raise ApplicationError("events that were accepted are not stored yet", type="usage_pending")
+        async with self._database.transaction(command.scope) as session:
+            clock = await get_clock(session, command.clock_id, lock=True)
+            due = await _next_due(session, clock)
+            if due is None:
+                return await _arrive(session, clock)
+            clock.frozen_time = max(clock.frozen_time, due.at)
+            touch(clock)
+            state = clock_state(clock)
+        await _with_heartbeat(self._act(due))
+        await self._must_have_moved(command, due)
+        return state
+
+    @activity.defn(name="clocks.fail")
+    async def fail(self, command: FailAdvance) -> ClockState:
+        """Stops the clock where it is and says why; it can be advanced again once the cause is mended."""
+        async with self._database.transaction(command.scope) as session:
+            clock = await get_clock(session, command.clock_id, lock=True)
+            clock.clock_status, clock.problem = "internal_failure", command.problem
+            touch(clock)
+            return clock_state(clock)
+
+    async def _act(self, due: _Due) -> None:
+        for subscription in due.subscriptions:
+            await self._gate.advance_subscription(subscription, due.at)
+        for invoice in due.invoices:
+            await self._gate.advance_invoice(invoice, due.at)
+
+    async def _must_have_moved(self, command: StepClock, due: _Due) -> None:
+        """A step that changed nothing would be repeated for ever; the next try may find the workflow mended."""
+        async with self._database.transaction(command.scope) as session:
+            left = await _next_due(session, await get_clock(session, command.clock_id))
+        if left is not None and _stuck(due, left):
+            names = ", ".join(_names(left))
+            raise ApplicationError(f"still due at {due.at.isoformat()} after acting: {names}", type="clock_stuck")
+
+
+def _names(due: _Due) -> list[str]:
+    return [s.subscription_id for s in due.subscriptions] + [i.invoice_id for i in due.invoices]
+
+
+def _stuck(before: _Due, after: _Due) -> bool:
+    """Whether something stands exactly where it stood."""
+    return bool(set(before.subscriptions) & set(after.subscriptions)) or bool(
+        set(before.invoices) & set(after.invoices)
+    )
+
+
+async def _next_due(session: AsyncSession, clock: TestClockRow) -> _Due | None:
+    first = [
+        instant
+        for instant in (await first_due_subscription(session, clock.id), await first_due_invoice(session, clock.id))
+        if instant is not None
+    ]
+    if not first or min(first) > clock.target_time:
+        return None
+    at = min(first)
+    subscriptions = await list_due_subscriptions(session, clock.id, at)
+    invoices = [] if subscriptions else await list_due_invoices(session, clock.id, at)
+    states = [await collection_state(session, row) for row in invoices]
+    return _Due(at, tuple(subscription_state(row) for row in subscriptions), tuple(states))
+
+
+async def _arrive(session: AsyncSession, clock: TestClockRow) -> ClockState:
+    clock.frozen_time, clock.clock_status = clock.target_time, "ready"
+    touch(clock)
+    await release_due(session, clock.frozen_time, test_clock_id=clock.id)
+    return clock_state(clock)
+
+
+async def _with_heartbeat(work: Awaitable[Result]) -> Result:
+    """Runs `work` and tells Temporal all the while that this worker lives."""
+    task = asyncio.ensure_future(work)
+    try:
+        while not task.done():
+            activity.heartbeat()
+            await asyncio.wait({task}, timeout=BEAT_SECONDS)
+    finally:
+        task.cancel()
+    return task.result()
+
+
+async def create_test_clock(session: AsyncSession, scope: Scope, name: str, frozen_time: datetime) -> TestClockRow:
+    """A new clock that stands at `frozen_time`. Raises AlreadyExists for a name that is taken."""
+    if not name.strip():
+        raise Invalid("name must not be empty", field="name")
+    taken = select(TestClockRow.id).where(TestClockRow.name == name, TestClockRow.status == "published")
+    if (await session.exec(taken)).first() is not None:
+        raise AlreadyExists(f"a test clock named {name!r} exists", field="name")
+    clock = TestClockRow(
+        id=new_id("clock"), **new_columns(scope), name=name, frozen_time=frozen_time, target_time=frozen_time
+    )
+    session.add(clock)
+    await session.flush()
+    await enqueue(session, scope, START_TEST_CLOCK, clock.id)
+    return clock
+
+
+async def get_clock(session: AsyncSession, clock_id: str, *, lock: bool = False) -> TestClockRow:
+    """The clock. Raises NotFound."""
+    query = select(TestClockRow).where(TestClockRow.id == clock_id, TestClockRow.status == "published")
+    row = (await session.exec(query.with_for_update() if lock else query)).one_or_none()
+    if row is None:
+        raise NotFound(f"no test clock has the id {clock_id!r}", field="test_clock_id")
+    return row
+
+
+async def list_clocks(session: AsyncSession) -> list[TestClockRow]:
+    """Every clock, oldest first."""
+    query = select(TestClockRow).where(TestClockRow.status == "published").order_by(col(TestClockRow.created_at))
+    return list((await session.exec(query)).all())
+
+
+async def clock_for_new_customer(session: AsyncSession, clock_id: str) -> TestClockRow:
+    """The clock that a new customer may join. Raises NotFound, and Conflict while it advances."""
+    clock = await get_clock(session, clock_id, lock=True)
+    if clock.clock_status == "advancing":
+        raise Conflict(
+            "a customer cannot join a test clock while it advances; wait until it is ready",
+            state="advancing",
+            field="test_clock_id",
+        )
+    return clock
+
+
+async def clock_now(session: AsyncSession, clock_id: str | None) -> datetime | None:
+    """Where a test clock stands; None for those who live by real time."""
+    return None if clock_id is None else (await get_clock(session, clock_id)).frozen_time
+
+
+async def business_now(session: AsyncSession, clock_id: str | None) -> datetime:
+    """The time by which a customer lives: the test clock's, or the real one."""
+    return await clock_now(session, clock_id) or datetime.now(UTC)
+
+
+def check_advance(clock: TestClockRow, to: datetime) -> None:
+    """Whether the clock may be sent to `to`."""
+    if clock.clock_status == "advancing":
+        raise Conflict(
+            f"the clock is advancing to {clock.target_time.isoformat()}; advance it again when it is ready",
+            state="advancing",
+        )
+    if to <= clock.frozen_time:
+        raise Invalid(
+            f"frozen_time must lie after the clock's time {clock.frozen_time.isoformat()}; got {to.isoformat()}",
+            field="frozen_time",
+        )
+
+
+def clock_state(row: TestClockRow) -> ClockState:
+    """Where a clock stands, for its workflow."""
+    return ClockState(scope_of(row), row.id, row.frozen_time, row.target_time, row.clock_status, row.problem)

@@ -1,0 +1,1 @@
+"""Migrations of Postgres (alembic) and ClickHouse (numbered SQL); forward only."""

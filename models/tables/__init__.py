@@ -1,0 +1,50 @@
+"""Every table, so that `SQLModel.metadata` is complete once this package is imported."""
+
+from models.tables.catalog import FeatureRow, MeterRow, PlanRow, PriceRow
+from models.tables.customers import CustomerRow, TaxAssociationRow, TaxRateRow
+from models.tables.invoices import InvoiceLineRow, InvoiceRow, InvoiceSequenceRow, InvoiceTaxRow, UsageSnapshotRow
+from models.tables.ledger import DeferredRevenueRow, LedgerEntryRow, LedgerTransactionRow
+from models.tables.payments import PaymentAttemptRow, PaymentRow, ProviderEventRow
+from models.tables.subscriptions import SubscriptionLineItemRow, SubscriptionRow
+from models.tables.tenants import (
+    ApiKeyRow,
+    EnvironmentRow,
+    IdempotencyKeyRow,
+    SettingRow,
+    TenantRow,
+    TestClockRow,
+)
+from models.tables.webhooks import OutboxRow, WebhookDeliveryRow, WebhookEndpointRow, WebhookEventRow
+
+__all__ = [
+    "ApiKeyRow",
+    "CustomerRow",
+    "DeferredRevenueRow",
+    "EnvironmentRow",
+    "FeatureRow",
+    "IdempotencyKeyRow",
+    "InvoiceLineRow",
+    "InvoiceRow",
+    "InvoiceSequenceRow",
+    "InvoiceTaxRow",
+    "LedgerEntryRow",
+    "LedgerTransactionRow",
+    "MeterRow",
+    "OutboxRow",
+    "PaymentAttemptRow",
+    "PaymentRow",
+    "PlanRow",
+    "PriceRow",
+    "ProviderEventRow",
+    "SettingRow",
+    "SubscriptionLineItemRow",
+    "SubscriptionRow",
+    "TaxAssociationRow",
+    "TaxRateRow",
+    "TenantRow",
+    "TestClockRow",
+    "UsageSnapshotRow",
+    "WebhookDeliveryRow",
+    "WebhookEndpointRow",
+    "WebhookEventRow",
+]

@@ -1,0 +1,178 @@
+"""Commands of the API and CLI: written to Postgres where they are facts, sent to the workflow where they steer one."""
+
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import structlog
+from temporalio.client import Client
+from temporalio.service import RPCError
+
+from activities.collection import NewPayment, record_payment
+from activities.invoices import void_invoice
+from activities.states import ClockState, InvoiceState, SubscriptionState
+from activities.test_clocks import business_now, check_advance, clock_state, get_clock
+from billing.errors import Conflict
+from billing.invoice_states import InvoiceCommand as InvoiceVerb
+from billing.invoice_states import InvoiceStatus, next_invoice_status
+from models.database import Database
+from models.queries.invoices import get_invoice
+from models.queries.subscriptions import get_subscription
+from models.scope import Scope
+from models.tables import InvoiceRow, PaymentRow, SubscriptionRow
+from workflows.contracts import (
+    AdvanceClock,
+    Cancel,
+    InvoiceCommand,
+    clock_workflow_id,
+    invoice_workflow_id,
+    subscription_workflow_id,
+)
+from workflows.messaging import Unavailable, WorkflowGone, send_command
+
+__all__ = ["Commands", "Unavailable"]
+
+log = structlog.get_logger()
+LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)  # replaced by `send_command`, which knows when it gives up
+
+
+class Commands:
+    """Sends commands to running workflows. Raises BillingErrors, or Unavailable when no worker answers in time."""
+
+    def __init__(self, temporal: Client, database: Database) -> None:
+        self._temporal = temporal
+        self._database = database
+
+    async def cancel_subscription(
+        self,
+        scope: Scope,
+        subscription_id: str,
+        cancellation_type: str,
+        *,
+        cancel_at: datetime | None = None,
+        proration_behavior: str | None = None,
+        final_usage: str = "bill",
+        reason: str = "",
+        command_id: str | None = None,
+    ) -> SubscriptionRow:
+        """Cancels at once or at the period's end. Returns the subscription as it is afterwards."""
+        row = await self._running_subscription(scope, subscription_id)
+        command = Cancel(
+            command_id or new_command_id(),
+            LONG_AGO,
+            cancellation_type,
+            cancel_at,
+            proration_behavior,
+            final_usage,
+            reason,
+        )
+        workflow_id = subscription_workflow_id(scope, subscription_id)
+        try:
+            await send_command(self._temporal, workflow_id, "cancel", command, SubscriptionState)
+        except WorkflowGone:
+            await self._running_subscription(scope, subscription_id)  # it may have ended while the command was away
+            raise Unavailable(
+                f"the workflow of subscription {row.id} is being started; send the command again"
+            ) from None
+        async with self._database.transaction(scope) as session:
+            return await get_subscription(session, subscription_id)
+
+    async def finalize_invoice(self, scope: Scope, invoice_id: str, command_id: str | None = None) -> InvoiceRow:
+        """Finalizes a draft without waiting for the end of its grace."""
+        row = await self._invoice(scope, invoice_id)
+        next_invoice_status(InvoiceStatus(row.invoice_status), InvoiceVerb.finalize)
+        return await self._command_invoice(row, "finalize", command_id)
+
+    async def void_invoice(
+        self, scope: Scope, invoice_id: str, reason: str = "", command_id: str | None = None
+    ) -> InvoiceRow:
+        """Voids an invoice that nothing was paid on."""
+        row = await self._invoice(scope, invoice_id)
+        if row.invoice_status == InvoiceStatus.SKIPPED:
+            return await self._void_skipped(scope, invoice_id, reason)
+        next_invoice_status(InvoiceStatus(row.invoice_status), InvoiceVerb.void)
+        return await self._command_invoice(row, "void", command_id, reason)
+
+    async def attempt_payment(self, scope: Scope, invoice_id: str, command_id: str | None = None) -> InvoiceRow:
+        """Tries to collect what remains, now."""
+        row = await self._invoice(scope, invoice_id)
+        if row.invoice_status != InvoiceStatus.FINALIZED or row.payment_status in {"SUCCEEDED", "OVERPAID"}:
+            state = "paid" if row.invoice_status == InvoiceStatus.FINALIZED else row.invoice_status
+            raise Conflict(
+                f"attempt_payment is not possible: the invoice is {state}; it must be FINALIZED and unpaid", state=state
+            )
+        return await self._command_invoice(row, "attempt_payment", command_id)
+
+    async def record_payment(self, scope: Scope, invoice_id: str, new: NewPayment) -> PaymentRow:
+        """Books a payment that was received outside a provider, and tells the invoice's workflow."""
+        async with self._database.transaction(scope) as session:
+            row = await get_invoice(session, invoice_id, lock=True)
+            payment = await record_payment(session, row, new, await business_now(session, row.test_clock_id))
+        await self.tell_facts_changed(scope, invoice_id)
+        return payment
+
+    async def advance_clock(self, scope: Scope, clock_id: str, to: datetime) -> ClockState:
+        """Sets a test clock on its way to `to`; answers once it has begun."""
+        async with self._database.transaction(scope) as session:
+            clock = await get_clock(session, clock_id)
+            check_advance(clock, to)
+            state = clock_state(clock)
+        command = AdvanceClock(new_command_id(), LONG_AGO, to)
+        try:
+            return await send_command(self._temporal, clock_workflow_id(clock_id), "advance", command, ClockState)
+        except WorkflowGone:
+            raise Unavailable(
+                f"the workflow of test clock {state.clock_id} is being started; send it again", 1
+            ) from None
+
+    async def tell_facts_changed(self, scope: Scope, invoice_id: str) -> None:
+        """Signals the invoice's workflow to look at Postgres; a workflow that has ended needs no telling."""
+        handle = self._temporal.get_workflow_handle(invoice_workflow_id(scope, invoice_id))
+        try:
+            await handle.signal("facts_changed")
+        except RPCError as error:
+            # The facts are in Postgres; reconciliation and the next step of the workflow find them there.
+            log.info("invoice.signal_failed", invoice_id=invoice_id, status=error.status.name)
+
+    async def _command_invoice(
+        self, row: InvoiceRow, update: str, command_id: str | None, reason: str = ""
+    ) -> InvoiceRow:
+        scope = Scope(row.tenant_id, row.environment_id)
+        command = InvoiceCommand(command_id or new_command_id(), LONG_AGO, reason)
+        try:
+            await send_command(self._temporal, invoice_workflow_id(scope, row.id), update, command, InvoiceState)
+        except WorkflowGone:
+            after = await self._invoice(scope, row.id)
+            if after.version == row.version:
+                raise Unavailable(
+                    f"the workflow of invoice {row.id} is being started; send the command again"
+                ) from None
+            state = f"{after.invoice_status}/{after.payment_status}"
+            raise Conflict(f"{update} is not possible: the invoice is {state} by now", state=state) from None
+        return await self._invoice(scope, row.id)
+
+    async def _invoice(self, scope: Scope, invoice_id: str) -> InvoiceRow:
+        async with self._database.transaction(scope) as session:
+            return await get_invoice(session, invoice_id)
+
+    async def _void_skipped(self, scope: Scope, invoice_id: str, reason: str) -> InvoiceRow:
+        """A skipped invoice has no workflow: nothing was ever to happen to it."""
+        async with self._database.transaction(scope) as session:
+            row = await get_invoice(session, invoice_id, lock=True)
+            await void_invoice(session, row, await business_now(session, row.test_clock_id), reason)
+            return row
+
+    async def _running_subscription(self, scope: Scope, subscription_id: str) -> SubscriptionRow:
+        async with self._database.transaction(scope) as session:
+            row = await get_subscription(session, subscription_id)
+        if row.next_action_at is None:
+            raise Conflict(
+                f"cancel is not possible: the subscription is {row.subscription_status} since"
+                f" {row.cancelled_at.isoformat() if row.cancelled_at else 'its end'}",
+                state=row.subscription_status,
+            )
+        return row
+
+
+def new_command_id() -> str:
+    """A name for one intent of a caller who gave none."""
+    return f"cmd-{uuid4()}"

@@ -1,0 +1,202 @@
+"""The worker: serves all task queues, or chosen ones, until it is told to stop; then lets running work finish.
+
+`python worker.py` and `durabill worker` are the same. Settings come from the environment (docs/configuration.md).
+"""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+import structlog
+from temporalio.client import Client
+from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker, WorkerDeploymentConfig, WorkflowRunner
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+
+from activities.adapters.kafka_consumer import KafkaUsageProgress
+from activities.errors import ErrorTranslator
+from activities.ingestion.direct_progress import StoredBeforeAnswered
+from activities.ingestion.ports import UsageProgress
+from activities.invoice_documents import DocumentActivities
+from activities.invoices import InvoiceActivities
+from activities.outbox_relay import OutboxRelay
+from activities.payments import PaymentActivities
+from activities.revenue import RevenueActivities
+from activities.subscriptions import SubscriptionActivities
+from activities.test_clocks import ClockActivities
+from activities.webhooks import WebhookActivities
+from starter.clients import EVERYTHING, Clients, connect_temporal, kafka_settings, open_clients, required
+from starter.settings import Settings, load_settings, log_format
+from starter.telemetry import LogContext, configure_logging, temporal_runtime
+from starter.worker_health import serve_health
+from workflows.contracts import BILLING, DOCUMENTS, PAYMENT_PROVIDERS, QUEUES, WEBHOOKS, payments_queue
+from workflows.gate import TemporalGate
+from workflows.invoice import InvoiceWorkflow
+from workflows.revenue_release import RevenueReleaseWorkflow
+from workflows.subscription import SubscriptionWorkflow
+from workflows.test_clock import TestClockWorkflow
+from workflows.webhook_delivery import WebhookDeliveryWorkflow
+
+PASSED_THROUGH = ("billing", "models", "activities")
+WORKFLOWS: dict[str, list[type]] = {
+    BILLING: [SubscriptionWorkflow, InvoiceWorkflow, TestClockWorkflow, RevenueReleaseWorkflow],
+    WEBHOOKS: [WebhookDeliveryWorkflow],
+}
+# Drawing is pure CPU, so more at once only makes each slower; the rest mostly waits for others.
+MOST_ACTIVITIES = {DOCUMENTS: 2}
+MOST_ACTIVITIES_ELSEWHERE = 50
+MOST_CACHED_WORKFLOWS = 500
+
+log = structlog.get_logger()
+Activities = Sequence[Callable[..., Any]]
+
+
+def activities_by_queue(clients: Clients, gate: TemporalGate, progress: UsageProgress) -> dict[str, Activities]:
+    """Which activities each queue runs, with their clients injected."""
+    database = clients.database
+    subscriptions = SubscriptionActivities(database, gate)
+    invoices = InvoiceActivities(database, required(clients.usage, "clickhouse"), progress)
+    payments = PaymentActivities(database, clients.providers)
+    clocks = ClockActivities(database, gate, progress)
+    documents = DocumentActivities(database, required(clients.object_store, "documents"))
+    webhooks = WebhookActivities(database, required(clients.webhook_sender, "webhooks"))
+    revenue = RevenueActivities(database)
+    return {
+        BILLING: [
+            subscriptions.close_period,
+            subscriptions.cancel,
+            invoices.finalize,
+            invoices.void,
+            payments.apply_facts,
+            clocks.begin,
+            clocks.step,
+            clocks.fail,
+            revenue.release,
+        ],
+        DOCUMENTS: [documents.render],
+        WEBHOOKS: [webhooks.deliver, webhooks.give_up],
+        **{payments_queue(provider): [payments.collect] for provider in PAYMENT_PROVIDERS},
+    }
+
+
+def workflow_runner(sandbox: bool) -> WorkflowRunner:
+    """The sandbox re-imports a workflow's module for every run; what is checked to be pure is passed through."""
+    if not sandbox:
+        return UnsandboxedWorkflowRunner()
+    return SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_modules(*PASSED_THROUGH))
+
+
+def deployment(settings: Settings) -> WorkerDeploymentConfig | None:
+    """One name and build for all queues; entity workflows upgrade by themselves, short ones stay pinned."""
+    if settings.temporal_deployment_name is None or settings.temporal_build_id is None:
+        return None
+    return WorkerDeploymentConfig(
+        version=WorkerDeploymentVersion(settings.temporal_deployment_name, settings.temporal_build_id),
+        use_worker_versioning=True,
+        default_versioning_behavior=VersioningBehavior.AUTO_UPGRADE,
+    )
+
+
+def make_workers(client: Client, settings: Settings, served: dict[str, Activities]) -> list[Worker]:
+    """One worker a queue."""
+    return [
+        Worker(
+            client,
+            task_queue=queue,
+            workflows=WORKFLOWS.get(queue, []),
+            activities=activities,
+            workflow_runner=workflow_runner(settings.sandbox),
+            interceptors=[LogContext(), ErrorTranslator()],
+            max_concurrent_activities=MOST_ACTIVITIES.get(queue, MOST_ACTIVITIES_ELSEWHERE),
+            max_cached_workflows=MOST_CACHED_WORKFLOWS,
+            graceful_shutdown_timeout=timedelta(seconds=settings.worker_drain_seconds),
+            deployment_config=deployment(settings),
+        )
+        for queue, activities in served.items()
+    ]
+
+
+def chosen_queues(settings: Settings) -> tuple[str, ...]:
+    """The queues to serve; raises ValueError naming one that does not exist."""
+    unknown = [queue for queue in settings.worker_queues if queue not in QUEUES]
+    if unknown:
+        raise ValueError(f"{unknown[0]!r} is not a task queue; there are: {', '.join(QUEUES)}")
+    return settings.worker_queues or QUEUES
+
+
+@asynccontextmanager
+async def usage_progress(settings: Settings) -> AsyncIterator[UsageProgress]:
+    """How to tell that accepted events have been stored."""
+    if settings.kafka_brokers is None:
+        yield StoredBeforeAnswered()
+        return
+    progress = KafkaUsageProgress(kafka_settings(settings))
+    try:
+        yield progress
+    finally:
+        await progress.close()
+
+
+async def serve(settings: Settings, stop: asyncio.Event) -> None:
+    """Serves until `stop` is set, then drains: no new work, and `worker_drain_seconds` for what is running."""
+    queues = chosen_queues(settings)
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(max_workers=16, thread_name_prefix="blocking"))
+    runtime = temporal_runtime(settings.metrics_port, settings.log_level)
+    client = await connect_temporal(wait=True, runtime=runtime)
+    async with AsyncExitStack() as stack:
+        clients = await stack.enter_async_context(open_clients(settings, EVERYTHING - {"temporal"}))
+        progress = await stack.enter_async_context(usage_progress(settings))
+        gate = TemporalGate(client, wake_spread_seconds=settings.wake_spread_seconds)
+        served = activities_by_queue(clients, gate, progress)
+        workers = make_workers(client, settings, {queue: served[queue] for queue in queues})
+        health = await stack.enter_async_context(serve_health(settings, clients, client))
+        for worker in workers:
+            await stack.enter_async_context(worker)
+        relay = asyncio.create_task(relay_outbox(clients, gate, queues, stop))
+        health.ready = True
+        log.info("worker.started", queues=list(queues))
+        await stop.wait()
+        health.ready = False
+        log.info("worker.draining", seconds=settings.worker_drain_seconds)
+        await relay
+    log.info("worker.stopped")
+
+
+async def relay_outbox(clients: Clients, gate: TemporalGate, queues: Sequence[str], stop: asyncio.Event) -> None:
+    """The outbox relay runs beside the webhooks queue."""
+    if WEBHOOKS in queues:
+        relay = OutboxRelay(clients.database, gate, clients.settings.require("postgres_dsn"))
+        await relay.run(stop)
+
+
+async def run(settings: Settings) -> None:
+    """`serve` until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await serve(settings, stop)
+
+
+def main() -> None:
+    """Runs the worker and leaves without the interpreter's own exit, which the Temporal SDK can turn into an abort."""
+    settings = load_settings()
+    configure_logging(log_format(settings), settings.log_level)
+    code = 0
+    try:
+        asyncio.run(run(settings))
+    except ValueError as problem:
+        log.error("worker.refused", problem=str(problem))
+        code = 2
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Decisions over time: deterministic, readable as recipes. No arithmetic, no I/O."""

@@ -1,0 +1,118 @@
+"""What others need to know to start or steer a workflow: queues, ids, inputs, updates and signals. No I/O."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+
+from activities.states import ClockState, InvoiceState, SubscriptionState
+from models.scope import Scope
+
+BILLING: Final = "billing"
+DOCUMENTS: Final = "documents"
+WEBHOOKS: Final = "webhooks"
+PAYMENT_PROVIDERS: Final = ("sandbox",)
+
+COMMAND_LIFETIME: Final = timedelta(seconds=15)
+"""How long a caller waits for a command, and after which a worker that comes back refuses it."""
+
+RETRY: Final = "retry"
+"""Type of the refusal that means: nothing is wrong, send the same command again."""
+EXPIRED: Final = "expired"
+"""Type of the refusal that means: nobody waits for this command any more."""
+
+
+def payments_queue(provider: str) -> str:
+    """The task queue of one payment provider, so that a slow or limited one delays only itself."""
+    return f"payments-{provider}"
+
+
+QUEUES: Final = (BILLING, DOCUMENTS, WEBHOOKS, *(payments_queue(provider) for provider in PAYMENT_PROVIDERS))
+
+
+def subscription_workflow_id(scope: Scope, subscription_id: str) -> str:
+    """`subscription/{tenant}/{id}`."""
+    return f"subscription/{scope.tenant_id}/{subscription_id}"
+
+
+def invoice_workflow_id(scope: Scope, invoice_id: str) -> str:
+    """`invoice/{tenant}/{id}`."""
+    return f"invoice/{scope.tenant_id}/{invoice_id}"
+
+
+def delivery_workflow_id(event_id: str, endpoint_id: str) -> str:
+    """`webhook/{event}/{endpoint}`."""
+    return f"webhook/{event_id}/{endpoint_id}"
+
+
+def clock_workflow_id(clock_id: str) -> str:
+    """`test-clock/{id}`."""
+    return f"test-clock/{clock_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionInput:
+    """Starts or continues a subscription. `clock` is the time of the test clock that it lives by, if any."""
+
+    state: SubscriptionState
+    clock: datetime | None = None
+    wake_spread_seconds: int = 0
+    """Wake-ups are spread over so many seconds by a hash of the id, so that the first of the month is no stampede."""
+
+
+@dataclass(frozen=True, slots=True)
+class InvoiceInput:
+    """Starts or continues an invoice's way to being paid."""
+
+    state: InvoiceState
+    clock: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClockInput:
+    """Starts or continues a test clock."""
+
+    state: ClockState
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryInput:
+    """One event on its way to one endpoint; names the delivery row."""
+
+    scope: Scope
+    delivery_id: str
+    event_type: str
+    endpoint_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What every command carries: a name for the intent, and the real instant after which it must not act."""
+
+    command_id: str
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel(Command):
+    """Cancel a subscription: `immediate`, `end_of_period`, or `scheduled_date` with `cancel_at`."""
+
+    cancellation_type: str
+    cancel_at: datetime | None = None
+    proration_behavior: str | None = None
+    final_usage: str = "bill"
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AdvanceClock(Command):
+    """The test clock has moved: do everything that is due at or before `to`, then answer."""
+
+    to: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class InvoiceCommand(Command):
+    """Do to an invoice what the update's name says."""
+
+    reason: str = ""
+    metadata: dict[str, str] = field(default_factory=dict)

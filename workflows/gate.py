@@ -1,0 +1,123 @@
+"""The port of `activities.gate` on a Temporal client: workflows are started under their business ids, moved in time."""
+
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+from temporalio.client import Client
+from temporalio.common import TypedSearchAttributes, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.exceptions import WorkflowAlreadyStartedError
+
+from activities.states import ClockState, InvoiceState, SubscriptionState
+from models.scope import Scope
+from workflows import search_attributes
+from workflows.contracts import (
+    BILLING,
+    WEBHOOKS,
+    AdvanceClock,
+    ClockInput,
+    DeliveryInput,
+    InvoiceInput,
+    SubscriptionInput,
+    clock_workflow_id,
+    delivery_workflow_id,
+    invoice_workflow_id,
+    subscription_workflow_id,
+)
+from workflows.messaging import WorkflowGone, send_command
+
+STEP_LIFETIME = timedelta(minutes=10)
+"""How long a test clock waits for one customer: long enough for retries of every step, but not for ever."""
+
+
+class TemporalGate:
+    """Starts are idempotent: a workflow that runs, or has run, under its id counts as started."""
+
+    def __init__(self, client: Client, *, wake_spread_seconds: int = 0) -> None:
+        self._client = client
+        self._wake_spread_seconds = wake_spread_seconds
+
+    async def start_subscription(self, state: SubscriptionState, clock: datetime | None) -> None:
+        """Starts `subscription/{tenant}/{id}`; one that has ended already needs none."""
+        if state.next_action_at is None:
+            return
+        await self._start(
+            "SubscriptionWorkflow",
+            SubscriptionInput(state, clock, 0 if clock else self._wake_spread_seconds),
+            subscription_workflow_id(state.scope, state.subscription_id),
+            attributes=search_attributes.of_subscription(state),
+            summary=f"{state.subscription_id} of {state.customer_id}",
+        )
+
+    async def start_invoice(self, state: InvoiceState, clock: datetime | None) -> None:
+        """Starts `invoice/{tenant}/{id}`; one that is closed already needs none."""
+        if state.is_closed:
+            return
+        await self._start(
+            "InvoiceWorkflow",
+            InvoiceInput(state, clock),
+            invoice_workflow_id(state.scope, state.invoice_id),
+            attributes=search_attributes.of_invoice(state),
+            summary=f"{state.invoice_id} of {state.customer_id}",
+        )
+
+    async def start_test_clock(self, state: ClockState) -> None:
+        """Starts `test-clock/{id}`."""
+        await self._start("TestClockWorkflow", ClockInput(state), clock_workflow_id(state.clock_id))
+
+    async def start_delivery(
+        self, scope: Scope, delivery_id: str, event_id: str, endpoint_id: str, event_type: str, url: str
+    ) -> None:
+        """Starts `webhook/{event}/{endpoint}`; after it has ended it may be started again, as a replay."""
+        await self._start(
+            "WebhookDeliveryWorkflow",
+            DeliveryInput(scope, delivery_id, event_type, url),
+            delivery_workflow_id(event_id, endpoint_id),
+            queue=WEBHOOKS,
+            reuse=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+            summary=event_type,
+        )
+
+    async def advance_subscription(self, state: SubscriptionState, to: datetime) -> None:
+        """Starts the workflow should it be missing, and returns once it has caught up with `to`."""
+        workflow_id = subscription_workflow_id(state.scope, state.subscription_id)
+        await self.start_subscription(state, to)
+        await self._advance(workflow_id, to, SubscriptionState)
+
+    async def advance_invoice(self, state: InvoiceState, to: datetime) -> None:
+        """Starts the workflow should it be missing, and returns once it has caught up with `to`."""
+        workflow_id = invoice_workflow_id(state.scope, state.invoice_id)
+        await self.start_invoice(state, to)
+        await self._advance(workflow_id, to, InvoiceState)
+
+    async def _advance(self, workflow_id: str, to: datetime, answer: type[Any]) -> None:
+        command = AdvanceClock(f"clock-{to.isoformat()}-{uuid4()}", to, to)
+        try:
+            await send_command(self._client, workflow_id, "advance_clock", command, answer, lifetime=STEP_LIFETIME)
+        except WorkflowGone:
+            return  # it has ended in the meantime, so it has nothing left to do
+
+    async def _start(
+        self,
+        workflow: str,
+        argument: Any,
+        workflow_id: str,
+        *,
+        queue: str = BILLING,
+        attributes: TypedSearchAttributes | None = None,
+        reuse: WorkflowIDReusePolicy = WorkflowIDReusePolicy.REJECT_DUPLICATE,
+        summary: str | None = None,
+    ) -> None:
+        try:
+            await self._client.start_workflow(
+                workflow,
+                argument,
+                id=workflow_id,
+                task_queue=queue,
+                id_reuse_policy=reuse,
+                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                search_attributes=attributes or TypedSearchAttributes([]),
+                static_summary=summary,
+            )
+        except WorkflowAlreadyStartedError:
+            return  # it ran to its end before; the business id is used once

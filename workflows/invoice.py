@@ -1,0 +1,257 @@
+"""An invoice: grace for late usage, finalize, document and collection side by side, retries until it is paid."""
+
+import asyncio
+from datetime import datetime, timedelta
+
+from temporalio import workflow
+from temporalio.common import VersioningBehavior
+from temporalio.exceptions import ActivityError, ApplicationError
+
+with workflow.unsafe.imports_passed_through():
+    from activities.invoice_documents import DocumentActivities, RenderInvoice
+    from activities.invoices import FinalizeInvoice, InvoiceActivities, VoidInvoice
+    from activities.options import DATABASE, RENDER, VENDOR
+    from activities.payments import ApplyFacts, CollectPayment, PaymentActivities
+    from activities.states import InvoiceState
+
+from workflows import search_attributes
+from workflows.contracts import DOCUMENTS, AdvanceClock, InvoiceCommand, InvoiceInput, payments_queue
+from workflows.inbox import Delivery, Inbox
+from workflows.perseverance import Perseverance, cause_of
+from workflows.wording import invoice_details
+
+
+@workflow.defn(name="InvoiceWorkflow", versioning_behavior=VersioningBehavior.AUTO_UPGRADE)
+class InvoiceWorkflow:
+    """Ends when nothing can happen any more: paid, voided or skipped. An unpaid invoice keeps listening."""
+
+    @workflow.init
+    def __init__(self, start: InvoiceInput) -> None:
+        self._state = start.state
+        self._clock = start.clock
+        self._inbox: Inbox[InvoiceState] = Inbox()
+        self._steps = Perseverance()
+        self._documents = Perseverance()
+        self._rendering: asyncio.Task[None] | None = None
+        self._facts = False
+        self._past_due_said = False
+
+    @workflow.run
+    async def run(self, start: InvoiceInput) -> InvoiceState:
+        """From draft to paid, voided or skipped."""
+        while not self._state.is_closed and not workflow.info().is_continue_as_new_suggested():
+            self._describe()
+            await self._something_to_do()
+            if self._due():
+                await self._next_step()
+            elif self._facts:
+                await self._apply_facts()
+            elif self._inbox:
+                await self._act_on(self._inbox.take())
+        await self._finish_commands()
+        if not self._state.is_closed:
+            workflow.continue_as_new(
+                InvoiceInput(self._state, self._clock), search_attributes=search_attributes.of_invoice(self._state)
+            )
+        self._say_closed()
+        return self._state
+
+    @workflow.update(name="finalize", description="Finalize the draft now, without waiting for the end of its grace.")
+    async def finalize(self, command: InvoiceCommand) -> InvoiceState:
+        """Answers with the finalized invoice's state."""
+        return await self._inbox.submit("finalize", command)
+
+    @workflow.update(name="void", description="Void the invoice: nothing of it is owed any more.")
+    async def void(self, command: InvoiceCommand) -> InvoiceState:
+        """Answers with the voided invoice's state."""
+        return await self._inbox.submit("void", command)
+
+    @workflow.update(name="attempt_payment", description="Try to collect what remains, now.")
+    async def attempt_payment(self, command: InvoiceCommand) -> InvoiceState:
+        """Answers with the state after the attempt."""
+        return await self._inbox.submit("attempt_payment", command)
+
+    @workflow.update(name="advance_clock", description="The test clock has moved; catch up with it.")
+    async def advance_clock(self, command: AdvanceClock) -> InvoiceState:
+        """Answers once everything due at or before the clock's new time has been done."""
+        return await self._inbox.submit("advance_clock", command)
+
+    @finalize.validator
+    def _check_finalize(self, command: InvoiceCommand) -> None:
+        self._inbox.check(command)
+
+    @void.validator
+    def _check_void(self, command: InvoiceCommand) -> None:
+        self._inbox.check(command)
+
+    @attempt_payment.validator
+    def _check_attempt_payment(self, command: InvoiceCommand) -> None:
+        self._inbox.check(command)
+
+    @advance_clock.validator
+    def _check_advance_clock(self, command: AdvanceClock) -> None:
+        self._inbox.check(command)
+
+    @workflow.signal(name="facts_changed", description="Postgres knows something new about this invoice's payment.")
+    def facts_changed(self) -> None:
+        """A provider's webhook or a payment by hand has been stored: read it and go on."""
+        self._facts = True
+
+    @workflow.signal(name="retry", description="The cause of the problem is mended: try again now.")
+    def retry(self) -> None:
+        """Ends the hour's wait of a step that needed attention."""
+        self._steps.retry_now()
+        self._documents.retry_now()
+
+    def _now(self) -> datetime:
+        return self._clock or workflow.now()
+
+    def _due(self) -> bool:
+        return self._state.next_action_at is not None and self._now() >= self._state.next_action_at
+
+    async def _something_to_do(self) -> None:
+        """Waits for the next instant, a command or news of a payment; under a test clock only commands move time."""
+        due = self._state.next_action_at
+        timeout = None if self._clock or due is None else max(due - workflow.now(), timedelta())
+        try:
+            await workflow.wait_condition(
+                lambda: bool(self._inbox) or self._facts or self._due(),
+                timeout=timeout,
+                timeout_summary=None if timeout is None else self._state.waiting_for,
+            )
+        except TimeoutError:
+            return  # the instant has come
+
+    async def _next_step(self) -> None:
+        if self._state.is_draft:
+            await self._finalize(forced=False)
+        else:
+            await self._collect()
+
+    async def _finalize(self, *, forced: bool) -> None:
+        """Freezes the invoice; then its document is made while the money is collected, side by side."""
+        command = FinalizeInvoice(self._state.scope, self._state.invoice_id, self._now(), workflow.now(), forced)
+        self._state = await self._steps.until_done(
+            "finalize the invoice",
+            lambda: workflow.execute_activity_method(
+                InvoiceActivities.finalize, command, summary="freeze usage, number, post", **DATABASE
+            ),
+        )
+        if self._state.number is not None:
+            self._rendering = asyncio.create_task(self._render())
+        if self._due():
+            await self._collect()
+
+    async def _render(self) -> None:
+        command = RenderInvoice(self._state.scope, self._state.invoice_id)
+        await self._documents.until_done(
+            "make the invoice's document",
+            lambda: workflow.execute_activity_method(
+                DocumentActivities.render, command, task_queue=DOCUMENTS, summary=f"PDF {self._state.number}", **RENDER
+            ),
+        )
+
+    async def _collect(self) -> None:
+        """One attempt at the provider. The attempt's number makes a repeat of this step the same attempt."""
+        number = self._state.attempts + 1
+        command = CollectPayment(self._state.scope, self._state.invoice_id, number, self._now())
+        queue = payments_queue(self._state.provider or "sandbox")
+        self._state = await self._steps.until_done(
+            "collect the payment",
+            lambda: workflow.execute_activity_method(
+                PaymentActivities.collect, command, task_queue=queue, summary=f"attempt {number}", **VENDOR
+            ),
+        )
+        self._say_past_due()
+
+    async def _apply_facts(self) -> None:
+        self._facts = False
+        command = ApplyFacts(self._state.scope, self._state.invoice_id, self._now())
+        self._state = await self._steps.until_done(
+            "apply what the provider told us",
+            lambda: workflow.execute_activity_method(PaymentActivities.apply_facts, command, **DATABASE),
+        )
+
+    async def _act_on(self, delivery: Delivery[InvoiceState]) -> None:
+        """One command, start to end; its failure is its sender's, never the invoice's."""
+        command = delivery.command
+        if command.command_id in self._state.seen_commands:
+            delivery.answer = self._state
+            return
+        try:
+            if isinstance(command, AdvanceClock):
+                await self._catch_up(command)
+            elif isinstance(command, InvoiceCommand):
+                await self._obey(delivery.name, command)
+            delivery.answer = self._state
+        except ActivityError as error:
+            cause = error.cause
+            delivery.failure = cause if isinstance(cause, ApplicationError) else ApplicationError(cause_of(error))
+        except ApplicationError as error:
+            delivery.failure = error
+
+    async def _obey(self, name: str, command: InvoiceCommand) -> None:
+        if name == "void":
+            self._state = await workflow.execute_activity_method(
+                InvoiceActivities.void,
+                VoidInvoice(self._state.scope, self._state.invoice_id, command.command_id, self._now(), command.reason),
+                **DATABASE,
+            )
+        elif name == "finalize":
+            self._require(self._state.is_draft, "finalize", "it is a draft")
+            await self._finalize(forced=True)
+        elif name == "attempt_payment":
+            self._require(
+                not self._state.is_draft and self._state.provider is not None,
+                "attempt_payment",
+                "it is finalized, unpaid and has a payment method",
+            )
+            await self._collect()
+
+    def _require(self, possible: bool, command: str, when: str) -> None:
+        if not possible:
+            state = search_attributes.invoice_status(self._state)
+            raise ApplicationError(
+                f"{command} is not possible: the invoice is {state}; it is possible while {when}",
+                {"state": state},
+                type="conflict",
+                non_retryable=True,
+            )
+
+    async def _catch_up(self, command: AdvanceClock) -> None:
+        self._clock = max(command.to, self._clock or command.to)
+        while self._due() and not self._state.is_closed:
+            await self._next_step()
+        if self._rendering is not None:
+            await self._rendering
+
+    async def _finish_commands(self) -> None:
+        """Accepted commands are carried out in this run; nothing is awaited after the last look."""
+        if self._rendering is not None:
+            await self._rendering
+        self._inbox.close()
+        while self._inbox or not workflow.all_handlers_finished():
+            if self._inbox:
+                await self._act_on(self._inbox.take())
+            else:
+                await workflow.wait_condition(lambda: bool(self._inbox) or workflow.all_handlers_finished())
+
+    def _describe(self) -> None:
+        workflow.set_current_details(invoice_details(self._state, self._clock))
+
+    def _say_past_due(self) -> None:
+        """Search attributes cost an action each time, so past due is said once."""
+        if self._state.payment_status == "FAILED" and not self._past_due_said:
+            self._past_due_said = True
+            workflow.upsert_search_attributes(
+                [search_attributes.INVOICE_STATUS.value_set(search_attributes.invoice_status(self._state))]
+            )
+
+    def _say_closed(self) -> None:
+        workflow.upsert_search_attributes(
+            [
+                search_attributes.INVOICE_STATUS.value_set(search_attributes.invoice_status(self._state)),
+                search_attributes.NEXT_ACTION_AT.value_unset(),
+            ]
+        )
+        self._describe()

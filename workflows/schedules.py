@@ -1,0 +1,72 @@
+"""Every Schedule there is, as one table, and making a namespace agree with it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import Final
+
+from temporalio.client import (
+    Client,
+    Schedule,
+    ScheduleActionStartWorkflow,
+    ScheduleAlreadyRunningError,
+    ScheduleOverlapPolicy,
+    SchedulePolicy,
+    ScheduleSpec,
+    ScheduleUpdate,
+    ScheduleUpdateInput,
+)
+
+from workflows.contracts import BILLING
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleEntry:
+    """One Schedule. `cron` is in `zone`; a run missed by more than `catchup_window` is left out."""
+
+    id: str
+    workflow: str
+    cron: str
+    zone: str = "UTC"
+    overlap: ScheduleOverlapPolicy = ScheduleOverlapPolicy.SKIP
+    catchup_window: timedelta = timedelta(hours=1)
+    queue: str = BILLING
+    note: str = ""
+
+
+SCHEDULES: Final[tuple[ScheduleEntry, ...]] = (
+    ScheduleEntry(
+        "revenue-release",
+        "RevenueReleaseWorkflow",
+        "7 * * * *",
+        note="Deferred revenue of subscriptions that have ended becomes revenue when its period is over.",
+    ),
+)
+
+
+async def apply_schedules(client: Client, entries: Sequence[ScheduleEntry] = SCHEDULES) -> list[str]:
+    """Creates what is missing and brings what exists to the table's values; returns the ids, in the table's order."""
+    for entry in entries:
+        wanted = _schedule(entry)
+        try:
+            await client.create_schedule(entry.id, wanted)
+        except ScheduleAlreadyRunningError:
+            await client.get_schedule_handle(entry.id).update(partial(_keep_pause, wanted=wanted))
+    return [entry.id for entry in entries]
+
+
+def _keep_pause(found: ScheduleUpdateInput, wanted: Schedule) -> ScheduleUpdate:
+    """A Schedule that an operator has paused stays paused."""
+    wanted.state.paused = found.description.schedule.state.paused
+    return ScheduleUpdate(wanted)
+
+
+def _schedule(entry: ScheduleEntry) -> Schedule:
+    schedule = Schedule(
+        action=ScheduleActionStartWorkflow(entry.workflow, id=f"schedule/{entry.id}", task_queue=entry.queue),
+        spec=ScheduleSpec(cron_expressions=[entry.cron], time_zone_name=entry.zone),
+        policy=SchedulePolicy(overlap=entry.overlap, catchup_window=entry.catchup_window),
+    )
+    schedule.state.note = entry.note
+    return schedule

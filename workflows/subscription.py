@@ -1,0 +1,181 @@
+"""A subscription: sleeps until its next boundary, closes the period, begins the next; takes commands in between."""
+
+from datetime import datetime, timedelta
+from zlib import crc32
+
+from temporalio import workflow
+from temporalio.common import VersioningBehavior
+from temporalio.exceptions import ActivityError, ApplicationError
+
+with workflow.unsafe.imports_passed_through():
+    from activities.options import DATABASE
+    from activities.states import SubscriptionState
+    from activities.subscriptions import CancelSubscription, ClosePeriod, SubscriptionActivities
+
+from workflows import search_attributes
+from workflows.contracts import AdvanceClock, Cancel, SubscriptionInput
+from workflows.inbox import Delivery, Inbox
+from workflows.perseverance import Perseverance, cause_of
+from workflows.wording import subscription_details
+
+MOST_BOUNDARIES_A_RUN = 12
+
+
+@workflow.defn(name="SubscriptionWorkflow", versioning_behavior=VersioningBehavior.AUTO_UPGRADE)
+class SubscriptionWorkflow:
+    """One run per billing period; more boundaries that are already due are closed in order, up to 12 in a run."""
+
+    @workflow.init
+    def __init__(self, start: SubscriptionInput) -> None:
+        self._state = start.state
+        self._clock = start.clock
+        self._spread = timedelta(seconds=wake_delay(start.state.subscription_id, start.wake_spread_seconds))
+        self._inbox: Inbox[SubscriptionState] = Inbox()
+        self._perseverance = Perseverance()
+        self._closed = 0
+
+    @workflow.run
+    async def run(self, start: SubscriptionInput) -> SubscriptionState:
+        """Runs until the period is closed, then continues as new; returns once the subscription has ended."""
+        while not self._run_is_over():
+            self._describe()
+            await self._something_to_do()
+            if self._boundary_due():
+                await self._close_period()
+            elif self._inbox:
+                await self._act_on(self._inbox.take())
+        await self._finish_commands()
+        if not self._ended():
+            workflow.continue_as_new(
+                SubscriptionInput(self._state, self._clock, start.wake_spread_seconds),
+                search_attributes=search_attributes.of_subscription(self._state),
+            )
+        self._say_ended()
+        return self._state
+
+    @workflow.update(name="cancel", description="Cancel the subscription at once, at period end, or at a date.")
+    async def cancel(self, command: Cancel) -> SubscriptionState:
+        """Answers with the state after the cancellation took effect or was scheduled."""
+        return await self._inbox.submit("cancel", command)
+
+    @cancel.validator
+    def _check_cancel(self, command: Cancel) -> None:
+        self._inbox.check(command)
+
+    @workflow.update(name="advance_clock", description="The test clock has moved; catch up with it.")
+    async def advance_clock(self, command: AdvanceClock) -> SubscriptionState:
+        """Answers once everything due at or before the clock's new time has been done."""
+        return await self._inbox.submit("advance_clock", command)
+
+    @advance_clock.validator
+    def _check_advance_clock(self, command: AdvanceClock) -> None:
+        self._inbox.check(command)
+
+    @workflow.signal(name="retry", description="The cause of the problem is mended: try again now.")
+    def retry(self) -> None:
+        """Ends the hour's wait of a step that needed attention."""
+        self._perseverance.retry_now()
+
+    def _now(self) -> datetime:
+        return self._clock or workflow.now()
+
+    def _ended(self) -> bool:
+        return self._state.next_action_at is None
+
+    def _boundary_due(self) -> bool:
+        return self._state.next_action_at is not None and self._now() >= self._state.next_action_at
+
+    def _run_is_over(self) -> bool:
+        if self._ended() or workflow.info().is_continue_as_new_suggested():
+            return True
+        return self._closed >= MOST_BOUNDARIES_A_RUN or (self._closed > 0 and not self._boundary_due())
+
+    async def _something_to_do(self) -> None:
+        """Waits for a command or for the next boundary; under a test clock only commands move time."""
+        due = self._state.next_action_at
+        timeout = None if self._clock or due is None else max(due + self._spread - workflow.now(), timedelta())
+        try:
+            await workflow.wait_condition(
+                lambda: bool(self._inbox) or self._boundary_due(),
+                timeout=timeout,
+                timeout_summary=None if timeout is None else f"boundary {due:%Y-%m-%d %H:%M} UTC",
+            )
+        except TimeoutError:
+            return  # the boundary has been reached
+
+    async def _close_period(self) -> None:
+        due = self._state.next_action_at
+        command = ClosePeriod(self._state.scope, self._state.subscription_id, self._now(), self._clock)
+        self._state = await self._perseverance.until_done(
+            "close the period",
+            lambda: workflow.execute_activity_method(
+                SubscriptionActivities.close_period, command, summary=f"boundary {due:%Y-%m-%d %H:%M} UTC", **DATABASE
+            ),
+        )
+        self._closed += 1
+
+    async def _act_on(self, delivery: Delivery[SubscriptionState]) -> None:
+        """One command, start to end; its failure is its sender's, never the subscription's."""
+        command = delivery.command
+        if command.command_id in self._state.seen_commands:
+            delivery.answer = self._state
+            return
+        try:
+            if isinstance(command, AdvanceClock):
+                await self._catch_up(command)
+            elif isinstance(command, Cancel):
+                await self._cancel(command)
+            delivery.answer = self._state
+        except ActivityError as error:
+            cause = error.cause
+            delivery.failure = cause if isinstance(cause, ApplicationError) else ApplicationError(cause_of(error))
+
+    async def _catch_up(self, command: AdvanceClock) -> None:
+        self._clock = max(command.to, self._clock or command.to)
+        while self._boundary_due() and self._closed < MOST_BOUNDARIES_A_RUN:
+            await self._close_period()
+
+    async def _cancel(self, command: Cancel) -> None:
+        self._state = await workflow.execute_activity_method(
+            SubscriptionActivities.cancel,
+            CancelSubscription(
+                scope=self._state.scope,
+                subscription_id=self._state.subscription_id,
+                command_id=command.command_id,
+                cancellation_type=command.cancellation_type,
+                now=self._now(),
+                clock=self._clock,
+                cancel_at=command.cancel_at,
+                proration_behavior=command.proration_behavior,
+                final_usage=command.final_usage,
+                reason=command.reason,
+            ),
+            summary=f"cancel {command.cancellation_type}",
+            **DATABASE,
+        )
+
+    async def _finish_commands(self) -> None:
+        """Accepted commands are carried out in this run; nothing is awaited after the last look."""
+        self._inbox.close()
+        while self._inbox or not workflow.all_handlers_finished():
+            if self._inbox:
+                await self._act_on(self._inbox.take())
+            else:
+                await workflow.wait_condition(lambda: bool(self._inbox) or workflow.all_handlers_finished())
+
+    def _describe(self) -> None:
+        workflow.set_current_details(subscription_details(self._state, self._clock))
+
+    def _say_ended(self) -> None:
+        workflow.upsert_search_attributes(
+            [
+                search_attributes.SUBSCRIPTION_STATUS.value_set(self._state.status),
+                search_attributes.NEXT_ACTION_AT.value_unset(),
+            ]
+        )
+        self._describe()
+
+
+def wake_delay(subscription_id: str, spread_seconds: int) -> int:
+    """Seconds after a boundary at which this subscription wakes; the same for the same id, even over many."""
+    return crc32(subscription_id.encode()) % spread_seconds if spread_seconds > 0 else 0

@@ -1,0 +1,86 @@
+"""A test clock: moves the time of the customers attached to it from one due instant to the next, in order."""
+
+from temporalio import workflow
+from temporalio.common import VersioningBehavior
+from temporalio.exceptions import ActivityError, ApplicationError
+
+with workflow.unsafe.imports_passed_through():
+    from activities.options import CLOCK_STEP, DATABASE
+    from activities.states import ClockState
+    from activities.test_clocks import BeginAdvance, ClockActivities, FailAdvance, StepClock
+
+from workflows.contracts import AdvanceClock, ClockInput
+from workflows.inbox import Delivery, Inbox
+from workflows.perseverance import cause_of
+from workflows.wording import clock_details
+
+
+@workflow.defn(name="TestClockWorkflow", versioning_behavior=VersioningBehavior.AUTO_UPGRADE)
+class TestClockWorkflow:
+    """Waits for `advance`; a run lasts until its history is long enough to continue as new."""
+
+    __test__ = False  # not a test class, whatever its name says to pytest
+
+    @workflow.init
+    def __init__(self, start: ClockInput) -> None:
+        self._state = start.state
+        self._inbox: Inbox[ClockState] = Inbox()
+
+    @workflow.run
+    async def run(self, start: ClockInput) -> None:
+        """Never returns: continues as new."""
+        while not workflow.info().is_continue_as_new_suggested():
+            self._describe()
+            await workflow.wait_condition(lambda: bool(self._inbox) or self._advancing())
+            if self._advancing():
+                await self._step()
+            else:
+                await self._begin(self._inbox.take())
+        self._inbox.close()
+        while self._inbox:
+            await self._begin(self._inbox.take())
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        workflow.continue_as_new(ClockInput(self._state))
+
+    @workflow.update(name="advance", description="Move the clock forward; answers once the move has begun.")
+    async def advance(self, command: AdvanceClock) -> ClockState:
+        """The clock's state with its new target; it is `ready` again when everything has caught up."""
+        return await self._inbox.submit("advance", command)
+
+    @advance.validator
+    def _check_advance(self, command: AdvanceClock) -> None:
+        self._inbox.check(command)
+        if self._advancing():
+            raise ApplicationError(
+                f"the clock is advancing to {self._state.target_time.isoformat()}; advance it again when it is ready",
+                {"state": "advancing"},
+                type="conflict",
+            )
+
+    def _advancing(self) -> bool:
+        return self._state.status == "advancing"
+
+    async def _begin(self, delivery: Delivery[ClockState]) -> None:
+        command = delivery.command
+        assert isinstance(command, AdvanceClock)
+        try:
+            self._state = await workflow.execute_activity_method(
+                ClockActivities.begin, BeginAdvance(self._state.scope, self._state.clock_id, command.to), **DATABASE
+            )
+            delivery.answer = self._state
+        except ActivityError as error:
+            cause = error.cause
+            delivery.failure = cause if isinstance(cause, ApplicationError) else ApplicationError(cause_of(error))
+
+    async def _step(self) -> None:
+        """Everything at the next due instant, or the arrival at the target."""
+        try:
+            self._state = await workflow.execute_activity_method(
+                ClockActivities.step, StepClock(self._state.scope, self._state.clock_id, workflow.now()), **CLOCK_STEP
+            )
+        except ActivityError as error:
+            failure = FailAdvance(self._state.scope, self._state.clock_id, cause_of(error))
+            self._state = await workflow.execute_activity_method(ClockActivities.fail, failure, **DATABASE)
+
+    def _describe(self) -> None:
+        workflow.set_current_details(clock_details(self._state))

@@ -1,0 +1,59 @@
+"""What an operator reads in Temporal UI: short markdown, computed from a state alone."""
+
+from datetime import datetime
+
+from activities.states import ClockState, InvoiceState, SubscriptionState
+
+
+def instant(value: datetime | None) -> str:
+    """`2025-03-31 18:30 UTC`, or a dash."""
+    return "-" if value is None else f"{value:%Y-%m-%d %H:%M} UTC"
+
+
+def table(rows: list[tuple[str, str]]) -> str:
+    """A markdown table of two columns."""
+    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)])
+
+
+def subscription_details(state: SubscriptionState, clock: datetime | None) -> str:
+    """Where a subscription stands and what it waits for."""
+    waiting = (
+        "Nothing: it has ended." if state.next_action_at is None else f"Boundary at {instant(state.next_action_at)}."
+    )
+    rows = [
+        ("Status", state.status),
+        ("Current period", f"{instant(state.period_start)} to {instant(state.period_end)}"),
+        ("Waits for", waiting),
+        ("Plan", state.plan_id),
+        ("Customer", state.customer_id),
+        ("Last invoice", state.last_invoice_id or "-"),
+    ]
+    if clock is not None:
+        rows.append(("Test clock", f"{state.test_clock_id} at {instant(clock)}"))
+    return table(rows)
+
+
+def invoice_details(state: InvoiceState, clock: datetime | None) -> str:
+    """Where an invoice stands, what it waits for and what failed."""
+    rows = [
+        ("Number", state.number or "(draft)"),
+        ("Status", f"{state.invoice_status} / {state.payment_status}"),
+        ("Remaining", f"{state.amount_remaining} {state.currency.upper()}"),
+        ("Waits for", state.waiting_for or "-"),
+        ("Next action", instant(state.next_action_at)),
+        ("Payment attempts", str(state.attempts)),
+        ("Provider", state.provider or "-"),
+        ("Customer", state.customer_id),
+        ("Subscription", state.subscription_id or "-"),
+    ]
+    if clock is not None:
+        rows.append(("Test clock", f"{state.test_clock_id} at {instant(clock)}"))
+    return table(rows)
+
+
+def clock_details(state: ClockState) -> str:
+    """Where a test clock stands."""
+    rows = [("Status", state.status), ("Time", instant(state.frozen_time)), ("Going to", instant(state.target_time))]
+    if state.problem:
+        rows.append(("Problem", state.problem))
+    return table(rows)
