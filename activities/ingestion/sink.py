@@ -6,14 +6,12 @@ other order would lose events. A crash between two steps repeats identical rows,
 Design: usage.md sections 1 and 2.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Final
 
 from activities.ingestion.events import Event, Placed, identity
 from models.clickhouse.client import ClickHouse
-from models.clickhouse.meter_query import milliseconds
 
 LOOKUP_KEYS: Final = 5000
 """Identities asked for in one query: 5,000 of up to 20 digits stay under ClickHouse's `max_query_size` of 256 KiB."""
@@ -38,14 +36,12 @@ ID_COLUMNS: Final = {"hi": "UInt64", "lo": "UInt64"}
 
 _FIELDS = ("tenant_id", "environment_id", "external_customer_id", "event_id")
 _PREFIXED = ", ".join(f"toString(length({field})), ':', toString({field})" for field in _FIELDS)
-REPAIR: Final = f"""INSERT INTO event_ids
-SELECT DISTINCT hi, lo FROM (
-  SELECT SHA256(concat({_PREFIXED})) AS digest,
+_RECENT: Final = f"""SELECT SHA256(concat({_PREFIXED})) AS digest,
     reinterpretAsUInt64(substring(digest, 1, 8)) AS hi, reinterpretAsUInt64(substring(digest, 9, 8)) AS lo
-  FROM events WHERE stored_at >= fromUnixTimestamp64Milli(toInt64({{since}}), 'UTC')
-) WHERE (hi, lo) NOT IN (SELECT hi, lo FROM event_ids)"""
-
-REPAIR_WINDOW_MS: Final = 10 * 60 * 1000
+  FROM events WHERE stored_at >= fromUnixTimestamp64Milli(toInt64({{since}}), 'UTC')"""
+REPAIR: Final = f"""INSERT INTO event_ids WITH recent AS ({_RECENT})
+SELECT DISTINCT hi, lo FROM recent
+WHERE (hi, lo) NOT IN (SELECT hi, lo FROM event_ids WHERE hi IN (SELECT hi FROM recent))"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,37 +53,35 @@ class Stored:
 
 
 class Sink:
-    """Stores blocks of events. One block at a time: a caller awaits a block before it hands over the next.
+    """Stores blocks of events. One block at a time: a caller awaits a block before it hands over the next."""
 
-    `now` is the wall clock, used for `stored_at` only.
-    """
-
-    def __init__(self, clickhouse: ClickHouse, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(self, clickhouse: ClickHouse) -> None:
         self._clickhouse = clickhouse
-        self._now = now
 
-    async def store(self, block: Sequence[Placed]) -> Stored:
-        """Stores what is new in `block`, in its order. Raises ClickHouseError; the same block may be stored again."""
+    async def store(self, block: Sequence[Placed], stored_at: int) -> Stored:
+        """Stores what is new in `block`, in its order; `stored_at` is the wall clock's in Unix milliseconds.
+
+        Raises ClickHouseError; the same block may be stored again.
+        """
         first: dict[tuple[int, int], Placed] = {}
         for placed in block:
             first.setdefault(identity(placed.event), placed)
         known = await self._known(first)
         fresh = {key: placed for key, placed in first.items() if key not in known}
         if fresh:
-            await self._clickhouse.insert("events", EVENT_COLUMNS, self._columns(list(fresh.values())))
+            await self._clickhouse.insert("events", EVENT_COLUMNS, _columns(list(fresh.values()), stored_at))
             await self._clickhouse.insert("event_ids", ID_COLUMNS, [[hi for hi, _ in fresh], [lo for _, lo in fresh]])
         return Stored(len(fresh), len(block) - len(fresh))
 
-    async def repair(self, everything: bool = False) -> None:
-        """Completes `event_ids` from `events` after a writer died between the two inserts.
+    async def repair(self, everything: bool = False) -> int:
+        """Completes `event_ids` after a writer died between the two inserts; answers the newest `stored_at`.
 
-        Looks at what was stored in the last ten minutes of writing, or at `everything`.
+        Looks at the newest block only, which is enough after the one direct writer, or at `everything`.
         """
-        since = 0
-        if not everything:
-            rows = await self._clickhouse.query("SELECT toUnixTimestamp64Milli(max(stored_at)) FROM events")
-            since = max(int(rows[0][0]) - REPAIR_WINDOW_MS, 0)
-        await self._clickhouse.command(REPAIR.format(since=since))
+        rows = await self._clickhouse.query("SELECT toUnixTimestamp64Milli(max(stored_at)) FROM events")
+        newest = int(rows[0][0])
+        await self._clickhouse.command(REPAIR.format(since=0 if everything else newest))
+        return newest
 
     async def _known(self, keys: Iterable[tuple[int, int]]) -> set[tuple[int, int]]:
         wanted = [hi for hi, _ in keys]
@@ -98,23 +92,23 @@ class Sink:
             known.update((int(hi), int(lo)) for hi, lo in rows)
         return known
 
-    def _columns(self, fresh: Sequence[Placed]) -> list[list[str] | list[int]]:
-        events: list[Event] = [placed.event for placed in fresh]
-        stored_at = milliseconds(self._now())
-        zeros = [0] * len(events)
-        return [
-            [event.tenant_id for event in events],
-            [event.environment_id for event in events],
-            [event.external_customer_id for event in events],
-            [event.event_name for event in events],
-            [event.timestamp for event in events],
-            [event.event_id for event in events],
-            [event.source for event in events],
-            [event.properties for event in events],
-            [placed.partition for placed in fresh],
-            [placed.offset for placed in fresh],
-            [event.accepted_at for event in events],
-            [stored_at] * len(events),
-            zeros,
-            zeros,
-        ]
+
+def _columns(fresh: Sequence[Placed], stored_at: int) -> list[list[str] | list[int]]:
+    events: list[Event] = [placed.event for placed in fresh]
+    zeros = [0] * len(events)
+    return [
+        [event.tenant_id for event in events],
+        [event.environment_id for event in events],
+        [event.external_customer_id for event in events],
+        [event.event_name for event in events],
+        [event.timestamp for event in events],
+        [event.event_id for event in events],
+        [event.source for event in events],
+        [event.properties for event in events],
+        [placed.partition for placed in fresh],
+        [placed.offset for placed in fresh],
+        [event.accepted_at for event in events],
+        [stored_at] * len(events),
+        zeros,
+        zeros,
+    ]

@@ -10,7 +10,7 @@ from activities.usage_reader import Scope
 
 
 @pytest.fixture
-async def clickhouse(clickhouse_dsn: str) -> AsyncIterator[ClickHouseConnection]:
+async def usage_store(clickhouse_dsn: str) -> AsyncIterator[ClickHouseConnection]:
     """The session's ClickHouse with its tables."""
     await migrate_clickhouse(clickhouse_dsn)
     connection = await connect_clickhouse(clickhouse_dsn)

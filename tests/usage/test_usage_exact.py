@@ -25,10 +25,12 @@ from tests.usage.reference import first_of_each, usage_of
 START = datetime(2025, 1, 1, tzinfo=UTC)
 YEAR = Period(START, datetime(2026, 1, 1, tzinfo=UTC))
 CUSTOMER = "customer-1"
+STORED_AT = milliseconds(datetime(2026, 6, 1, tzinfo=UTC))
 
 VALUES: list[Any] = [
     "73.25", "0", "-4", "1e3", "2.5E-3", "+7", ".5", "8.", "007", " 5", "5 ", "1,000", "1.2.3", "NaN", "inf", "0x10",
-    "",     "0.0000000000005", "0.0000000000004999", "99999999999999999999999999.9999999999994", "100000000000000000000000000",
+    "", "0.0000000000005", "0.0000000000004999", "99999999999999999999999999.9999999999994",
+    "100000000000000000000000000",
     "123456789012345678.123456789012", "1" * 61, "0." + "3" * 80, "1e-400", "9e26", "1e50", "½", "١٢",
     73, 0, -1, 2.5, 1.0, 1e21, 1e-7, 0.1, 2**53 + 1, 2**63, 2**64 - 1, True, False, None, {"x": 1}, [1], "true", "1",
     "1.0",
@@ -90,7 +92,7 @@ async def stored(clickhouse: ClickHouseConnection, events: Sequence[Event], bloc
     total = 0
     for start in range(0, len(events), block):
         placed = [Placed(one, 0, start) for one in events[start : start + block]]
-        total += (await sink.store(placed)).stored
+        total += (await sink.store(placed, STORED_AT + start)).stored
     return total
 
 
@@ -99,10 +101,12 @@ def without_checksum(found: dict[str, UsageQuantity]) -> dict[str, UsageQuantity
 
 
 @pytest.mark.parametrize("seed", range(5))
-async def test_every_aggregation_equals_plain_python(clickhouse: ClickHouseConnection, scope: Scope, seed: int) -> None:
+async def test_every_aggregation_equals_plain_python(
+    usage_store: ClickHouseConnection, scope: Scope, seed: int
+) -> None:
     events = random_events(scope, 2000, seed)
-    await stored(clickhouse, events)
-    reader = UsageReader(clickhouse)
+    await stored(usage_store, events)
+    reader = UsageReader(usage_store)
     january = Period(START, datetime(2025, 2, 1, tzinfo=UTC))
     for period in (YEAR, january, Period(january.end, YEAR.end)):
         start, end = milliseconds(period.start), milliseconds(period.end)
@@ -113,20 +117,20 @@ async def test_every_aggregation_equals_plain_python(clickhouse: ClickHouseConne
     assert rejected > 100  # the set of values does meet the rule
 
 
-async def test_every_listed_value_alone(clickhouse: ClickHouseConnection, scope: Scope) -> None:
+async def test_every_listed_value_alone(usage_store: ClickHouseConnection, scope: Scope) -> None:
     events = [
         event(scope, number, {"value": value}, START + timedelta(days=number)) for number, value in enumerate(VALUES)
     ]
-    await stored(clickhouse, events)
+    await stored(usage_store, events)
     meter = sum_of("value")
-    days = await UsageReader(clickhouse).windows(scope, CUSTOMER, meter, YEAR, Window(WindowSize.DAY))
+    days = await UsageReader(usage_store).windows(scope, CUSTOMER, meter, YEAR, Window(WindowSize.DAY))
     assert len(days) == len(VALUES)
     for value, one, (start, usage) in zip(VALUES, events, days, strict=True):
         expected = usage_of(meter, [one], milliseconds(start), milliseconds(start + timedelta(days=1)))
         assert replace(usage, checksum="") == expected, value
 
 
-async def test_one_identity_counts_once_whatever_else_differs(clickhouse: ClickHouseConnection, scope: Scope) -> None:
+async def test_one_identity_counts_once_whatever_else_differs(usage_store: ClickHouseConnection, scope: Scope) -> None:
     chance = random.Random(7)
     original = [event(scope, number, {"value": str(number)}, START + timedelta(hours=number)) for number in range(300)]
     repeats = [
@@ -148,12 +152,12 @@ async def test_one_identity_counts_once_whatever_else_differs(clickhouse: ClickH
     ]
     everything = [*original[:150], *repeats, *original[150:], *others]
     first = first_of_each(everything)
-    count = await stored(clickhouse, everything, block=111)
+    count = await stored(usage_store, everything, block=111)
     assert count == len(first) == 303
-    assert await stored(clickhouse, everything) == 0
+    assert await stored(usage_store, everything) == 0
     own = [one for one in first if one.external_customer_id == CUSTOMER and one.environment_id == scope.environment_id]
     expected = {meter.id: usage_of(meter, own, milliseconds(YEAR.start), milliseconds(YEAR.end)) for meter in METERS}
-    assert without_checksum(await UsageReader(clickhouse).read(scope, CUSTOMER, METERS, YEAR)) == expected
+    assert without_checksum(await UsageReader(usage_store).read(scope, CUSTOMER, METERS, YEAR)) == expected
     print(f"{len(everything)} sent, {count} stored, {len(everything) - count} duplicates")
 
 
@@ -176,34 +180,34 @@ class DiesAfterEvents:
 
 
 async def test_a_crash_between_the_steps_repeats_rows_that_collapse(
-    clickhouse: ClickHouseConnection, scope: Scope
+    usage_store: ClickHouseConnection, scope: Scope
 ) -> None:
     events = [event(scope, number, {"value": "1.5"}, START + timedelta(days=number % 60)) for number in range(100)]
     placed = [Placed(one, 0, 1) for one in events]
     for _ in range(3):
         with pytest.raises(Killed):
-            await Sink(DiesAfterEvents(clickhouse)).store(placed)
-    read = UsageReader(clickhouse).read
+            await Sink(DiesAfterEvents(usage_store)).store(placed, STORED_AT)
+    read = UsageReader(usage_store).read
     assert (await read(scope, CUSTOMER, METERS, YEAR))["count"].quantity == 100
-    await Sink(clickhouse).repair()
+    await Sink(usage_store).repair(everything=True)
     # After the repair a retry with another time is a duplicate, although its writer never answered.
     moved = [msgspec.structs.replace(one, timestamp=one.timestamp + 1) for one in events]
-    assert await stored(clickhouse, moved) == 0
+    assert await stored(usage_store, moved) == 0
     assert (await read(scope, CUSTOMER, METERS, YEAR))["count"].quantity == 100
 
 
-async def test_checksum_knows_the_events_and_not_their_order(clickhouse: ClickHouseConnection, scope: Scope) -> None:
+async def test_checksum_knows_the_events_and_not_their_order(usage_store: ClickHouseConnection, scope: Scope) -> None:
     events = random_events(scope, 300, 3)
     other = Scope(scope.tenant_id, "env_shuffled")
     shuffled = [msgspec.structs.replace(one, environment_id=other.environment_id) for one in events]
     random.Random(1).shuffle(shuffled)
-    await stored(clickhouse, events)
-    await stored(clickhouse, shuffled, block=50)
-    read = UsageReader(clickhouse).read
+    await stored(usage_store, events)
+    await stored(usage_store, shuffled, block=50)
+    read = UsageReader(usage_store).read
     here = await read(scope, CUSTOMER, METERS, YEAR)
     there = await read(other, CUSTOMER, METERS, YEAR)
     assert {key: usage.checksum for key, usage in here.items()} == {key: usage.checksum for key, usage in there.items()}
-    await stored(clickhouse, [event(other, 10_000, {"value": "0"}, START)])
+    await stored(usage_store, [event(other, 10_000, {"value": "0"}, START)])
     later = await read(other, CUSTOMER, METERS, YEAR)
     assert later["count"].checksum != here["count"].checksum
     assert later["other"].checksum == here["other"].checksum
@@ -212,16 +216,16 @@ async def test_checksum_knows_the_events_and_not_their_order(clickhouse: ClickHo
 @pytest.mark.parametrize("zone", ["UTC", "Asia/Kathmandu", "America/New_York", "Australia/Lord_Howe"])
 @pytest.mark.parametrize("size", list(WindowSize))
 async def test_windows_are_cut_by_the_local_clock(
-    clickhouse: ClickHouseConnection, scope: Scope, zone: str, size: WindowSize
+    usage_store: ClickHouseConnection, scope: Scope, zone: str, size: WindowSize
 ) -> None:
     place = ZoneInfo(zone)
     instants = [START + timedelta(minutes=97 * number) for number in range(0, 5000, 9)]
-    await stored(clickhouse, [event(scope, number, {"value": 1}, at) for number, at in enumerate(instants)])
+    await stored(usage_store, [event(scope, number, {"value": 1}, at) for number, at in enumerate(instants)])
     expected: dict[datetime, int] = {}
     for at in instants:
         start = window_start(at.astimezone(place), size)
         expected[start] = expected.get(start, 0) + 1
-    found = await UsageReader(clickhouse).windows(scope, CUSTOMER, sum_of("value"), YEAR, Window(size, zone))
+    found = await UsageReader(usage_store).windows(scope, CUSTOMER, sum_of("value"), YEAR, Window(size, zone))
     assert [(start, usage.quantity) for start, usage in found] == [
         (at, Decimal(n)) for at, n in sorted(expected.items())
     ]
@@ -245,21 +249,21 @@ def window_start(local: datetime, size: WindowSize) -> datetime:
     return start.astimezone(UTC)
 
 
-async def test_billing_months_replace_the_calendar(clickhouse: ClickHouseConnection, scope: Scope) -> None:
+async def test_billing_months_replace_the_calendar(usage_store: ClickHouseConnection, scope: Scope) -> None:
     boundaries = tuple(datetime(2025, month, day, 18, 30, tzinfo=UTC) for month, day in ((1, 30), (2, 27), (3, 30)))
     instants = [at for boundary in boundaries for at in (boundary, boundary + timedelta(days=27))]
-    await stored(clickhouse, [event(scope, number, {"value": 1}, at) for number, at in enumerate(instants)])
+    await stored(usage_store, [event(scope, number, {"value": 1}, at) for number, at in enumerate(instants)])
     window = Window(WindowSize.MONTH, "Asia/Kolkata", boundaries)
-    found = await UsageReader(clickhouse).windows(
+    found = await UsageReader(usage_store).windows(
         scope, CUSTOMER, sum_of("value"), Period(boundaries[0], YEAR.end), window
     )
     assert [(start, usage.quantity) for start, usage in found] == [(boundary, Decimal(2)) for boundary in boundaries]
 
 
-async def test_what_is_stored_is_what_was_sent(clickhouse: ClickHouseConnection, scope: Scope) -> None:
+async def test_what_is_stored_is_what_was_sent(usage_store: ClickHouseConnection, scope: Scope) -> None:
     properties = {"deep": {"list": [1, {"x": "ü"}]}, "zero": "\0", "quote": 'a"b\\', "empty": ""}
-    await stored(clickhouse, [event(scope, 1, properties, START, event_id="id'\\\0\"")])
-    rows = await clickhouse.query(
+    await stored(usage_store, [event(scope, 1, properties, START, event_id="id'\\\0\"")])
+    rows = await usage_store.query(
         "SELECT event_id, properties FROM events FINAL WHERE tenant_id = {t:String}", {"t": scope.tenant_id}
     )
     assert rows[0][0] == "id'\\\0\""

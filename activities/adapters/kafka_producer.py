@@ -1,0 +1,189 @@
+"""Events into Kafka: acknowledged by all in-sync replicas before the API answers 202.
+
+Owns gathering requests into envelopes of one partition. The partition follows from the customer, so one identity always
+meets the same partition. An envelope whose acknowledgement is lost is an error of its requests: a retry counts once.
+"""
+
+import asyncio
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from activities.adapters.kafka_settings import TIMEOUT_SECONDS, KafkaSettings
+from activities.ingestion.events import ENVELOPE_EVENTS, Event, customer_key, encode_envelope
+from activities.ingestion.ports import IngestUnavailable
+
+GATHER_SECONDS: Final = 0.003
+ENVELOPE_CHARACTERS: Final = 200_000
+"""Keeps a record under Kafka's default of 1 MB: at most 4 bytes a character, and one event of at most 256 KiB more."""
+
+ACKNOWLEDGED_WITHIN_MS: Final = 10_000
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class _Request:
+    """One call of `accept`, done when each of its envelopes is acknowledged."""
+
+    events: Sequence[Event]
+    done: asyncio.Future[None]
+    envelopes: int = 0
+
+    def delivered(self, error: str | None) -> None:
+        self.envelopes -= 1
+        if self.done.done():
+            return
+        if error is not None:
+            self.done.set_exception(IngestUnavailable(f"Kafka did not acknowledge: {error}"))
+        elif self.envelopes == 0:
+            self.done.set_result(None)
+
+
+class KafkaEventLog:
+    """An `EventAcceptor` over an idempotent producer. `start` it inside the API's event loop, `close` it at the end."""
+
+    def __init__(self, settings: KafkaSettings, clock_ns: Callable[[], int] = time.time_ns) -> None:
+        self._settings = settings
+        self._clock_ns = clock_ns
+        self._waiting: list[_Request] = []
+        self._flushing: asyncio.TimerHandle | None = None
+        self._producer: Producer | None = None
+        self._partitions = 0
+        self._stopping = threading.Event()
+        self._poller: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def start(self) -> None:
+        """Connects. The broker need not answer yet: until it does, `accept` raises IngestUnavailable."""
+        self._loop = asyncio.get_running_loop()
+        self._stopping.clear()
+        self._producer = self._new_producer()
+        self._poller = threading.Thread(target=self._poll, name="kafka deliveries", daemon=True)
+        self._poller.start()
+
+    async def close(self) -> None:
+        """Waits for what is on its way, then ends."""
+        self._flush()
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await asyncio.to_thread(producer.flush, TIMEOUT_SECONDS)
+        self._stopping.set()
+        if self._poller is not None:
+            await asyncio.to_thread(self._poller.join)
+
+    async def accept(self, events: Sequence[Event]) -> None:
+        """Returns when the broker has acknowledged all of `events`. Raises IngestUnavailable."""
+        if self._loop is None or self._producer is None:
+            raise IngestUnavailable("this process is not connected to Kafka")
+        if not self._partitions:
+            self._partitions = await asyncio.to_thread(self._count_partitions, self._producer)
+        request = _Request(events, self._loop.create_future())
+        self._waiting.append(request)
+        if self._flushing is None:
+            self._flushing = self._loop.call_later(GATHER_SECONDS, self._flush)
+        await request.done
+
+    def _count_partitions(self, producer: Producer) -> int:
+        try:
+            topic = producer.list_topics(self._settings.topic, timeout=TIMEOUT_SECONDS / 2).topics[self._settings.topic]
+        except KafkaException as error:
+            raise IngestUnavailable(f"Kafka does not answer: {error.args[0].str()}") from error
+        if topic.error is not None or not topic.partitions:
+            raise IngestUnavailable(f"the Kafka topic {self._settings.topic} cannot be used: {topic.error}")
+        return len(topic.partitions)
+
+    def _new_producer(self) -> Producer:
+        return Producer(
+            self._settings.common(
+                enable_idempotence=True,
+                acks="all",
+                compression_type="lz4",
+                linger_ms=0,
+                delivery_timeout_ms=ACKNOWLEDGED_WITHIN_MS,
+            )
+        )
+
+    def _poll(self) -> None:
+        while not self._stopping.is_set():
+            producer = self._producer
+            if producer is None:
+                self._stopping.wait(0.01)
+            else:
+                producer.poll(0.1)
+
+    def _flush(self) -> None:
+        """Sends what has gathered; runs on the event loop."""
+        self._flushing = None
+        waiting, self._waiting = self._waiting, []
+        by_partition: dict[int, list[tuple[Event, _Request]]] = {}
+        for request in waiting:
+            for event in request.events:
+                partition = zlib.crc32(customer_key(event)) % self._partitions
+                by_partition.setdefault(partition, []).append((event, request))
+        envelopes = [(partition, part) for partition, all_ in by_partition.items() for part in _envelopes(all_)]
+        owners = [list({id(request): request for _, request in part}.values()) for _, part in envelopes]
+        for requests in owners:
+            for request in requests:
+                request.envelopes += 1
+        for (partition, part), requests in zip(envelopes, owners, strict=True):
+            self._produce(partition, [event for event, _ in part], requests)
+
+    def _produce(self, partition: int, events: Sequence[Event], requests: list[_Request]) -> None:
+        loop, producer = self._loop, self._producer
+        if loop is None or producer is None:
+            self._delivered(requests, "this process is shutting down")
+            return
+
+        def acknowledged(error: KafkaError | None, _: Message) -> None:
+            if error is not None and error.fatal():
+                loop.call_soon_threadsafe(self._replace, producer)
+            loop.call_soon_threadsafe(self._delivered, requests, None if error is None else error.str())
+
+        try:
+            producer.produce(
+                self._settings.topic,
+                value=encode_envelope(events),
+                key=customer_key(events[0]),
+                partition=partition,
+                timestamp=self._clock_ns() // 1_000_000,
+                on_delivery=acknowledged,
+            )
+        except (BufferError, KafkaException) as error:
+            self._delivered(requests, str(error))
+
+    def _delivered(self, requests: Sequence[_Request], error: str | None) -> None:
+        for request in requests:
+            request.delivered(error)
+
+    def _replace(self, broken: Producer) -> None:
+        # After a fatal error an idempotent producer accepts nothing more.
+        if self._producer is broken:
+            log.error("ingest.kafka_producer_replaced")
+            self._producer = self._new_producer()
+
+
+def _envelopes(events: Sequence[tuple[Event, _Request]]) -> Iterator[list[tuple[Event, _Request]]]:
+    """`events` cut into lists that one record can hold."""
+    part: list[tuple[Event, _Request]] = []
+    characters = 0
+    for event, request in events:
+        size = _characters(event)
+        if part and (len(part) == ENVELOPE_EVENTS or characters + size > ENVELOPE_CHARACTERS):
+            yield part
+            part, characters = [], 0
+        part.append((event, request))
+        characters += size
+    if part:
+        yield part
+
+
+def _characters(event: Event) -> int:
+    named = event.tenant_id, event.environment_id, event.external_customer_id, event.event_name, event.event_id
+    return len(event.properties) + len(event.source) + sum(map(len, named)) + 40

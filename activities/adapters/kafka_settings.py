@@ -1,0 +1,53 @@
+"""How to reach Kafka, and its topics as code. Settings have librdkafka's names: SASL and TLS need no mapping."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+TIMEOUT_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaSettings:
+    """`brokers` is `host:port,...`; `client` adds librdkafka's settings such as `sasl.mechanism`."""
+
+    brokers: str
+    client: Mapping[str, str] = field(default_factory=dict)
+    topic: str = "events"
+    dead_letter_topic: str = "events_dlq"
+    group: str = "durabill_sink"
+    partitions: int = 6
+    replication: int = -1
+    """-1: the broker's default."""
+
+    def common(self, **more: Any) -> dict[str, Any]:
+        """The settings of any client of this cluster, and `more` (with `_` for `.` in names)."""
+        return {
+            "bootstrap.servers": self.brokers,
+            **self.client,
+            **{name.replace("_", "."): value for name, value in more.items()},
+        }
+
+
+async def ensure_topics(settings: KafkaSettings) -> None:
+    """Makes the topics that are missing; existing ones stay as they are. Raises KafkaException."""
+    await asyncio.to_thread(_create, settings)
+
+
+def _create(settings: KafkaSettings) -> None:
+    admin = AdminClient(settings.common())
+    wanted = [
+        NewTopic(settings.topic, settings.partitions, settings.replication),
+        NewTopic(settings.dead_letter_topic, 1, settings.replication, config={"retention.ms": "-1"}),
+    ]
+    for created in admin.create_topics(wanted, operation_timeout=TIMEOUT_SECONDS).values():
+        try:
+            created.result(TIMEOUT_SECONDS)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise

@@ -1,0 +1,150 @@
+"""The path without Kafka: the one process that writes events straight into ClickHouse.
+
+Owns gathering and the doubt about a block whose write was not answered. The block is kept and stored again, row for
+row, before anything else is; so a retry by the client, which may carry another time, always meets its identity.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Final
+
+import structlog
+
+from activities.ingestion import metrics
+from activities.ingestion.events import Event, Placed
+from activities.ingestion.ports import IngestUnavailable, WriterLease
+from activities.ingestion.sink import Sink
+from models.clickhouse.client import ClickHouseError, ClickHouseRefused
+
+GATHER_SECONDS: Final = 0.003
+BLOCK_EVENTS: Final = 20_000
+WAITING_EVENTS: Final = 100_000
+
+log = structlog.get_logger(__name__)
+
+Waiting = tuple[Sequence[Event], asyncio.Future[None]]
+
+
+class DirectWriter:
+    """An `EventAcceptor` and a `UsageProgress`. `start` it inside the API's event loop, `close` it at the end.
+
+    `clock_ns` is the wall clock in Unix nanoseconds.
+    """
+
+    def __init__(self, sink: Sink, lease: WriterLease, clock_ns: Callable[[], int] = time.time_ns) -> None:
+        self._sink = sink
+        self._lease = lease
+        self._clock_ns = clock_ns
+        self._queue: deque[Waiting] = deque()
+        self._waiting = 0
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._held: int | None = None
+        self._last_block = 0
+        self._doubtful: tuple[list[Placed], int] | None = None
+
+    def start(self) -> None:
+        """Begins to write what is accepted."""
+        self._task = asyncio.create_task(self._run(), name="direct event writer")
+
+    async def close(self) -> None:
+        """Writes what has been accepted, then gives up the lease."""
+        task, self._task = self._task, None
+        if task is not None:
+            self._wake.set()
+            await task
+        await self._lease.release()
+
+    async def accept(self, events: Sequence[Event]) -> None:
+        """Returns when ClickHouse has all of `events`. Raises IngestUnavailable."""
+        if self._task is None:
+            raise IngestUnavailable("this process is shutting down")
+        if self._waiting + len(events) > WAITING_EVENTS:
+            raise IngestUnavailable("too many events are waiting to be stored")
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queue.append((events, done))
+        self._waiting += len(events)
+        self._wake.set()
+        await done
+
+    async def settled(self, cutoff: datetime) -> bool:
+        """Always: what is accepted is stored."""
+        return True
+
+    async def _run(self) -> None:
+        while self._task is not None or self._queue:
+            await self._wake.wait()
+            await asyncio.sleep(GATHER_SECONDS)
+            self._wake.clear()
+            while self._queue:
+                await self._answer(self._next_requests())
+
+    def _next_requests(self) -> list[Waiting]:
+        taken: list[Waiting] = []
+        size = 0
+        while self._queue and (not taken or size + len(self._queue[0][0]) <= BLOCK_EVENTS):
+            taken.append(self._queue.popleft())
+            size += len(taken[-1][0])
+        return taken
+
+    async def _answer(self, requests: Sequence[Waiting]) -> None:
+        error: Exception | None = None
+        try:
+            await self._write([event for events, _ in requests for event in events])
+        except IngestUnavailable as unavailable:
+            error = unavailable
+        except Exception as unexpected:
+            log.exception("ingest.direct_write_failed")
+            error = IngestUnavailable(f"events could not be stored: {type(unexpected).__name__}")
+        for events, done in requests:
+            self._waiting -= len(events)
+            if done.cancelled():
+                continue
+            if error is None:
+                done.set_result(None)
+            else:
+                done.set_exception(error)
+
+    async def _write(self, events: Sequence[Event]) -> None:
+        await self._own_the_tables()
+        try:
+            if self._doubtful is not None:
+                await self._sink.store(*self._doubtful)
+                self._doubtful = None
+            block = self._next_block()
+            self._doubtful = ([Placed(event, 0, block) for event in events], block // 1000)
+            stored = await self._sink.store(*self._doubtful)
+            self._doubtful = None
+        except ClickHouseRefused as error:
+            # The block itself will never be taken. A part of it may be stored: the repair at the next block sees to it.
+            log.error("ingest.block_refused", error=str(error), events=len(events))
+            self._doubtful = None
+            self._held = None
+            raise IngestUnavailable("ClickHouse refuses to store events; see the log of this process", 30) from error
+        except ClickHouseError as error:
+            log.warning("ingest.clickhouse_unavailable", error=str(error))
+            raise IngestUnavailable("ClickHouse does not answer") from error
+        metrics.STORED.inc(stored.stored)
+        metrics.DUPLICATES.inc(stored.duplicates)
+
+    async def _own_the_tables(self) -> None:
+        held = await self._lease.hold()
+        if held is None:
+            self._held = None
+            raise IngestUnavailable("another process is the writer of events; send them there or use Kafka")
+        if held == self._held:
+            return
+        try:
+            # The writer before may have died between its two inserts.
+            self._last_block = max(self._last_block, await self._sink.repair() * 1000)
+        except ClickHouseError as error:
+            raise IngestUnavailable("ClickHouse does not answer") from error
+        self._held = held
+
+    def _next_block(self) -> int:
+        """The number of a block: its time in microseconds, in whole milliseconds, larger than all before it."""
+        self._last_block = max(self._last_block // 1000 + 1, self._clock_ns() // 1_000_000) * 1000
+        return self._last_block

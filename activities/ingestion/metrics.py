@@ -1,0 +1,10 @@
+"""Counts of the path of usage, shown at `/metrics` of the process that counts them."""
+
+from prometheus_client import Counter, Gauge
+
+ACCEPTED = Counter("durabill_events_accepted", "Events answered 202.")
+REFUSED = Counter("durabill_events_refused", "Requests for ingestion that were not accepted, by status.", ["status"])
+STORED = Counter("durabill_events_stored", "Events stored in ClickHouse.")
+DUPLICATES = Counter("durabill_events_duplicates", "Events whose identity was stored before.")
+DEAD_LETTERS = Counter("durabill_events_dead_lettered", "Events sent to the dead letters.")
+LAG = Gauge("durabill_events_lag_seconds", "Age of the newest record that the consumer has stored.")

@@ -1,0 +1,44 @@
+"""`durabill consume`: the process that carries events from Kafka into ClickHouse. Needs nothing of Temporal.
+
+Owns signals and connections; the work is `activities.ingestion.consumption`. SIGTERM finishes the block in work and
+leaves the group, so that another process takes over at once.
+"""
+
+import asyncio
+import signal
+
+import structlog
+from prometheus_client import start_http_server
+
+from activities.adapters.clickhouse import connect_clickhouse
+from activities.adapters.kafka_consumer import KafkaEventSource
+from activities.adapters.kafka_settings import KafkaSettings, ensure_topics
+from activities.ingestion.consumption import Consumption, Totals
+from activities.ingestion.sink import Sink
+
+log = structlog.get_logger(__name__)
+
+
+async def consume(clickhouse_dsn: str, kafka: KafkaSettings, metrics_port: int | None = None) -> Totals:
+    """Runs until SIGTERM or SIGINT. Raises ClickHouseUnavailable or KafkaException when it cannot start."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signal_ in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signal_, stop.set)
+    if metrics_port is not None:
+        start_http_server(metrics_port)
+    await ensure_topics(kafka)
+    clickhouse = await connect_clickhouse(clickhouse_dsn)
+    try:
+        log.info("consume.started", topic=kafka.topic, group=kafka.group)
+        totals = await Consumption(KafkaEventSource(kafka), Sink(clickhouse), stop).run()
+    finally:
+        await clickhouse.close()
+    log.info(
+        "consume.stopped",
+        records=totals.records,
+        stored=totals.stored,
+        duplicates=totals.duplicates,
+        dead_lettered=totals.dead_lettered,
+    )
+    return totals

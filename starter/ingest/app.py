@@ -1,0 +1,189 @@
+"""POST /v1/events and /v1/events/bulk. Owns status codes and bodies; `wire` owns what an event is.
+
+202 is answered only after the acceptor has made every event durable; a request is accepted whole or not at all.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+import structlog
+from ulid import ULID
+
+from activities.ingestion import metrics
+from activities.ingestion.events import Event
+from activities.ingestion.ports import EventAcceptor, IngestUnavailable
+from activities.usage_reader import Scope
+from models.clickhouse.meter_query import milliseconds
+from starter.ingest.bodies import BODY_BYTES, BodyTooLarge, BodyUnreadable, ClientGone, Message, Receive, read_body
+from starter.ingest.ports import Authenticate, ClockOf, Refusal
+from starter.ingest.wire import BadEvent, Checked, check_time, parse_bulk, parse_event, timestamp_text
+
+Send = Callable[[Message], Awaitable[None]]
+AsgiScope = MutableMapping[str, Any]
+AsgiApp = Callable[[AsgiScope, Receive, Send], Awaitable[None]]
+
+SINGLE: Final = "/v1/events"
+BULK: Final = "/v1/events/bulk"
+_BULK_ANSWER: Final = b'{"message":"Events accepted for processing"}'
+
+log = structlog.get_logger(__name__)
+_encoder = msgspec.json.Encoder()
+
+
+class Ingest:
+    """The ASGI application in front of `rest`: it answers the two ingest routes and hands everything else on."""
+
+    def __init__(self, rest: AsgiApp, acceptor: EventAcceptor, authenticate: Authenticate, clock_of: ClockOf) -> None:
+        self._rest = rest
+        self._acceptor = acceptor
+        self._authenticate = authenticate
+        self._clock_of = clock_of
+
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        """Answers one request (ASGI 3)."""
+        if scope["type"] != "http" or scope["method"] != "POST" or scope["path"] not in (SINGLE, BULK):
+            await self._rest(scope, receive, send)
+            return
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        try:
+            answer = await self._answer(scope["path"], headers, receive)
+        except ClientGone:
+            return
+        except Exception:
+            log.exception("ingest.failed", path=scope["path"])
+            answer = Refusal(500, "internal_error", "An unexpected error occurred")
+        await _send(send, answer, headers.get("x-request-id") or str(ULID()))
+
+    async def _answer(self, path: str, headers: Mapping[str, str], receive: Receive) -> bytes | Refusal:
+        caller = await self._authenticate(headers)
+        if isinstance(caller, Refusal):
+            return caller
+        try:
+            encoding = headers.get("content-encoding", "")
+            body = await read_body(receive, headers.get("content-length", ""), encoding)
+            if path == SINGLE:
+                return await self._single(caller, body)
+            return await self._bulk(caller, body)
+        except BodyTooLarge:
+            return Refusal(
+                413, "payload_too_large", f"the body may have at most {BODY_BYTES} bytes, also when unpacked"
+            )
+        except BodyUnreadable as error:
+            return Refusal(400, "validation_error", "Invalid request format", {"reason": str(error)})
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            return Refusal(400, "validation_error", "Invalid request format", {"reason": f"malformed JSON: {error}"})
+
+    async def _single(self, caller: Scope, body: bytes) -> bytes | Refusal:
+        try:
+            checked = parse_event(body)
+            now = await self._clock_of(caller.tenant_id, caller.environment_id, checked.external_customer_id)
+            event = stamped(caller, checked, now)
+        except BadEvent as error:
+            details = {"field": error.bad.field, "reason": error.bad.message}
+            return Refusal(400, "validation_error", error.bad.message, details)
+        try:
+            await self._acceptor.accept([event])
+        except IngestUnavailable as error:
+            return _unavailable(error, {"event_id": event.event_id, "timestamp": timestamp_text(event.timestamp)})
+        metrics.ACCEPTED.inc()
+        return _encoder.encode({"message": "Event accepted for processing", "event_id": event.event_id})
+
+    async def _bulk(self, caller: Scope, body: bytes) -> bytes | Refusal:
+        try:
+            raw = parse_bulk(body)
+        except BadEvent as error:
+            details = {"field": error.bad.field, "reason": error.bad.message}
+            return Refusal(400, "validation_error", error.bad.message, details)
+        events, errors = await self._checked(caller, raw)
+        if errors:
+            places = ", ".join(str(error["index"]) for error in errors[:10]) + (" ..." if len(errors) > 10 else "")
+            message = f"{len(errors)} of {len(raw)} events are not valid (index {places}); nothing was accepted"
+            return Refusal(400, "validation_error", message, {"errors": errors})
+        try:
+            await self._acceptor.accept(events)
+        except IngestUnavailable as error:
+            stamps = [{"event_id": one.event_id, "timestamp": timestamp_text(one.timestamp)} for one in events]
+            return _unavailable(error, {"events": stamps})
+        metrics.ACCEPTED.inc(len(events))
+        return _BULK_ANSWER
+
+    async def _checked(
+        self, caller: Scope, raw: Sequence[msgspec.Raw]
+    ) -> tuple[list[Event], list[dict[str, int | str]]]:
+        """The stamped events, and every bad one by its index."""
+        errors: list[dict[str, int | str]] = []
+        parsed: list[tuple[int, Checked]] = []
+        for index, part in enumerate(raw):
+            try:
+                parsed.append((index, parse_event(part)))
+            except BadEvent as error:
+                errors.append({"index": index, "field": error.bad.field, "message": error.bad.message})
+        clocks = await self._clocks(caller, {checked.external_customer_id for _, checked in parsed})
+        events: list[Event] = []
+        for index, checked in parsed:
+            try:
+                events.append(stamped(caller, checked, clocks[checked.external_customer_id]))
+            except BadEvent as error:
+                errors.append({"index": index, "field": error.bad.field, "message": error.bad.message})
+        return events, sorted(errors, key=lambda error: error["index"])
+
+    async def _clocks(self, caller: Scope, customers: set[str]) -> dict[str, datetime]:
+        names = list(customers)
+        found = await asyncio.gather(
+            *(self._clock_of(caller.tenant_id, caller.environment_id, customer) for customer in names)
+        )
+        return dict(zip(names, found, strict=True))
+
+
+def stamped(caller: Scope, checked: Checked, now: datetime) -> Event:
+    """The event with everything that makes its row; `now` is its customer's clock. Raises BadEvent for its time."""
+    timestamp = checked.timestamp or now
+    check_time(timestamp, now)
+    return Event(
+        caller.tenant_id,
+        caller.environment_id,
+        checked.external_customer_id,
+        checked.event_name,
+        milliseconds(timestamp),
+        checked.event_id or f"event_{ULID()}",
+        checked.source,
+        checked.properties,
+        milliseconds(now),
+    )
+
+
+def _unavailable(error: IngestUnavailable, stamps: Mapping[str, Any]) -> Refusal:
+    # The stamps let the client repeat the request so that it counts once even if the first one was stored after all.
+    return Refusal(503, "service_unavailable", str(error), stamps, error.retry_after)
+
+
+async def _send(send: Send, answer: bytes | Refusal, request_id: str) -> None:
+    headers = [(b"content-type", b"application/json"), (b"x-request-id", request_id.encode("latin-1"))]
+    if isinstance(answer, Refusal):
+        status, body = answer.status, envelope(answer)
+        metrics.REFUSED.labels(status).inc()
+        if answer.retry_after is not None:
+            headers.append((b"retry-after", str(answer.retry_after).encode()))
+    else:
+        status, body = 202, answer
+    headers.append((b"content-length", str(len(body)).encode()))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def envelope(refusal: Refusal) -> bytes:
+    """The one error body that satisfies both generations of clients."""
+    details = dict(refusal.details or {})
+    return _encoder.encode(
+        {
+            "code": refusal.code,
+            "message": refusal.message,
+            "http_status_code": refusal.status,
+            "details": details,
+            "success": False,
+            "error": {"message": refusal.message, "details": details},
+        }
+    )

@@ -1,0 +1,34 @@
+"""What the ingest routes ask of the rest of the API."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from activities.usage_reader import Scope
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An answer that is not 202: the error envelope of api.md section 1 is made of it."""
+
+    status: int
+    code: str
+    message: str
+    details: Mapping[str, Any] | None = None
+    retry_after: int | None = None
+    """In seconds."""
+
+
+class Authenticate(Protocol):
+    """Who sends these headers (names in lower case), if they may ingest events."""
+
+    async def __call__(self, headers: Mapping[str, str]) -> Scope | Refusal:
+        """The caller's tenant and environment, or why not."""
+
+
+class ClockOf(Protocol):
+    """What time it is for a customer: the test clock's where there is one, else the wall clock's. Aware, UTC."""
+
+    async def __call__(self, tenant_id: str, environment_id: str, external_customer_id: str) -> datetime:
+        """The customer's now."""

@@ -1,0 +1,202 @@
+"""Events as clients send them: what is accepted, what each field must be, and how numbers keep their digits.
+
+Owns parsing and checking; knows nothing of HTTP. Reference: flexprice.md section 3.2.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from typing import Any, Final
+
+import msgspec
+
+from activities.ingestion.events import EVENT_BYTES
+from models.clickhouse.meter_query import milliseconds
+
+BULK_EVENTS: Final = 1000
+NAME_CHARACTERS: Final = 255
+RETENTION_MONTHS: Final = 37
+AHEAD: Final = timedelta(hours=24)
+DEPTH: Final = 64
+"""Levels of nesting in properties; ClickHouse reads a document that is much deeper as empty."""
+
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+_PATH = re.compile(r" - at `\$\.?([^`]*)`$")
+
+
+class SentEvent(msgspec.Struct, frozen=True, gc=False):
+    """One event of the wire. Unknown fields are ignored; `customer_id` is accepted and has no effect."""
+
+    event_name: str
+    external_customer_id: str
+    event_id: str | None = None
+    customer_id: str | None = None
+    timestamp: str | None = None
+    source: str | None = None
+    properties: dict[str, Any] | None = None
+
+
+class SentBulk(msgspec.Struct, frozen=True, gc=False):
+    """The body of a bulk request; each event is parsed by itself, so that each bad one can be named."""
+
+    events: list[msgspec.Raw]
+
+
+@dataclass(frozen=True, slots=True)
+class BadField:
+    """What is wrong with one field."""
+
+    field: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A well-formed event that still lacks the stamps which depend on its customer's clock."""
+
+    event_name: str
+    external_customer_id: str
+    event_id: str
+    """Empty: the server gives one."""
+    timestamp: datetime | None
+    source: str
+    properties: str
+    """A JSON object whose numbers ClickHouse reads without loss."""
+
+
+class BadEvent(Exception):
+    """An event that is refused."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.bad = BadField(field, message)
+
+
+def _exact_number(text: str) -> Decimal | str:
+    # ClickHouse reads a JSON number with a point or an exponent as a double, which carries 15 digits of any number, and
+    # reads nothing of a document with one beyond a double's range. What a double cannot carry becomes a string.
+    value = Decimal(text)
+    digits = "".join(map(str, value.as_tuple().digits)).strip("0")
+    return value if len(digits) <= 15 and -290 < value.adjusted() < 290 else text
+
+
+_event_decoder = msgspec.json.Decoder(SentEvent, float_hook=_exact_number)
+_bulk_decoder = msgspec.json.Decoder(SentBulk)
+_encoder = msgspec.json.Encoder(decimal_format="number")
+
+
+def parse_bulk(body: bytes) -> Sequence[msgspec.Raw]:
+    """The events of a bulk body, unparsed. Raises BadEvent for the body, msgspec.DecodeError for malformed JSON."""
+    try:
+        events = _bulk_decoder.decode(body).events
+    except msgspec.ValidationError as error:
+        raise _bad_field(error, "events") from error
+    if not 1 <= len(events) <= BULK_EVENTS:
+        raise BadEvent("events", f"events must hold 1 to {BULK_EVENTS} events; got {len(events)}")
+    return events
+
+
+def parse_event(raw: bytes | msgspec.Raw) -> Checked:
+    """One event. Raises BadEvent naming the field, msgspec.DecodeError for malformed JSON."""
+    try:
+        sent = _event_decoder.decode(raw)
+    except msgspec.ValidationError as error:
+        raise _bad_field(error, "") from error
+    except RecursionError:
+        raise BadEvent("properties", f"properties may be nested {DEPTH} levels deep") from None
+    except (InvalidOperation, OverflowError):
+        raise BadEvent("properties", "properties hold a number that is too large") from None
+    event_name = sent.event_name.strip()
+    _check_name("event_name", event_name)
+    _check_name("external_customer_id", sent.external_customer_id)
+    if sent.event_id:
+        _check_name("event_id", sent.event_id)
+    source = sent.source or ""
+    if len(source) > NAME_CHARACTERS:
+        raise BadEvent("source", f"source may have at most {NAME_CHARACTERS} characters")
+    properties = _properties_text(sent.properties or {})
+    timestamp = None if sent.timestamp is None else parse_timestamp(sent.timestamp)
+    return Checked(event_name, sent.external_customer_id, sent.event_id or "", timestamp, source, properties)
+
+
+def parse_timestamp(text: str) -> datetime:
+    """An RFC 3339 instant; fractions of a second beyond the sixth digit are cut, never rounded into a next period."""
+    if _RFC3339.fullmatch(text):
+        try:
+            return datetime.fromisoformat(text.upper()).astimezone(UTC)
+        except (ValueError, OverflowError):
+            pass
+    raise BadEvent("timestamp", f"timestamp must be RFC 3339, such as 2025-12-02T10:00:00Z; got {text[:60]!r}")
+
+
+def check_time(timestamp: datetime, now: datetime) -> None:
+    """Raises BadEvent for an event that is older than the retention or over a day ahead of its customer's clock."""
+    oldest = months_before(now, RETENTION_MONTHS)
+    if timestamp < oldest:
+        text = f"timestamp must not be older than {RETENTION_MONTHS} months, that is before {_text(oldest)}"
+        raise BadEvent("timestamp", text)
+    if timestamp > now + AHEAD:
+        text = f"timestamp must not be more than 24 hours ahead, that is after {_text(now + AHEAD)}"
+        raise BadEvent("timestamp", text)
+
+
+def months_before(now: datetime, months: int) -> datetime:
+    """`now` that many calendar months earlier; the last day of a shorter month stands for a day it lacks."""
+    index = now.year * 12 + now.month - 1 - months
+    for day in (now.day, 30, 29, 28):
+        try:
+            return now.replace(year=index // 12, month=index % 12 + 1, day=min(day, now.day))
+        except ValueError:
+            continue
+    raise ValueError(f"no month lies {months} months before {now}")
+
+
+def timestamp_text(unix_milliseconds: int) -> str:
+    """The wire form of a stored time."""
+    return _text(datetime.fromtimestamp(unix_milliseconds // 1000, UTC), unix_milliseconds % 1000)
+
+
+def _text(at: datetime, thousandths: int = 0) -> str:
+    thousandths = thousandths or milliseconds(at) % 1000
+    return f"{at:%Y-%m-%dT%H:%M:%S}{f'.{thousandths:03d}' if thousandths else ''}Z"
+
+
+def _check_name(field: str, value: str) -> None:
+    if not value:
+        raise BadEvent(field, f"{field} must not be empty")
+    if len(value) > NAME_CHARACTERS:
+        raise BadEvent(field, f"{field} may have at most {NAME_CHARACTERS} characters; got {len(value)}")
+
+
+def _properties_text(properties: dict[str, Any]) -> str:
+    kept = {key: _exact_integer(value, 1) for key, value in properties.items()}
+    encoded = _encoder.encode(kept)
+    if len(encoded) > EVENT_BYTES:
+        raise BadEvent("properties", f"properties may have at most {EVENT_BYTES} bytes of JSON; got {len(encoded)}")
+    return encoded.decode()
+
+
+def _exact_integer(value: Any, depth: int) -> Any:
+    # Integers beyond 64 bits would be read as doubles, too.
+    kind = type(value)
+    if kind is int:
+        return value if -(2**63) <= value < 2**64 else str(value)
+    if kind is dict or kind is list:
+        if depth >= DEPTH:
+            raise BadEvent("properties", f"properties may be nested {DEPTH} levels deep")
+        if kind is dict:
+            return {key: _exact_integer(item, depth + 1) for key, item in value.items()}
+        return [_exact_integer(item, depth + 1) for item in value]
+    return value
+
+
+def _bad_field(error: msgspec.ValidationError, where: str) -> BadEvent:
+    text = str(error)
+    if missing := re.match(r"Object missing required field `([^`]+)`", text):
+        return BadEvent(missing.group(1), f"{missing.group(1)} is required")
+    path = _PATH.search(text)
+    field = path.group(1) if path else where
+    reason = _PATH.sub("", text).replace("`", "")
+    return BadEvent(field, f"{field or 'an event'}: {reason[0].lower()}{reason[1:]}")

@@ -1,0 +1,93 @@
+"""A client that repeats what was not accepted, as a good SDK does: same ids, new times."""
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import httpx
+
+from activities.usage_reader import UsageReader
+from billing.meters import AggregationType, Meter, UsageQuantity
+from billing.periods import Period
+from models.clickhouse.client import ClickHouse
+from tests.usage.processes import TENANT
+
+EVENTS = 20
+METER = Meter("meter_load", "load", "load", AggregationType.SUM, "n")
+
+
+@dataclass
+class Load:
+    """Posts bulk requests of 20 events each until told to stop; every one ends with 202."""
+
+    url: str
+    clients: int = 4
+    customers: int = 5
+    accepted: int = 0
+    repeated: int = 0
+    sent: dict[str, int] = field(default_factory=dict)
+    """Sum of `n` accepted, by customer."""
+    _stop: asyncio.Event = field(default_factory=asyncio.Event)
+    _progress: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def run(self) -> None:
+        """Until `stop`."""
+        async with httpx.AsyncClient(timeout=30) as client:
+            await asyncio.gather(*(self._client(client, number) for number in range(self.clients)))
+
+    def stop(self) -> None:
+        """Lets every client finish its request."""
+        self._stop.set()
+
+    async def goes_on(self, seconds: float = 60) -> None:
+        """Returns when one request more has been accepted; raises TimeoutError after `seconds`."""
+        self._progress.clear()
+        await asyncio.wait_for(self._progress.wait(), seconds)
+
+    async def _client(self, client: httpx.AsyncClient, number: int) -> None:
+        count = 0
+        while not self._stop.is_set():
+            customer = f"customer-{count % self.customers}"
+            await self._until_accepted(client, customer, f"{number}-{count}")
+            self.sent[customer] = self.sent.get(customer, 0) + sum(range(1, EVENTS + 1))
+            self.accepted += EVENTS
+            self._progress.set()
+            count += 1
+
+    async def _until_accepted(self, client: httpx.AsyncClient, customer: str, name: str) -> None:
+        tries = 0
+        while True:
+            now = datetime.now(UTC).isoformat()
+            events = [
+                {
+                    "event_name": "load",
+                    "external_customer_id": customer,
+                    "event_id": f"{name}-{n}",
+                    "timestamp": now,
+                    "properties": {"n": str(n)},
+                }
+                for n in range(1, EVENTS + 1)
+            ]
+            try:
+                answer = await client.post(f"{self.url}/v1/events/bulk", json={"events": events})
+                if answer.status_code == 202:
+                    return
+                assert answer.status_code == 503, answer.text
+            except httpx.TransportError:
+                pass
+            self.repeated += 1
+            tries += 1
+            await asyncio.sleep(min(0.02 * tries, 0.5))
+
+
+async def stored(clickhouse: ClickHouse, load: Load) -> dict[str, UsageQuantity]:
+    """What ClickHouse counts for each customer of the load."""
+    period = Period(datetime(2020, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
+    reader = UsageReader(clickhouse)
+    return {customer: (await reader.read(TENANT, customer, [METER], period))[METER.id] for customer in load.sent}
+
+
+def assert_exact(load: Load, found: dict[str, UsageQuantity]) -> None:
+    """Nothing accepted is lost, nothing is counted twice."""
+    assert {customer: int(usage.quantity) for customer, usage in found.items()} == load.sent
+    assert sum(usage.event_count for usage in found.values()) == load.accepted

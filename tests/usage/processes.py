@@ -1,0 +1,122 @@
+"""Processes of the path of usage, to be killed from outside: `python -m tests.usage.processes api|consume ...`."""
+
+import argparse
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import uvicorn
+from starlette.responses import PlainTextResponse
+
+from activities.adapters.clickhouse import connect_clickhouse
+from activities.adapters.kafka_producer import KafkaEventLog
+from activities.adapters.kafka_settings import KafkaSettings, ensure_topics
+from activities.ingestion.direct_writer import DirectWriter
+from activities.ingestion.lease import PostgresWriterLease
+from activities.ingestion.sink import Sink
+from activities.usage_reader import Scope
+from deploy.embedded.ports import free_port
+from starter.consume import consume
+from starter.ingest.app import Ingest
+
+TENANT = Scope("tenant_faults", "env_faults")
+
+
+async def authenticate(headers: Mapping[str, str]) -> Scope:
+    """Everybody is the one tenant."""
+    return TENANT
+
+
+async def clock_of(tenant_id: str, environment_id: str, external_customer_id: str) -> datetime:
+    """The wall clock."""
+    return datetime.now(UTC)
+
+
+class Child:
+    """A process of this module that can be killed and started again."""
+
+    def __init__(self, log: Path, *arguments: str) -> None:
+        self._log = log
+        self._arguments = arguments
+        self.kills = 0
+        self._process = self._spawn()
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        with self._log.open("ab") as log:
+            command = [sys.executable, "-m", "tests.usage.processes", *self._arguments]
+            return subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "PYTHONPATH": os.getcwd()})
+
+    def kill_and_restart(self) -> None:
+        """SIGKILL, then a new process with the same arguments."""
+        self._process.kill()
+        self._process.wait()
+        self.kills += 1
+        self._process = self._spawn()
+
+    def terminate(self) -> int:
+        """SIGTERM; the exit code."""
+        self._process.send_signal(signal.SIGTERM)
+        return self._process.wait(30)
+
+
+async def answers(url: str, seconds: float = 30) -> None:
+    """Waits until something speaks HTTP at `url`."""
+    until = time.monotonic() + seconds
+    async with httpx.AsyncClient() as client:
+        while time.monotonic() < until:
+            with suppress(httpx.TransportError):
+                await client.get(url)
+                return
+            await asyncio.sleep(0.05)
+    raise TimeoutError(f"nothing answers at {url}")
+
+
+async def serve(options: argparse.Namespace) -> None:
+    """The ingest routes over either path."""
+    acceptor: DirectWriter | KafkaEventLog
+    if options.kafka:
+        acceptor = KafkaEventLog(KafkaSettings(options.kafka, topic=options.topic))
+        await acceptor.start()
+    else:
+        lease = PostgresWriterLease(options.postgres)
+        acceptor = DirectWriter(Sink(await connect_clickhouse(options.clickhouse)), lease)
+        acceptor.start()
+    app = Ingest(PlainTextResponse("the rest"), acceptor, authenticate, clock_of)
+    await uvicorn.Server(uvicorn.Config(app, port=options.port, lifespan="off", log_level="warning")).serve()
+    await acceptor.close()
+
+
+async def carry(options: argparse.Namespace) -> None:
+    """The consumer."""
+    settings = KafkaSettings(options.kafka, topic=options.topic, dead_letter_topic=f"{options.topic}_dlq", partitions=3)
+    await ensure_topics(settings)
+    print(await consume(options.clickhouse, settings))
+
+
+def main() -> None:
+    """One process until SIGTERM."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("what", choices=["api", "consume"])
+    for name in ("clickhouse", "postgres", "kafka", "topic"):
+        parser.add_argument(f"--{name}")
+    parser.add_argument("--port", type=int, default=0)
+    options = parser.parse_args()
+    asyncio.run(serve(options) if options.what == "api" else carry(options))
+
+
+def api_child(log: Path, *arguments: str) -> tuple[Child, str]:
+    """An API process and its URL."""
+    port = free_port()
+    return Child(log, "api", "--port", str(port), *arguments), f"http://127.0.0.1:{port}"
+
+
+if __name__ == "__main__":
+    main()

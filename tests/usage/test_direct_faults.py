@@ -1,0 +1,96 @@
+"""The path without Kafka under faults: real processes, a real database and engine, killed while events arrive."""
+
+import asyncio
+import random
+from pathlib import Path
+
+import pytest
+
+from activities.adapters.clickhouse import connect_clickhouse, migrate_clickhouse
+from activities.ingestion.direct_writer import DirectWriter
+from activities.ingestion.events import Event
+from activities.ingestion.lease import PostgresWriterLease
+from activities.ingestion.ports import IngestUnavailable
+from activities.ingestion.sink import Sink
+from tests.parts import Parts
+from tests.usage.load import Load, assert_exact, stored
+from tests.usage.processes import TENANT, answers, api_child
+
+
+def event(number: int, timestamp: int = 1_764_669_600_000) -> Event:
+    return Event(*TENANT_FIELDS, "customer-x", "load", timestamp, f"direct-{number}", "", '{"n":"1"}', timestamp)
+
+
+TENANT_FIELDS = (TENANT.tenant_id, TENANT.environment_id)
+
+
+async def test_kill_9_of_the_writer_and_of_its_engines(parts: Parts, tmp_path: Path) -> None:
+    postgres, clickhouse = parts.start("postgres"), parts.start("clickhouse")
+    await migrate_clickhouse(clickhouse.running.url)
+    arguments = ("--clickhouse", clickhouse.running.url, "--postgres", postgres.running.url)
+    api, url = api_child(tmp_path / "api.log", *arguments)
+    await answers(url)
+    load = Load(url)
+    running = asyncio.create_task(load.run())
+    chance = random.Random(1)
+    try:
+        for _ in range(8):
+            await asyncio.sleep(chance.uniform(0.1, 0.5))
+            api.kill_and_restart()
+            await answers(url)
+        for part in (clickhouse, postgres):
+            await asyncio.sleep(0.3)
+            await asyncio.to_thread(part.kill)
+            await asyncio.sleep(0.3)
+            await asyncio.to_thread(part.restart)
+        await load.goes_on()
+    finally:
+        load.stop()
+        await running
+        api.terminate()
+    connection = await connect_clickhouse(clickhouse.running.url)
+    found = await stored(connection, load)
+    rows = await connection.query("SELECT count() FROM events")
+    await connection.close()
+    print(
+        f"kills: {api.kills} writer, 1 ClickHouse, 1 Postgres; requests repeated {load.repeated}; accepted"
+        f" {load.accepted}, counted {sum(usage.event_count for usage in found.values())}, rows {rows[0][0]}"
+    )
+    assert load.repeated > 0
+    assert_exact(load, found)
+
+
+async def test_only_the_holder_of_the_lease_writes(postgres_dsn: str, new_clickhouse_dsn: str) -> None:
+    await migrate_clickhouse(new_clickhouse_dsn)
+    connection = await connect_clickhouse(new_clickhouse_dsn)
+    first, second = (DirectWriter(Sink(connection), PostgresWriterLease(postgres_dsn)) for _ in range(2))
+    first.start()
+    second.start()
+    await first.accept([event(1)])
+    with pytest.raises(IngestUnavailable, match="another process is the writer"):
+        await second.accept([event(2)])
+    await first.close()
+    await second.accept([event(2), event(1, timestamp=5)])
+    rows = await connection.query(
+        "SELECT event_id, toUnixTimestamp64Milli(timestamp) FROM events FINAL ORDER BY event_id"
+    )
+    assert [tuple(row) for row in rows] == [("direct-1", 1_764_669_600_000), ("direct-2", 1_764_669_600_000)]
+    await second.close()
+    with pytest.raises(IngestUnavailable, match="shutting down"):
+        await second.accept([event(3)])
+    await connection.close()
+
+
+async def test_a_client_that_gives_up_disturbs_nobody(postgres_dsn: str, new_clickhouse_dsn: str) -> None:
+    await migrate_clickhouse(new_clickhouse_dsn)
+    connection = await connect_clickhouse(new_clickhouse_dsn)
+    writer = DirectWriter(Sink(connection), PostgresWriterLease(postgres_dsn))
+    writer.start()
+    gone = asyncio.create_task(writer.accept([event(1)]))
+    stays = asyncio.create_task(writer.accept([event(2)]))
+    await asyncio.sleep(0)
+    gone.cancel()
+    await stays
+    assert (await connection.query("SELECT count() FROM events FINAL"))[0][0] == 2
+    await writer.close()
+    await connection.close()
