@@ -39,7 +39,9 @@ class SettingsError(ValueError):
 class Settings(BaseSettings):
     """The configuration of one process. Secrets are `SecretStr`: printing or logging them shows asterisks."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, populate_by_name=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True, populate_by_name=True
+    )
 
     postgres_dsn: SecretStr | None = Field(
         default=None, description="Where the facts are stored: `postgresql://user:password@host:port/database`."
@@ -113,7 +115,8 @@ class Settings(BaseSettings):
         default=None, description="Port of the worker's `/healthz`, `/readyz` and `/metrics`. Unset: not served."
     )
     metrics_port: Port | None = Field(
-        default=None, description="Port on which the Temporal SDK of a worker shows its own metrics. Unset: not served."
+        default=None,
+        description="Port of a consumer's metrics, and of those of a worker's Temporal SDK. Unset: not served.",
     )
     wake_spread_seconds: Seconds = Field(
         default=0, description="Wake-ups of subscriptions that fall on one instant are spread over so many seconds."
@@ -143,9 +146,8 @@ class Settings(BaseSettings):
         return (self.public_url or f"http://localhost:{self.api_port}").rstrip("/")
 
     def kafka_options(self) -> dict[str, str]:
-        """librdkafka's settings, brokers included; raises SettingsError without `kafka_brokers`."""
-        options = {name: value.get_secret_value() for name, value in self.kafka.items()}
-        return options | {"bootstrap.servers": self.require("kafka_brokers")}
+        """What is set for librdkafka beside the brokers, under its own names."""
+        return {name: value.get_secret_value() for name, value in self.kafka.items()}
 
     def require(self, name: str) -> str:
         """The text of a setting that this process cannot do without; raises SettingsError when it is not set."""
@@ -180,7 +182,9 @@ class KafkaVariables(PydanticBaseSettingsSource):
         options = {
             name.removeprefix(KAFKA_PREFIX).lower().replace("_", "."): value
             for name, value in os.environ.items()
-            if name.startswith(KAFKA_PREFIX) and name.removeprefix(PREFIX).lower() not in Settings.model_fields
+            if value
+            and name.startswith(KAFKA_PREFIX)
+            and name.removeprefix(PREFIX).lower() not in Settings.model_fields
         }
         return {"kafka": options} if options else {}
 
@@ -268,8 +272,9 @@ def refuse_unknown(environ: Mapping[str, str]) -> None:
 
 
 def _did_you_mean(name: str, known: set[str]) -> str:
-    close = get_close_matches(name, known, n=1)
-    return f" Did you mean {close[0]}?" if close else " `durabill config check` lists all settings."
+    meant = {other.removeprefix(PREFIX): other for other in known}
+    close = get_close_matches(name.removeprefix(PREFIX), meant, n=1)
+    return f" Did you mean {meant[close[0]]}?" if close else " `durabill config table` lists all settings."
 
 
 def _sentence(error: Any) -> str:

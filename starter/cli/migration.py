@@ -1,0 +1,43 @@
+"""`durabill migrate`: every store brought up to date, in an order that lets a failed run be repeated."""
+
+from collections.abc import Awaitable
+from datetime import timedelta
+from typing import TypeVar
+
+from temporalio.service import RPCError
+
+from activities.adapters.clickhouse import migrate_clickhouse
+from models.migrate import migrate_postgres
+from starter.cli.shared import CliError
+from starter.clients import connect_temporal
+from starter.settings import Settings, temporal_connection
+from workflows.search_attributes import register
+
+T = TypeVar("T")
+PROBE = timedelta(seconds=5)
+
+
+async def migrate_all(settings: Settings) -> dict[str, list[str]]:
+    """What was applied, by system. Raises SettingsError, and CliError that names the system which did not answer."""
+    postgres, clickhouse = settings.require("postgres_dsn"), settings.require("clickhouse_dsn")
+    return {
+        "Postgres": await _reach("Postgres", "DURABILL_POSTGRES_DSN", migrate_postgres(postgres)),
+        "ClickHouse": await _reach("ClickHouse", "DURABILL_CLICKHOUSE_DSN", migrate_clickhouse(clickhouse)),
+        "Temporal": await _reach("Temporal", "TEMPORAL_ADDRESS", _register_search_attributes()),
+    }
+
+
+async def _register_search_attributes() -> list[str]:
+    client = await connect_temporal()
+    await client.service_client.check_health(timeout=PROBE)
+    return await register(client)
+
+
+async def _reach(system: str, variable: str, work: Awaitable[T]) -> T:
+    from models.clickhouse.client import ClickHouseUnavailable
+
+    try:
+        return await work
+    except (OSError, ClickHouseUnavailable, RPCError, RuntimeError) as problem:
+        where = f" ({temporal_connection().get('target_host')})" if system == "Temporal" else ""
+        raise CliError(f"{system}{where} cannot be migrated: {problem}. Check {variable}.") from problem

@@ -1,0 +1,181 @@
+"""The commands that speak to the API: what they ask, what they show, how they end."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from starter.cli.output import amount
+from tests.cli.conftest import Run, WrittenApi
+
+INVOICE: dict[str, Any] = {
+    "id": "inv_1",
+    "invoice_number": "INV-202502-00001",
+    "customer_id": "cust_1",
+    "customer": {"name": "Northwind Labs", "external_id": "northwind-labs"},
+    "currency": "usd",
+    "subtotal": "1234.5",
+    "total_tax": "222.21",
+    "total": "1456.71",
+    "invoice_status": "FINALIZED",
+    "payment_status": "SUCCEEDED",
+    "period_start": "2025-01-01T05:00:00Z",
+    "period_end": "2025-02-01T05:00:00Z",
+    "paid_at": "2025-02-01T07:00:00Z",
+    "line_items": [{"display_name": "Seats", "quantity": "12", "amount": "150", "currency": "usd"}],
+}
+
+
+def test_a_list_is_a_table_for_a_person(api: WrittenApi, run: Run) -> None:
+    api.items("/invoices", INVOICE)
+    ended = run("invoices", "list")
+    assert ended.code == 0
+    for text in ("INV-202502-00001", "Northwind Labs", "1,456.71 USD", "2025-01-01 - 2025-02-01", "2025-02-01 07:00"):
+        assert text in ended.out
+    assert api.seen[0].headers["x-api-key"] == "sk_test"
+
+
+def test_a_list_is_json_for_a_script(api: WrittenApi, run: Run) -> None:
+    api.items("/invoices", INVOICE)
+    assert run("invoices", "list", "--json").data == [INVOICE]
+
+
+def test_a_list_is_read_page_by_page(api: WrittenApi, run: Run) -> None:
+    for offset, size in ((0, 200), (200, 50)):
+        customers = [{"id": f"cust_{offset + n}"} for n in range(size)]
+        api.answer("GET", "/customers", {"items": customers, "pagination": {"total": 250, "offset": offset}})
+    assert len(run("customers", "list", "--limit", "1000", "--json").data) == 250
+    assert [seen.query["offset"] for seen in api.seen] == [["0"], ["200"]]
+
+
+@pytest.mark.parametrize(
+    ("customer", "query"), [("cust_1", {"customer_id": ["cust_1"]}), ("acme", {"external_customer_id": ["acme"]})]
+)
+def test_a_customer_goes_by_either_id(api: WrittenApi, run: Run, customer: str, query: dict[str, list[str]]) -> None:
+    api.items("/subscriptions")
+    ended = run("subscriptions", "list", "--customer", customer)
+    assert "Nothing found." in ended.out
+    assert query.items() <= api.seen[0].query.items()
+
+
+def test_an_invoice_goes_by_number(api: WrittenApi, run: Run) -> None:
+    api.items("/invoices", {"id": "inv_0", "invoice_number": "INV-202501-00001"}, INVOICE)
+    ended = run("invoices", "show", "INV-202502-00001")
+    assert ended.code == 0
+    assert "Seats" in ended.out
+    assert "1,234.50 USD" in ended.out
+    unknown = run("invoices", "show", "INV-202502-00009")
+    assert unknown.code == 1
+    assert "No invoice has the number INV-202502-00009" in unknown.err
+
+
+def test_a_pdf_is_saved_under_its_number(api: WrittenApi, run: Run) -> None:
+    api.answer("GET", "/invoices/inv_1", INVOICE)
+    api.answer("GET", "/invoices/inv_1/pdf", b"%PDF-1.7 ...")
+    ended = run("invoices", "pdf", "inv_1")
+    assert (ended.code, ended.out) == (0, "INV-202502-00001.pdf\n")
+    assert Path("INV-202502-00001.pdf").read_bytes() == b"%PDF-1.7 ..."
+    api.answers[("GET", "/invoices/inv_1/pdf")] = [(200, {"presigned_url": "https://s3/x?signature=y"})]
+    assert run("invoices", "pdf", "inv_1", "--url").out == "https://s3/x?signature=y\n"
+
+
+def test_the_apis_refusal_is_shown_and_ends_in_1(api: WrittenApi, run: Run) -> None:
+    message = "the subscription is canceled; possible: nothing"
+    api.answer("POST", "/subscriptions/subs_1/cancel", {"code": "conflict", "message": message}, status=409)
+    ended = run("subscriptions", "cancel", "subs_1", "--at", "now", "--yes")
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err == f"Error: {message}\n"
+
+
+def test_a_busy_api_is_asked_again_under_the_same_key(api: WrittenApi, run: Run) -> None:
+    api.answer("POST", "/subscriptions/subs_1/cancel", {"message": "busy"}, status=503)
+    answer = {"subscription_id": "subs_1", "status": "active", "effective_date": "2025-03-01T00:00:00Z"}
+    api.answer("POST", "/subscriptions/subs_1/cancel", answer)
+    ended = run("subscriptions", "cancel", "subs_1", "--at", "period-end", "--no-prorate", "--yes")
+    assert (ended.code, ended.out) == (0, "subs_1 is active, effective 2025-03-01 00:00 UTC.\n")
+    first, second = api.seen
+    assert first.body == {"cancellation_type": "end_of_period", "proration_behavior": "none"}
+    assert first.headers["idempotency-key"] == second.headers["idempotency-key"]
+
+
+def test_a_wrong_key_is_explained(api: WrittenApi, run: Run) -> None:
+    api.answer("GET", "/customers", {"error": "Invalid API key"}, status=401)
+    ended = run("customers", "list")
+    assert ended.code == 1
+    assert ended.err == "Error: Invalid API key: DURABILL_API_KEY is not a valid key of this API.\n"
+
+
+def test_no_key_and_no_api_are_one_sentence_each(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = run("customers", "list")
+    assert (ended.code, ended.err.count("\n")) == (1, 1)
+    assert "DURABILL_API_KEY is not set" in ended.err
+    monkeypatch.setenv("DURABILL_API_KEY", "sk_test")
+    monkeypatch.setenv("DURABILL_URL", "http://127.0.0.1:9")
+    ended = run("customers", "list")
+    assert (ended.code, ended.err.count("\n")) == (1, 1)
+    assert "http://127.0.0.1:9 cannot be reached" in ended.err
+
+
+def test_the_key_of_the_demo_is_found_beside_it(api: WrittenApi, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DURABILL_URL", "DURABILL_API_KEY"):
+        monkeypatch.delenv(name)
+    Path(".durabill").mkdir()
+    Path(".durabill/credentials.json").write_text(f'{{"url": "{api.url}", "api_key": "sk_demo"}}')
+    api.items("/customers")
+    assert run("customers", "list").code == 0
+    assert api.seen[0].headers["x-api-key"] == "sk_demo"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("invoices", "lst"),
+        ("invoices", "show"),
+        ("subscriptions", "cancel", "subs_1", "--at", "tomorrow"),
+        ("subscriptions", "cancel", "subs_1", "--at", "date", "--yes"),
+        ("usage", "show"),
+        ("customers", "list", "--limit", "0"),
+    ],
+)
+def test_wrong_usage_ends_in_2(run: Run, arguments: tuple[str, ...]) -> None:
+    ended = run(*arguments)
+    assert ended.code == 2
+    assert ended.err
+
+
+def test_a_clock_goes_by_name_and_is_waited_for(api: WrittenApi, run: Run) -> None:
+    api.items("/test_clocks", {"id": "clock_1", "name": "demo"})
+    api.answer("POST", "/test_clocks/clock_1/advance", {"id": "clock_1", "status": "advancing"})
+    ready = {"id": "clock_1", "name": "demo", "status": "ready", "frozen_time": "2025-03-01T00:00:00Z"}
+    api.answer("GET", "/test_clocks/clock_1", ready)
+    ended = run("clock", "advance", "demo", "--to", "2025-03-01T00:00:00Z")
+    assert (ended.code, ended.out) == (0, "demo is ready at 2025-03-01T00:00:00Z.\n")
+    assert api.seen[1].body == {"frozen_time": "2025-03-01T00:00:00Z"}
+
+
+def test_usage_of_a_subscription_and_of_a_meter(api: WrittenApi, run: Run) -> None:
+    charge = {"meter_display_name": "Talk", "quantity": 1200.5, "amount": 1.8, "currency": "usd"}
+    api.answer("POST", "/subscriptions/usage", {"amount": 1.8, "currency": "usd", "charges": [charge]})
+    shown = run("usage", "show", "--subscription", "subs_1").out
+    assert "Talk" in shown
+    assert "1200.5" in shown
+    assert "1.80 USD" in shown
+    api.answer("POST", "/events/usage/meter", {"type": "SUM", "event_name": "voice_call"})
+    ended = run("usage", "show", "--meter", "meter_1", "--customer", "acme")
+    assert ended.out == "SUM of voice_call: 0\n"
+    assert api.seen[-1].body == {"meter_id": "meter_1", "external_customer_id": "acme"}
+
+
+@pytest.mark.parametrize(
+    ("value", "currency", "shown"),
+    [
+        ("1234.5", "usd", "1,234.50 USD"),
+        ("-0.05", "eur", "-0.05 EUR"),
+        ("1200", "jpy", "1,200 JPY"),
+        ("1.234", "kwd", "1.234 KWD"),
+        ("0.00125", "usd", "0.00125 USD"),  # more digits than the currency has are not hidden
+        (None, "usd", ""),
+    ],
+)
+def test_amounts(value: str | None, currency: str, shown: str) -> None:
+    assert amount(value, currency) == shown
