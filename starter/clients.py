@@ -30,18 +30,24 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from activities.adapters.clickhouse import ClickHouseConnection, connect_clickhouse
 from activities.adapters.directory_store import DirectoryStore
+from activities.adapters.kafka_producer import KafkaEventLog
 from activities.adapters.kafka_settings import KafkaSettings
 from activities.adapters.s3_store import S3Settings, S3Store
 from activities.adapters.sandbox import SandboxProvider
 from activities.adapters.webhook_sender import HttpWebhookSender
+from activities.ingestion.direct_writer import DirectWriter
+from activities.ingestion.lease import PostgresWriterLease
+from activities.ingestion.ports import EventAcceptor
+from activities.ingestion.sink import Sink
 from activities.ports import ObjectStore, PaymentProvider, WebhookSender
 from activities.usage_reader import UsageReader
 from models.clickhouse.client import ClickHouse
 from models.database import Database
 from starter.settings import Settings, temporal_connection
 
-Need = Literal["temporal", "clickhouse", "documents", "payments", "webhooks"]
+Need = Literal["temporal", "clickhouse", "documents", "payments", "webhooks", "events"]
 EVERYTHING: Final[frozenset[Need]] = frozenset({"temporal", "clickhouse", "documents", "payments", "webhooks"})
+"""All but `events`: accepting usage is the API's alone, and without Kafka the right of one process at a time."""
 DOCUMENTS_ROUTE: Final = "/v1/documents"
 """Route of the API that answers signed links to a `DirectoryStore`; the object's key follows it."""
 
@@ -65,6 +71,8 @@ class Clients:
     providers: Mapping[str, PaymentProvider] = field(default_factory=dict)
     """By name; empty when no payment company is configured."""
     webhook_sender: WebhookSender | None = None
+    events: EventAcceptor | None = None
+    """Where accepted usage goes: into Kafka if brokers are configured, else straight into ClickHouse."""
 
     def probes(self) -> dict[str, Callable[[], Awaitable[None]]]:
         """For each server that this process talks to, a call that raises what is wrong with it."""
@@ -99,7 +107,7 @@ async def open_clients(settings: Settings, need: Collection[Need] = EVERYTHING) 
         database = Database(settings.require("postgres_dsn"))
         stack.push_async_callback(database.close)
         clickhouse = None
-        if "clickhouse" in need:
+        if not {"clickhouse", "events"}.isdisjoint(need):
             clickhouse = LateClickHouse(settings.require("clickhouse_dsn"))
             stack.push_async_callback(clickhouse.close)
         providers = payment_providers(settings) if "payments" in need else {}
@@ -117,7 +125,21 @@ async def open_clients(settings: Settings, need: Collection[Need] = EVERYTHING) 
             object_store=open_object_store(settings) if "documents" in need else None,
             providers=providers,
             webhook_sender=sender,
+            events=await _open_events(settings, clickhouse, stack) if "events" in need and clickhouse else None,
         )
+
+
+async def _open_events(settings: Settings, clickhouse: ClickHouse, stack: AsyncExitStack) -> EventAcceptor:
+    """One sink a deployment, never a fallback from one to the other."""
+    if settings.kafka_brokers is not None:
+        log_of_events = KafkaEventLog(kafka_settings(settings))
+        stack.push_async_callback(log_of_events.close)
+        await log_of_events.start()
+        return log_of_events
+    writer = DirectWriter(Sink(clickhouse), PostgresWriterLease(settings.require("postgres_dsn")))
+    stack.push_async_callback(writer.close)
+    writer.start()
+    return writer
 
 
 def open_object_store(settings: Settings) -> S3Store | DirectoryStore:

@@ -3,7 +3,7 @@
 import uvicorn
 
 from starter.api.app import create_app
-from starter.clients import open_clients
+from starter.clients import EVERYTHING, open_clients
 from starter.settings import Settings
 
 DRAIN_SECONDS = 20
@@ -12,7 +12,7 @@ DRAIN_SECONDS = 20
 
 async def serve(settings: Settings) -> None:
     """Serves until SIGTERM or Ctrl-C. Raises SettingsError when something needed is not configured."""
-    async with open_clients(settings) as clients:
+    async with open_clients(settings, EVERYTHING | {"events"}) as clients:
         config = uvicorn.Config(
             create_app(clients),
             host=settings.api_host,

@@ -12,6 +12,7 @@ from starter.cli import (
     invoices,
     keys,
     processes,
+    stack,
     subscriptions,
     usage,
 )
@@ -50,6 +51,7 @@ def durabill(
     """A usage-based billing engine whose processes live in Temporal."""
 
 
+stack.register(app)
 processes.register(app)
 for _group in (configuration, keys, customers, subscriptions, invoices, events, usage, clock):
     app.add_typer(_group.commands)

@@ -78,7 +78,7 @@ def _explain(refusal: "ApiError", lines: list[Line]) -> str:
     """The API names positions in the request; a person wants lines of the file."""
     where = f"lines {lines[0][0]} to {lines[-1][0]}: {refusal}"
     details = refusal.body.get("details") if isinstance(refusal.body, dict) else None
-    wrong = details.get("events") if isinstance(details, dict) else None
+    wrong = details.get("errors") if isinstance(details, dict) else None
     if not isinstance(wrong, list):
         return where
     return "\n".join(f"line {lines[item['index']][0]}: {item['field']}: {item['message']}" for item in wrong)

@@ -7,9 +7,10 @@ from typing import TypeVar
 from temporalio.service import RPCError
 
 from activities.adapters.clickhouse import migrate_clickhouse
+from activities.adapters.kafka_settings import ensure_topics
 from models.migrate import migrate_postgres
 from starter.cli.shared import CliError
-from starter.clients import connect_temporal
+from starter.clients import connect_temporal, kafka_settings
 from starter.settings import Settings, temporal_connection
 from workflows.search_attributes import register
 
@@ -20,11 +21,22 @@ PROBE = timedelta(seconds=5)
 async def migrate_all(settings: Settings) -> dict[str, list[str]]:
     """What was applied, by system. Raises SettingsError, and CliError that names the system which did not answer."""
     postgres, clickhouse = settings.require("postgres_dsn"), settings.require("clickhouse_dsn")
-    return {
+    done = {
         "Postgres": await _reach("Postgres", "DURABILL_POSTGRES_DSN", migrate_postgres(postgres)),
         "ClickHouse": await _reach("ClickHouse", "DURABILL_CLICKHOUSE_DSN", migrate_clickhouse(clickhouse)),
         "Temporal": await _reach("Temporal", "TEMPORAL_ADDRESS", _register_search_attributes()),
     }
+    if settings.kafka_brokers is not None:
+        await _reach("Kafka", "DURABILL_KAFKA_BROKERS", _make_topics(settings))
+        done["Kafka"] = []
+    return done
+
+
+async def _make_topics(settings: Settings) -> None:
+    try:
+        await ensure_topics(kafka_settings(settings))
+    except Exception as problem:  # librdkafka's errors have no common root outside of the adapters
+        raise ConnectionError(str(problem)) from problem
 
 
 async def _register_search_attributes() -> list[str]:
