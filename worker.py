@@ -48,6 +48,9 @@ WORKFLOWS: dict[str, list[type]] = {
     BILLING: [SubscriptionWorkflow, InvoiceWorkflow, TestClockWorkflow, RevenueReleaseWorkflow],
     WEBHOOKS: [WebhookDeliveryWorkflow],
 }
+# The behavior is the worker's and not the workflow's: one without a deployment may not name any. Deliveries are short and
+# stay on the build they began on; everything else outlives builds and moves on with them (replay tests guard that).
+VERSIONING = {WEBHOOKS: VersioningBehavior.PINNED}
 # Drawing is pure CPU, so more at once only makes each slower; the rest mostly waits for others.
 MOST_ACTIVITIES = {DOCUMENTS: 2}
 MOST_ACTIVITIES_ELSEWHERE = 50
@@ -92,14 +95,14 @@ def workflow_runner(sandbox: bool) -> WorkflowRunner:
     return SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_modules(*PASSED_THROUGH))
 
 
-def deployment(settings: Settings) -> WorkerDeploymentConfig | None:
+def deployment(settings: Settings, queue: str) -> WorkerDeploymentConfig | None:
     """One name and build for all queues; entity workflows upgrade by themselves, short ones stay pinned."""
     if settings.temporal_deployment_name is None or settings.temporal_build_id is None:
         return None
     return WorkerDeploymentConfig(
         version=WorkerDeploymentVersion(settings.temporal_deployment_name, settings.temporal_build_id),
         use_worker_versioning=True,
-        default_versioning_behavior=VersioningBehavior.AUTO_UPGRADE,
+        default_versioning_behavior=VERSIONING.get(queue, VersioningBehavior.AUTO_UPGRADE),
     )
 
 
@@ -116,7 +119,7 @@ def make_workers(client: Client, settings: Settings, served: dict[str, Activitie
             max_concurrent_activities=MOST_ACTIVITIES.get(queue, MOST_ACTIVITIES_ELSEWHERE),
             max_cached_workflows=MOST_CACHED_WORKFLOWS,
             graceful_shutdown_timeout=timedelta(seconds=settings.worker_drain_seconds),
-            deployment_config=deployment(settings),
+            deployment_config=deployment(settings, queue),
         )
         for queue, activities in served.items()
     ]

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncSession as PlainAsyncSession
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from models.scope import Scope
@@ -28,6 +29,14 @@ def asyncpg_dsn(dsn: str) -> str:
     if not separator or scheme.split("+")[0] not in {"postgres", "postgresql"}:
         raise ValueError("the Postgres DSN must look like postgresql://user:password@host:port/database")
     return f"postgresql+asyncpg://{rest}"
+
+
+class Session(AsyncSession):
+    """SQLModel's session. `execute` is SQLAlchemy's own, without the advice to prefer `exec`: statements that are no
+    SELECT of rows (`text`, `INSERT ... ON CONFLICT`) have no other way.
+    """
+
+    execute = PlainAsyncSession.execute
 
 
 class Database:
@@ -52,7 +61,7 @@ class Database:
 
     @asynccontextmanager
     async def _begin(self, role: str, tenant: str, environment: str) -> AsyncIterator[AsyncSession]:
-        async with AsyncSession(self.engine, expire_on_commit=False, autoflush=False) as session, session.begin():
+        async with Session(self.engine, expire_on_commit=False, autoflush=False) as session, session.begin():
             await session.execute(_TAKE_ROLE, {"role": role, "tenant": tenant, "environment": environment})
             yield session
 

@@ -4,7 +4,6 @@ import asyncio
 from datetime import datetime, timedelta
 
 from temporalio import workflow
-from temporalio.common import VersioningBehavior
 from temporalio.exceptions import ActivityError, ApplicationError
 
 with workflow.unsafe.imports_passed_through():
@@ -21,7 +20,7 @@ from workflows.perseverance import Perseverance, cause_of
 from workflows.wording import invoice_details
 
 
-@workflow.defn(name="InvoiceWorkflow", versioning_behavior=VersioningBehavior.AUTO_UPGRADE)
+@workflow.defn(name="InvoiceWorkflow")
 class InvoiceWorkflow:
     """Ends when nothing can happen any more: paid, voided or skipped. An unpaid invoice keeps listening."""
 

@@ -3,14 +3,13 @@
 from datetime import timedelta
 
 from temporalio import workflow
-from temporalio.common import VersioningBehavior
 
 with workflow.unsafe.imports_passed_through():
     from activities.options import DATABASE
     from activities.revenue import ReleaseRevenue, RevenueActivities
 
 
-@workflow.defn(name="RevenueReleaseWorkflow", versioning_behavior=VersioningBehavior.PINNED)
+@workflow.defn(name="RevenueReleaseWorkflow")
 class RevenueReleaseWorkflow:
     """One pass over what is due now, in real time; customers on test clocks are released as their clock moves."""
 

@@ -4,7 +4,6 @@ from datetime import datetime, timedelta
 from zlib import crc32
 
 from temporalio import workflow
-from temporalio.common import VersioningBehavior
 from temporalio.exceptions import ActivityError, ApplicationError
 
 with workflow.unsafe.imports_passed_through():
@@ -21,7 +20,7 @@ from workflows.wording import subscription_details
 MOST_BOUNDARIES_A_RUN = 12
 
 
-@workflow.defn(name="SubscriptionWorkflow", versioning_behavior=VersioningBehavior.AUTO_UPGRADE)
+@workflow.defn(name="SubscriptionWorkflow")
 class SubscriptionWorkflow:
     """One run per billing period; more boundaries that are already due are closed in order, up to 12 in a run."""
 

@@ -1,7 +1,6 @@
 """A test clock: moves the time of the customers attached to it from one due instant to the next, in order."""
 
 from temporalio import workflow
-from temporalio.common import VersioningBehavior
 from temporalio.exceptions import ActivityError, ApplicationError
 
 with workflow.unsafe.imports_passed_through():
@@ -15,7 +14,7 @@ from workflows.perseverance import cause_of
 from workflows.wording import clock_details
 
 
-@workflow.defn(name="TestClockWorkflow", versioning_behavior=VersioningBehavior.AUTO_UPGRADE)
+@workflow.defn(name="TestClockWorkflow")
 class TestClockWorkflow:
     """Waits for `advance`; a run lasts until its history is long enough to continue as new."""
 

@@ -1,7 +1,6 @@
 """One webhook event on its way to one endpoint: tried for three days, then reported."""
 
 from temporalio import workflow
-from temporalio.common import VersioningBehavior
 from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
@@ -12,7 +11,7 @@ from workflows.contracts import DeliveryInput
 from workflows.perseverance import cause_of
 
 
-@workflow.defn(name="WebhookDeliveryWorkflow", versioning_behavior=VersioningBehavior.PINNED)
+@workflow.defn(name="WebhookDeliveryWorkflow")
 class WebhookDeliveryWorkflow:
     """Webhook retries run on real time, never on a test clock."""
 

@@ -8,12 +8,13 @@ decimal of 76 digits.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from billing.errors import Invalid
 from billing.meters import AggregationType, Meter, UsageQuantity
+from models.clickhouse.times import milliseconds
 from models.clickhouse.windows import Window
 
 NUMBER = (
@@ -165,9 +166,3 @@ def quantities(meters: Sequence[Meter], row: Sequence[Any]) -> dict[str, UsageQu
         quantity, events, rejected, checksum = row[number * 4 : number * 4 + 4]
         found[meter.id] = UsageQuantity(Decimal(quantity), int(events), int(rejected), f"{int(checksum):032x}")
     return found
-
-
-def milliseconds(at: datetime) -> int:
-    """Unix time in milliseconds, cut (not rounded) from microseconds, as event times are stored."""
-    passed = at - datetime(1970, 1, 1, tzinfo=UTC)
-    return (passed.days * 86_400 + passed.seconds) * 1000 + passed.microseconds // 1000

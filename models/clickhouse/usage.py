@@ -1,11 +1,12 @@
 """Reading usage: runs meter queries and gives quantities. Owns no SQL of aggregation (see `meter_query`)."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 
 from billing.meters import Meter, UsageQuantity
 from models.clickhouse.client import ClickHouse
 from models.clickhouse.meter_query import MeterQuery, quantities
+from models.clickhouse.times import instant
 
 METERS_A_QUERY = 20
 """Keeps a statement well under ClickHouse's `max_query_size` of 256 KiB."""
@@ -22,7 +23,7 @@ async def usage_by_window(clickhouse: ClickHouse, query: MeterQuery) -> list[tup
     """The same for each window of `query.window` that has events: its start in UTC, and quantities by meter id."""
     sql, parameters = query.to_sql()
     rows = await clickhouse.query(sql, parameters)
-    return [(datetime.fromtimestamp(int(row[0]), UTC), quantities(query.meters, row[1:])) for row in rows]
+    return [(instant(int(row[0])), quantities(query.meters, row[1:])) for row in rows]
 
 
 def in_batches(meters: Sequence[Meter]) -> list[tuple[Meter, ...]]:

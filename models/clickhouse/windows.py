@@ -11,6 +11,7 @@ from typing import Any
 from zoneinfo import available_timezones
 
 from billing.errors import Invalid
+from models.clickhouse.times import milliseconds
 
 
 class WindowSize(StrEnum):
@@ -28,7 +29,7 @@ class WindowSize(StrEnum):
     MONTH = "MONTH"
 
 
-_MINUTES = {WindowSize.MINUTE: 1, WindowSize.FIFTEEN_MINUTES: 15, WindowSize.THIRTY_MINUTES: 30}
+_MINUTES = {WindowSize.MINUTE: 1, WindowSize.FIFTEEN_MINUTES: 15, WindowSize.THIRTY_MINUTES: 30, WindowSize.HOUR: 60}
 _HOURS = {WindowSize.THREE_HOURS: 3, WindowSize.SIX_HOURS: 6, WindowSize.TWELVE_HOURS: 12}
 
 
@@ -45,17 +46,19 @@ class Window:
             raise Invalid(f"timezone must be a name such as Europe/Paris; got {self.zone!r}", field="timezone")
 
     def start_sql(self) -> str:
-        """The start of the window that holds `timestamp`, in Unix seconds; takes the parameter `zone`."""
-        zone = "{zone:String}"
+        """The start of the window that holds `timestamp`, in Unix milliseconds; takes the parameter `zone`."""
         if self.boundaries:
-            starts = ", ".join(f"toInt64({int(boundary.timestamp())})" for boundary in self.boundaries)
-            return f"roundDown(toInt64(toUnixTimestamp(timestamp)), [{starts}])"
+            starts = ", ".join(f"toInt64({milliseconds(boundary)})" for boundary in self.boundaries)
+            return f"roundDown(toUnixTimestamp64Milli(timestamp), [{starts}])"
+        return f"toInt64({self._calendar_sql()}) * 1000"
+
+    def _calendar_sql(self) -> str:
+        """The same in Unix seconds, by the local calendar and clock."""
+        zone = "{zone:String}"
         if self.size in _MINUTES:
             # Counted back from the instant by the minutes that the local clock shows, so that zones at +05:45 fit.
-            seconds = f"(toMinute(timestamp, {zone}) % {_MINUTES[self.size]}) * 60 + toSecond(timestamp, {zone})"
-            return f"toUnixTimestamp(timestamp) - ({seconds})"
-        if self.size is WindowSize.HOUR:
-            return f"toUnixTimestamp(timestamp) - (toMinute(timestamp, {zone}) * 60 + toSecond(timestamp, {zone}))"
+            minutes = f"toMinute(timestamp, {zone}) % {_MINUTES[self.size]}"
+            return f"toUnixTimestamp(timestamp) - (({minutes}) * 60 + toSecond(timestamp, {zone}))"
         if self.size in _HOURS:
             # Cut from local midnight: across a change of the clocks one window is an hour shorter or longer.
             hours = _HOURS[self.size]

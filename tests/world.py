@@ -1,0 +1,268 @@
+"""A whole durabill for a test: real engines, the fake payment company, worker and relay in the test's own loop.
+
+Stories are told with a few verbs (`customer`, `subscribe`, `use`, `advance`); figures are read back from Postgres.
+"""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+from sqlmodel import col, select
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.worker import Worker
+
+import worker
+from activities.adapters.clickhouse import migrate_clickhouse
+from activities.api_keys import bootstrap
+from activities.catalog import NewMeter, NewPlan, create_meter, create_plan
+from activities.customers import NewCustomer, create_customer
+from activities.ingestion.direct_progress import StoredBeforeAnswered
+from activities.ingestion.events import Event, Placed
+from activities.ingestion.sink import Sink
+from activities.new_subscriptions import NewSubscription, create_subscription
+from activities.outbox_relay import OutboxRelay
+from activities.prices import NewPrice, create_price
+from activities.settings import save_billing_settings
+from activities.test_clocks import create_test_clock, get_clock
+from billing.periods import BillingPeriod
+from billing.prices import BillingModel, InvoiceCadence, PriceType, Tier, TierMode
+from models.database import Database
+from models.migrate import migrate_postgres
+from models.scope import Scope
+from models.tables import CustomerRow, InvoiceRow, SubscriptionRow, TestClockRow
+from starter.clients import Clients, open_clients
+from starter.commands import Commands
+from starter.settings import Settings
+from tests.adapters.servers import ProviderProcess, free_port
+from workflows.gate import TemporalGate
+
+PATIENCE_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Servers:
+    """Where the engines are."""
+
+    postgres_dsn: str
+    clickhouse_dsn: str
+    temporal_address: str
+    folder: Path
+
+
+@dataclass
+class World:
+    """One durabill. Its task queues are the product's own, so only one world may have workers at a time."""
+
+    settings: Settings
+    clients: Clients
+    temporal: Client
+    commands: Commands
+    gate: TemporalGate
+    provider: ProviderProcess
+    scope: Scope
+    plan_id: str = ""
+    clock_id: str = ""
+    _offset: int = 0
+    _workers: AsyncExitStack = field(default_factory=AsyncExitStack)
+
+    @property
+    def database(self) -> Database:
+        """Postgres."""
+        return self.clients.database
+
+    async def start_workers(self) -> None:
+        """Serves every task queue and relays the outbox, in this loop."""
+        served = worker.activities_by_queue(self.clients, self.gate, StoredBeforeAnswered())
+        for each in worker.make_workers(self.temporal, self.settings, served):
+            await self._workers.enter_async_context(_shut_down_after(each))
+        stop = asyncio.Event()
+        relay = OutboxRelay(self.database, self.gate, self.settings.require("postgres_dsn"))
+        await self._workers.enter_async_context(_stopped_after(asyncio.create_task(relay.run(stop)), stop))
+
+    async def stop_workers(self) -> None:
+        """Nobody serves any queue afterwards."""
+        await self._workers.aclose()
+        self._workers = AsyncExitStack()
+
+    async def configure(self, **billing: object) -> None:
+        """Changes the tenant's billing settings."""
+        async with self.database.transaction(self.scope) as session:
+            await save_billing_settings(session, self.scope, dict(billing))
+
+    async def sell(self) -> str:
+        """A plan: 10 a seat in advance, and calls at 0.02 up to 1000, then 0.01, in arrears. Returns its id."""
+        async with self.database.transaction(self.scope) as session:
+            meter = await create_meter(session, self.scope, NewMeter("Calls", "call", "SUM", "n"))
+            plan = await create_plan(session, self.scope, NewPlan("Pro", lookup_key="pro"))
+            seat = NewPrice(
+                PriceType.FIXED,
+                plan.id,
+                "usd",
+                BillingModel.FLAT_FEE,
+                BillingPeriod.MONTHLY,
+                InvoiceCadence.ADVANCE,
+                amount=Decimal(10),
+                lookup_key="seat",
+            )
+            calls = NewPrice(
+                PriceType.USAGE,
+                plan.id,
+                "usd",
+                BillingModel.TIERED,
+                BillingPeriod.MONTHLY,
+                InvoiceCadence.ARREAR,
+                tier_mode=TierMode.SLAB,
+                tiers=(Tier(Decimal(1000), Decimal("0.02")), Tier(None, Decimal("0.01"))),
+                meter_id=meter.id,
+                lookup_key="calls",
+            )
+            for price in (seat, calls):
+                await create_price(session, self.scope, price)
+        self.plan_id = plan.id
+        return plan.id
+
+    async def clock(self, at: datetime) -> str:
+        """A test clock that stands at `at`; customers made afterwards live by it."""
+        async with self.database.transaction(self.scope) as session:
+            row = await create_test_clock(session, self.scope, f"clock {uuid.uuid4()}", at)
+        self.clock_id = row.id
+        return row.id
+
+    async def customer(self, external_id: str, timezone: str = "UTC") -> CustomerRow:
+        """A customer, on the world's clock if there is one."""
+        async with self.database.transaction(self.scope) as session:
+            new = NewCustomer(external_id, external_id, timezone=timezone, test_clock_id=self.clock_id or None)
+            return await create_customer(session, self.scope, new, datetime.now(UTC))
+
+    async def subscribe(
+        self,
+        customer: CustomerRow,
+        start: datetime,
+        *,
+        card: str | None = "pm_card_succeeds",
+        now: datetime | None = None,
+    ) -> SubscriptionRow:
+        """A monthly subscription to the plan, paid by card."""
+        new = NewSubscription(
+            customer_id=customer.id,
+            plan_id=self.plan_id,
+            currency="usd",
+            billing_period="MONTHLY",
+            start_date=start,
+            gateway_payment_method_id=card,
+            payment_gateway="sandbox" if card else None,
+        )
+        async with self.database.transaction(self.scope) as session:
+            return await create_subscription(session, self.scope, new, now or start)
+
+    async def use(self, customer: CustomerRow, at: datetime, quantity: str) -> None:
+        """One usage event of `quantity` calls at `at`."""
+        self._offset += 1
+        millis = int(at.timestamp()) * 1000
+        event = Event(
+            self.scope.tenant_id,
+            self.scope.environment_id,
+            customer.external_id,
+            "call",
+            millis,
+            f"e-{uuid.uuid4()}",
+            "",
+            f'{{"n": "{quantity}"}}',
+            millis,
+        )
+        assert self.clients.clickhouse is not None
+        await Sink(self.clients.clickhouse).store([Placed(event, 0, self._offset)], millis)
+
+    async def advance(self, to: datetime) -> None:
+        """Moves the clock and waits until everybody has caught up."""
+        await self.commands.advance_clock(self.scope, self.clock_id, to)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while (row := await self.clock_row()).clock_status == "advancing":
+                await asyncio.sleep(0.05)
+        assert row.clock_status == "ready", row.problem
+
+    async def clock_row(self) -> TestClockRow:
+        """The clock as it stands."""
+        async with self.database.transaction(self.scope) as session:
+            return await get_clock(session, self.clock_id)
+
+    async def invoices(self, subscription_id: str | None = None) -> Sequence[InvoiceRow]:
+        """Every invoice, in the order of periods."""
+        query = select(InvoiceRow).order_by(col(InvoiceRow.period_start), col(InvoiceRow.drafted_at))
+        if subscription_id is not None:
+            query = query.where(InvoiceRow.subscription_id == subscription_id)
+        async with self.database.transaction(self.scope) as session:
+            return (await session.exec(query)).all()
+
+    async def subscription(self, subscription_id: str) -> SubscriptionRow:
+        """The subscription as it stands."""
+        async with self.database.transaction(self.scope) as session:
+            return await session.get_one(SubscriptionRow, subscription_id)
+
+
+@asynccontextmanager
+async def _shut_down_after(each: Worker) -> AsyncIterator[None]:
+    async with each:
+        yield
+
+
+@asynccontextmanager
+async def _stopped_after(task: "asyncio.Task[None]", stop: asyncio.Event) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        stop.set()
+        await task
+
+
+@asynccontextmanager
+async def open_world(servers: Servers) -> AsyncIterator[World]:
+    """A world with a tenant of its own; its workers are not started yet."""
+    await migrate_postgres(servers.postgres_dsn)
+    await migrate_clickhouse(servers.clickhouse_dsn)
+    provider = ProviderProcess(servers.folder / "books.db", free_port(), "", "")
+    provider.start()
+    await provider.ready()
+    settings = Settings(
+        postgres_dsn=servers.postgres_dsn,
+        clickhouse_dsn=servers.clickhouse_dsn,
+        documents_dir=servers.folder / "documents",
+        documents_secret="a secret of the tests, long enough for it",
+        sandbox_provider_url=provider.url,
+        webhooks_allow_private=True,
+        worker_drain_seconds=1,
+    )
+    temporal = await Client.connect(servers.temporal_address, data_converter=pydantic_data_converter)
+    try:
+        async with open_clients(settings, {"clickhouse", "documents", "payments", "webhooks"}) as clients:
+            async with clients.database.system_transaction() as session:
+                made = await bootstrap(session, f"tenant {uuid.uuid4()}", "test", datetime.now(UTC))
+            world = World(
+                settings,
+                clients,
+                temporal,
+                Commands(temporal, clients.database),
+                TemporalGate(temporal),
+                provider,
+                made.scope,
+            )
+            try:
+                yield world
+            finally:
+                await world.stop_workers()
+    finally:
+        provider.kill()
+
+
+def utc(text: str) -> datetime:
+    """`2025-01-31` or `2025-01-31T10:00` as an instant in UTC."""
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+HOUR = timedelta(hours=1)
