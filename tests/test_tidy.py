@@ -40,8 +40,8 @@ MONEY = (*EXACT, "workflows/", "activities/", "starter/schemas/", "starter/demo/
 """Where neither `float()` nor `round()` may be called. Drawing and vendors' wires lie outside."""
 NOT_MONEY = ("activities/adapters/", "activities/documents/")
 CLOCKLESS = ("billing/", "workflows/")
-OUTSIDE_WORKFLOWS = ("workflows/messaging.py",)
-"""Runs in the process that sends a command, never inside a workflow: its deadlines are real time."""
+OUTSIDE_WORKFLOWS = ("workflows/gate.py", "workflows/messaging.py")
+"""Run in the process that sends a command, never inside a workflow: real deadlines, fresh command ids."""
 CLOCKS = {
     "datetime.now", "datetime.utcnow", "datetime.today", "date.today", "time.time", "time.time_ns", "time.monotonic",
     "random.random", "random.randint", "random.choice", "uuid.uuid4", "uuid4", "uuid.uuid1",

@@ -89,14 +89,15 @@ def launch(spec: Spec, is_ready: Callable[[], bool], seconds: int = 60) -> psuti
     """
     process = spawn(spec)
     try:
-        _wait_until_ready(spec, process, is_ready, seconds)
+        wait_until_ready(spec, process, is_ready, seconds)
     except BaseException:
         stop(process.pid, process.create_time() if process.is_running() else 0, signal.SIGKILL)
         raise
     return process
 
 
-def _wait_until_ready(spec: Spec, process: psutil.Popen, is_ready: Callable[[], bool], seconds: int) -> None:
+def wait_until_ready(spec: Spec, process: psutil.Popen, is_ready: Callable[[], bool], seconds: int) -> None:
+    """Waits until `is_ready` says so. Raises EmbeddedError when the process dies before or the seconds are over."""
     until = time.monotonic() + seconds
     while not is_ready():
         if process.poll() is not None:
@@ -138,11 +139,28 @@ def _end(process: psutil.Process, how: signal.Signals, seconds: int) -> None:
     group = [process, *process.children(recursive=True)]
     if how != signal.SIGKILL:
         process.send_signal(how)
-        psutil.wait_procs([process], timeout=seconds)
+        _wait_until_gone([process], seconds)
     for member in group:
         with contextlib.suppress(psutil.NoSuchProcess):
             member.kill()
-    psutil.wait_procs(group, timeout=10)
+    _wait_until_gone(group, 10)
+
+
+def _wait_until_gone(processes: Sequence[psutil.Process], seconds: int) -> None:
+    until = time.monotonic() + seconds
+    while not all(_is_gone(process) for process in processes) and time.monotonic() < until:
+        time.sleep(PROBE_SECONDS / 2)
+
+
+def _is_gone(process: psutil.Process) -> bool:
+    """Gone, or a zombie that only waits for a parent (in containers often nobody) to take its exit code.
+
+    A zombie that still has threads is not done: its other threads hold files and ports a moment longer.
+    """
+    try:
+        return not process.is_running() or (process.status() == psutil.STATUS_ZOMBIE and process.num_threads() <= 1)
+    except psutil.NoSuchProcess:
+        return True
 
 
 class Part:

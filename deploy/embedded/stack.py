@@ -7,6 +7,7 @@ import fcntl
 import json
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -81,12 +82,17 @@ class Stack:
         search_attributes: Mapping[str, str] | None = None,
         fixed_ports: Mapping[str, int] | None = None,
         temporal_settings: Sequence[str] = (),
+        external: Mapping[PartName, str] | None = None,
     ) -> None:
-        """search_attributes: name -> type, registered with Temporal. fixed_ports: part (or `temporal_ui`) -> port."""
+        """search_attributes: name -> type, registered with Temporal. fixed_ports: part (or `temporal_ui`) -> port.
+
+        external: part -> DSN or address of a server of the user's own, which is used and never started or stopped.
+        """
         self.data = data.resolve()
         self._search_attributes = dict(search_attributes or {})
         self._fixed_ports = dict(fixed_ports or {})
         self._temporal_settings = tuple(temporal_settings)
+        self._external = dict(external or {})
         unknown = set(self._fixed_ports) - set(_WISHES)
         if unknown:
             raise EmbeddedError(f"no part is called {sorted(unknown)[0]}: ports can be set for {', '.join(_WISHES)}")
@@ -96,7 +102,7 @@ class Stack:
 
         Raises EmbeddedError; whatever this call had started is then stopped again.
         """
-        wanted = [part for part in EVERYTHING if part in parts or part in ALWAYS]
+        wanted = [part for part in EVERYTHING if (part in parts or part in ALWAYS) and part not in self._external]
         with self._locked():
             running = self.running()
             started = []
@@ -111,15 +117,15 @@ class Stack:
                     self._stop(running.pop(part))
                 self._save(running)
                 raise
-        return endpoints({part: running[part] for part in wanted})
+        elsewhere: dict[str, Running] = {part: Running(part, 0, 0, 0, url) for part, url in self._external.items()}
+        return endpoints({**elsewhere, **{part: running[part] for part in wanted}})
 
     def down(self) -> list[str]:
         """Stops every part that runs and tells which; the data stays."""
         with self._locked():
             running = self.running()
-            for part in reversed(EVERYTHING):
-                if part in running:
-                    self._stop(running[part])
+            with ThreadPoolExecutor(len(EVERYTHING)) as together:
+                list(together.map(self._stop, running.values()))
             self._save({})
         return list(running)
 
@@ -200,13 +206,13 @@ def endpoints(running: Mapping[str, Running]) -> Endpoints:
         postgres_dsn=running["postgres"].url,
         clickhouse_dsn=running["clickhouse"].url,
         temporal_address=running["temporal"].url,
-        temporal_ui_url=running["temporal"].extra["ui_url"],
+        temporal_ui_url=running["temporal"].extra.get("ui_url", ""),
         kafka_brokers=broker.url if broker else None,
         s3_endpoint=store.url if store else None,
-        s3_bucket=store.extra["bucket"] if store else None,
-        s3_access_key=store.extra["access_key"] if store else None,
-        s3_secret_key=store.extra["secret_key"] if store else None,
-        s3_region=store.extra["region"] if store else None,
+        s3_bucket=store.extra.get("bucket") if store else None,
+        s3_access_key=store.extra.get("access_key") if store else None,
+        s3_secret_key=store.extra.get("secret_key") if store else None,
+        s3_region=store.extra.get("region") if store else None,
     )
 
 
