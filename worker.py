@@ -48,8 +48,8 @@ WORKFLOWS: dict[str, list[type]] = {
     BILLING: [SubscriptionWorkflow, InvoiceWorkflow, TestClockWorkflow, RevenueReleaseWorkflow],
     WEBHOOKS: [WebhookDeliveryWorkflow],
 }
-# The behavior is the worker's and not the workflow's: one without a deployment may not name any. Deliveries are short and
-# stay on the build they began on; everything else outlives builds and moves on with them (replay tests guard that).
+# The behavior is the worker's and not the workflow's: one without a deployment may not name any. Deliveries are short
+# and stay on the build they began on; all else outlives builds and moves on with them (replay tests guard that).
 VERSIONING = {WEBHOOKS: VersioningBehavior.PINNED}
 # Drawing is pure CPU, so more at once only makes each slower; the rest mostly waits for others.
 MOST_ACTIVITIES = {DOCUMENTS: 2}
