@@ -61,7 +61,8 @@ def _send_all(api: "Api", batches: Iterator[list[Line]], name: str) -> int:
 
     sent = 0
     columns = (SpinnerColumn(), TextColumn("{task.description} {task.completed} events"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    watched = Console(stderr=True)
+    with Progress(*columns, console=watched, transient=True, disable=not watched.is_terminal) as progress:
         task = progress.add_task(name, total=None)
         for lines in batches:
             body = b'{"events":[' + b",".join(event for _, event in lines) + b"]}"

@@ -1,7 +1,7 @@
 """`durabill invoices`: list, show, explain, verify, pdf."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -28,14 +28,15 @@ def list_(
     from starter.cli.customers import customer_query
 
     with connect() as api:
-        query = {"subscription_id": subscription, "invoice_status": status, **customer_query(customer)}
+        query = {"subscription_id": subscription, "invoice_status": status, "expand": "customer"}
+        query |= customer_query(customer) | {"skip_line_items": None if json_output else "true"}
         found = api.items("invoices", limit, **query)
     if json_output:
         output.print_json(found)
         return
     columns = [
         ("Number", lambda item: output.text(item.get("invoice_number") or item["id"])),
-        ("Customer", customer_name),
+        ("Customer", lambda item: output.named(item, "customer")),
         ("Period (UTC)", output.period),
         ("Subtotal", output.money("subtotal")),
         ("Tax", output.money("total_tax")),
@@ -61,7 +62,7 @@ def show(invoice: Invoice, json_output: JsonFlag = False) -> None:
     currency = output.text(found.get("currency"))
     facts = [
         ("Id", output.text(found["id"])),
-        ("Customer", customer_name(found)),
+        ("Customer", output.named(found, "customer")),
         ("Subscription", output.text(found.get("subscription_id"))),
         ("Period (UTC)", output.period(found)),
         ("Status", f"{found.get('invoice_status')}, payment {found.get('payment_status')}"),
@@ -79,6 +80,38 @@ def show(invoice: Invoice, json_output: JsonFlag = False) -> None:
     output.print_table("", columns, found.get("line_items") or [], right=("Quantity", "Amount"))
     sums = ("subtotal", "total_discount", "total_tax", "total", "amount_paid", "amount_remaining")
     output.print_facts("", [(name.replace("_", " "), output.amount(found.get(name), currency)) for name in sums])
+
+
+@commands.command(epilog=examples("durabill invoices explain INV-202502-00001"))
+def explain(invoice: Invoice, json_output: JsonFlag = False) -> None:
+    """Say why every amount is what it is: usage, tiers, shares of a period, taxes and rounding."""
+    from starter.cli import output
+    from starter.cli.api_client import connect, segment
+
+    with connect() as api:
+        found = api.get(f"invoices/{segment(find_invoice(api, invoice)['id'])}/explain")
+    if json_output:
+        output.print_json(found)
+        return
+    print_explanation(found)
+
+
+@commands.command(epilog=examples("durabill invoices verify INV-202502-00001"))
+def verify(invoice: Invoice, json_output: JsonFlag = False) -> None:
+    """Compute the invoice again from what was stored and compare it to the last digit. Exit 1 when it differs."""
+    from starter.cli import output
+    from starter.cli.api_client import connect, segment
+
+    with connect() as api:
+        found = api.get(f"invoices/{segment(find_invoice(api, invoice)['id'])}/verify")
+    if json_output:
+        output.print_json(found)
+    elif found["verified"]:
+        typer.echo(f"{invoice}: computed again from what is stored with it, equal to the last digit.")
+    else:
+        typer.echo("\n".join([f"{invoice} differs from what its stored inputs give:", *found["differences"]]))
+    if not found["verified"]:
+        raise typer.Exit(1)
 
 
 @commands.command(
@@ -108,6 +141,24 @@ def pdf(
     write_file(file or Path(f"{found.get('invoice_number') or found['id']}.pdf"), content)
 
 
+def print_explanation(found: "Json") -> None:
+    """The words of the API: each line of the invoice in bold, its derivation below it, then the sums."""
+    from rich.padding import Padding
+    from rich.text import Text
+
+    from starter.cli import output
+
+    out = output.console()
+    out.print(Text(f"{found.get('invoice_number') or found['invoice_id']}: why this amount?", style="bold underline"))
+    for words in found["text"]:
+        if words.startswith(" "):
+            out.print(Padding(Text(words.strip()), (0, 0, 0, 5)))
+            continue
+        if words[:1].isdigit():
+            out.print()
+        out.print(Text(words, style="bold"))
+
+
 def write_file(path: Path, content: bytes) -> None:
     """The content into a file, or to stdout for `-`."""
     import sys
@@ -127,15 +178,10 @@ def find_invoice(api: "Api", invoice: str) -> "Json":
     from starter.cli.api_client import segment
 
     if invoice.startswith("inv_"):
-        found: Json = api.get(f"invoices/{segment(invoice)}")
-        return found
-    for item in api.every("invoices"):
-        if item.get("invoice_number") == invoice:
-            return item
+        by_id: Json = api.get(f"invoices/{segment(invoice)}")
+        return by_id
+    named = api.get("invoices", invoice_number=invoice, expand="customer")["items"]
+    if named:
+        by_number: Json = named[0]
+        return by_number
     raise CliError(f"No invoice has the number {invoice}. `durabill invoices list` shows them.")
-
-
-def customer_name(invoice: "Json | Any") -> str:
-    """The customer as the invoice shows it, else its id."""
-    customer = invoice.get("customer") or {}
-    return str(customer.get("name") or customer.get("external_id") or invoice.get("customer_id") or "")

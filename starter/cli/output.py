@@ -72,6 +72,12 @@ def text(value: Any) -> str:
     return str(value)
 
 
+def named(item: Item, noun: str) -> str:
+    """What an expanded `customer` or `plan` is called, else its id."""
+    expanded = item.get(noun) or {}
+    return text(expanded.get("name") or expanded.get("external_id") or item.get(f"{noun}_id"))
+
+
 def instant(name: str) -> Callable[[Item], str]:
     """An instant to the minute, in UTC."""
     return lambda item: short_instant(item.get(name))

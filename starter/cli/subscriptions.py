@@ -35,14 +35,14 @@ def list_(
     from starter.cli.customers import customer_query
 
     with connect() as api:
-        found = api.items("subscriptions", limit, **customer_query(customer))
+        found = api.items("subscriptions", limit, expand="plan,customer", **customer_query(customer))
     if json_output:
         output.print_json(found)
         return
     columns = [
         ("Id", output.field("id")),
-        ("Customer", output.field("customer_id")),
-        ("Plan", output.field("plan_id")),
+        ("Customer", lambda item: output.named(item, "customer")),
+        ("Plan", lambda item: output.named(item, "plan")),
         ("Status", output.field("subscription_status")),
         ("Period start (UTC)", output.instant("current_period_start")),
         ("Period end (UTC)", output.instant("current_period_end")),
@@ -61,9 +61,10 @@ def show(subscription: Subscription, json_output: JsonFlag = False) -> None:
     if json_output:
         output.print_json(found)
         return
-    names = ("subscription_status", "customer_id", "plan_id", "currency", "billing_period", "billing_cycle", "timezone")
+    names = ("subscription_status", "currency", "billing_period", "billing_cycle", "timezone")
     instants = ("start_date", "current_period_start", "current_period_end", "cancel_at", "cancelled_at", "end_date")
-    facts = [(name.replace("_", " "), output.text(found.get(name))) for name in names]
+    facts = [(noun, output.named(found, noun)) for noun in ("customer", "plan")]
+    facts += [(name.replace("_", " "), output.text(found.get(name))) for name in names]
     facts += [(f"{name.replace('_', ' ')} (UTC)", output.short_instant(found.get(name))) for name in instants]
     output.print_facts(f"Subscription {found['id']}", facts)
     columns = [

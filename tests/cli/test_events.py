@@ -67,6 +67,17 @@ def test_a_line_that_is_no_event_stops_before_it_is_sent(api: WrittenApi, run: R
     assert api.seen == []
 
 
+def test_the_lines_that_the_api_refuses_are_named(api: WrittenApi, run: Run) -> None:
+    write("usage.ndjson", [event(number) for number in range(3)])
+    wrong = {"index": 2, "field": "event_name", "message": "event_name is required"}
+    refusal = {"message": "1 of 3 events are not valid", "details": {"errors": [wrong]}}
+    api.answer("POST", "/events/bulk", refusal, status=400)
+    ended = run("events", "send", "usage.ndjson")
+    assert ended.code == 1
+    # The file has an empty line between any two events.
+    assert ended.err == "Error: line 5: event_name: event_name is required\n0 events were sent before.\n"
+
+
 def test_a_missing_file_is_named(api: WrittenApi, run: Run) -> None:
     ended = run("events", "send", "absent.ndjson")
     assert (ended.code, ended.err) == (1, "Error: absent.ndjson cannot be read: No such file or directory\n")

@@ -59,14 +59,40 @@ def test_a_customer_goes_by_either_id(api: WrittenApi, run: Run, customer: str, 
 
 
 def test_an_invoice_goes_by_number(api: WrittenApi, run: Run) -> None:
-    api.items("/invoices", {"id": "inv_0", "invoice_number": "INV-202501-00001"}, INVOICE)
+    api.items("/invoices", INVOICE)
     ended = run("invoices", "show", "INV-202502-00001")
     assert ended.code == 0
+    assert api.seen[0].query["invoice_number"] == ["INV-202502-00001"]
     assert "Seats" in ended.out
     assert "1,234.50 USD" in ended.out
+    del api.answers["GET", "/invoices"]
+    api.items("/invoices")
     unknown = run("invoices", "show", "INV-202502-00009")
     assert unknown.code == 1
     assert "No invoice has the number INV-202502-00009" in unknown.err
+
+
+def test_an_explanation_is_shown_line_by_line(api: WrittenApi, run: Run) -> None:
+    api.items("/invoices", INVOICE)
+    step = "tier 1 (from 0 up to 36000): 36000 x 0.0015 = 54"
+    words = ["Invoice for 2025-01-01 to 2025-02-01", "1. Talk time: 54.00 usd", f"   {step}", "Total: 54.00 usd"]
+    explanation = {"invoice_id": "inv_1", "invoice_number": "INV-202502-00001", "text": words}
+    api.answer("GET", "/invoices/inv_1/explain", explanation)
+    shown = run("invoices", "explain", "INV-202502-00001")
+    assert shown.code == 0
+    lines = [line.rstrip() for line in shown.out.splitlines()]
+    assert lines == ["INV-202502-00001: why this amount?", words[0], "", words[1], f"     {step}", words[3]]
+    assert run("invoices", "explain", "INV-202502-00001", "--json").data == explanation
+
+
+def test_an_invoice_that_differs_from_its_inputs_ends_in_1(api: WrittenApi, run: Run) -> None:
+    api.answer("GET", "/invoices/inv_1", INVOICE)
+    api.answer("GET", "/invoices/inv_1/verify", {"verified": True, "differences": []})
+    api.answer("GET", "/invoices/inv_1/verify", {"verified": False, "differences": ["total: 10 stored, 11 computed"]})
+    right, wrong = run("invoices", "verify", "inv_1"), run("invoices", "verify", "inv_1")
+    assert (right.code, wrong.code) == (0, 1)
+    assert "equal to the last digit" in right.out
+    assert "total: 10 stored, 11 computed" in wrong.out
 
 
 def test_a_pdf_is_saved_under_its_number(api: WrittenApi, run: Run) -> None:
