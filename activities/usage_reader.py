@@ -3,15 +3,16 @@
 Owns which reads make an answer; the sums are ClickHouse's (`models.clickhouse.meter_query`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from billing.meters import Meter, UsageQuantity
-from billing.periods import Period
+from billing.meters import AggregationType, Filter, Meter, UsageQuantity
+from billing.periods import BillingPeriod, Cadence, Period, next_boundary, previous_boundary
 from models.clickhouse.client import ClickHouse
+from models.clickhouse.event_query import EventPage, EventQuery, query_events
 from models.clickhouse.meter_query import MeterQuery
 from models.clickhouse.usage import in_batches, usage_by_meter, usage_by_window
 from models.clickhouse.windows import Window, WindowSize
@@ -43,6 +44,17 @@ class UsageReader:
         query = self.query_of(scope, external_customer_id, (meter,), period, window)
         return [(start, by_meter[meter.id]) for start, by_meter in await usage_by_window(self._clickhouse, query)]
 
+    async def total(
+        self, scope: Scope, external_customer_id: str | None, meter: Meter, period: Period
+    ) -> UsageQuantity:
+        """What `meter` measured in [period.start, period.end) for one customer, or for all where it is None."""
+        query = self.query_of(scope, external_customer_id, (meter,), period)
+        return (await usage_by_meter(self._clickhouse, query))[meter.id]
+
+    async def events(self, query: EventQuery) -> EventPage:
+        """A page of stored events."""
+        return await query_events(self._clickhouse, query)
+
     async def daily(
         self, scope: Scope, external_customer_id: str, meter: Meter, period: Period, zone: str
     ) -> list[tuple[date, Decimal]]:
@@ -63,3 +75,25 @@ class UsageReader:
         return MeterQuery(
             scope.tenant_id, scope.environment_id, external_customer_id, tuple(meters), period.start, period.end, window
         )
+
+
+def meter_of(
+    event_name: str, aggregation: AggregationType, field: str | None, filters: Mapping[str, Sequence[str]]
+) -> Meter:
+    """The meter that a question by event name means (POST /v1/events/usage); without a property it counts events.
+
+    Raises Invalid naming the field.
+    """
+    if not field or aggregation is AggregationType.COUNT:
+        aggregation, field = AggregationType.COUNT, None
+    listed = tuple(Filter(key, tuple(values)) for key, values in filters.items())
+    return Meter("asked", "asked", event_name.strip(), aggregation, field, listed)
+
+
+def billing_window(period: Period, anchor: datetime, zone: str) -> Window:
+    """MONTH windows that are the billing months of `anchor` in `zone`, covering `period`."""
+    cadence = Cadence(BillingPeriod.MONTHLY, 1)
+    boundaries = [previous_boundary(anchor, zone, cadence, period.start)]
+    while boundaries[-1] < period.end:
+        boundaries.append(next_boundary(anchor, zone, cadence, boundaries[-1]))
+    return Window(WindowSize.MONTH, zone, tuple(boundaries))

@@ -15,7 +15,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 from activities.adapters.kafka_settings import TIMEOUT_SECONDS, KafkaSettings
 from activities.ingestion.consumption import DeadLetter, Record
 from activities.ingestion.ports import IngestUnavailable
-from models.clickhouse.meter_query import milliseconds
+from models.clickhouse.times import milliseconds
 
 CLOCK_SKEW_MS: Final = 5000
 """How far the clocks of API processes, which stamp records, may stand apart from each other and from the asker's."""

@@ -15,8 +15,8 @@ from ulid import ULID
 from activities.ingestion import metrics
 from activities.ingestion.events import Event
 from activities.ingestion.ports import EventAcceptor, IngestUnavailable
-from activities.usage_reader import Scope
-from models.clickhouse.meter_query import milliseconds
+from models.clickhouse.times import milliseconds
+from models.scope import Scope
 from starter.ingest.bodies import BODY_BYTES, BodyTooLarge, BodyUnreadable, ClientGone, Message, Receive, read_body
 from starter.ingest.ports import Authenticate, ClockOf, Refusal
 from starter.ingest.wire import BadEvent, Checked, check_time, parse_bulk, parse_event, timestamp_text

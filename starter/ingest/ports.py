@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from activities.usage_reader import Scope
+from models.scope import Scope
 
 
 @dataclass(frozen=True, slots=True)

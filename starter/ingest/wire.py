@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from activities.ingestion.events import EVENT_BYTES
-from models.clickhouse.meter_query import milliseconds
+from models.clickhouse.times import milliseconds
 
 BULK_EVENTS: Final = 1000
 NAME_CHARACTERS: Final = 255

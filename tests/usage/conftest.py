@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from activities.adapters.clickhouse import ClickHouseConnection, connect_clickhouse, migrate_clickhouse
-from activities.usage_reader import Scope
+from models.scope import Scope
 
 
 @pytest.fixture

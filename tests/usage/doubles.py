@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from activities.ingestion.events import Event
 from activities.ingestion.ports import IngestUnavailable
-from activities.usage_reader import Scope
+from models.scope import Scope
 from starter.ingest.ports import Refusal
 
 NOW = datetime(2025, 12, 2, 10, 0, 0, 123456, UTC)

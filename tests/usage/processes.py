@@ -7,23 +7,24 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import httpx
 import uvicorn
 from starlette.responses import PlainTextResponse
 
-from activities.adapters.clickhouse import connect_clickhouse
+from activities.adapters.clickhouse import ClickHouseConnection, connect_clickhouse
 from activities.adapters.kafka_producer import KafkaEventLog
 from activities.adapters.kafka_settings import KafkaSettings, ensure_topics
 from activities.ingestion.direct_writer import DirectWriter
 from activities.ingestion.lease import PostgresWriterLease
 from activities.ingestion.sink import Sink
-from activities.usage_reader import Scope
 from deploy.embedded.ports import free_port
+from models.scope import Scope
 from starter.consume import consume
 from starter.ingest.app import Ingest
 
@@ -101,6 +102,20 @@ async def carry(options: argparse.Namespace) -> None:
     print(await consume(options.clickhouse, settings))
 
 
+def linger_between_steps(seconds: float) -> None:
+    """Waits between `events` and `event_ids`, and after it, so that a kill from outside falls between two steps."""
+    insert = ClickHouseConnection.insert
+
+    async def lingering(
+        self: ClickHouseConnection, table: str, columns: Mapping[str, str], values: Sequence[Sequence[Any]]
+    ) -> None:
+        await asyncio.sleep(seconds if table == "event_ids" else 0)
+        await insert(self, table, columns, values)
+        await asyncio.sleep(seconds if table == "event_ids" else 0)
+
+    ClickHouseConnection.insert = lingering  # type: ignore[method-assign]
+
+
 def main() -> None:
     """One process until SIGTERM."""
     parser = argparse.ArgumentParser()
@@ -108,7 +123,10 @@ def main() -> None:
     for name in ("clickhouse", "postgres", "kafka", "topic"):
         parser.add_argument(f"--{name}")
     parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--linger", type=float, default=0)
     options = parser.parse_args()
+    if options.linger:
+        linger_between_steps(options.linger)
     asyncio.run(serve(options) if options.what == "api" else carry(options))
 
 

@@ -13,9 +13,10 @@ from starlette.responses import PlainTextResponse
 from activities.adapters.clickhouse import ClickHouseConnection
 from activities.ingestion.events import Placed
 from activities.ingestion.sink import Sink
-from activities.usage_reader import Scope, UsageReader
+from activities.usage_reader import UsageReader
 from billing.meters import AggregationType, Meter
 from billing.periods import Period
+from models.scope import Scope
 from starter.ingest.app import Ingest
 from starter.ingest.bodies import BODY_BYTES
 from starter.ingest.wire import months_before, parse_timestamp

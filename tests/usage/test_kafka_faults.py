@@ -75,9 +75,8 @@ async def test_kill_9_of_consumers_broker_and_store(parts: Parts, tmp_path: Path
     await ensure_topics(settings)
     common = ("--kafka", kafka.running.url, "--topic", "events")
     api, url = api_child(tmp_path / "api.log", *common)
-    consumers = [
-        Child(tmp_path / f"consume-{n}.log", "consume", "--clickhouse", clickhouse.running.url, *common) for n in (1, 2)
-    ]
+    store = ("--clickhouse", clickhouse.running.url, "--linger", "0.1")
+    consumers = [Child(tmp_path / f"consume-{n}.log", "consume", *store, *common) for n in (1, 2)]
     await answers(url)
     load = Load(url)
     running = asyncio.create_task(load.run())

@@ -7,7 +7,8 @@ import pytest
 
 from billing.errors import Invalid
 from billing.meters import AggregationType, Filter, Meter
-from models.clickhouse.meter_query import NUMBER, MeterQuery, milliseconds
+from models.clickhouse.meter_query import NUMBER, MeterQuery
+from models.clickhouse.times import milliseconds
 from models.clickhouse.windows import Window, WindowSize
 
 START = datetime(2025, 1, 1, tzinfo=UTC)
@@ -97,7 +98,7 @@ def test_each_aggregation_has_its_fold(aggregation: AggregationType, fold: str) 
 def test_windows_group_the_same_read() -> None:
     sql, parameters = query(TALK, window=Window(WindowSize.DAY, "Asia/Kolkata")).to_sql()
     lines = sql.splitlines()
-    assert lines[1] == "  toUnixTimestamp(toStartOfDay(timestamp, {zone:String})) AS window_start,"
+    assert lines[1] == "  toInt64(toUnixTimestamp(toStartOfDay(timestamp, {zone:String}))) * 1000 AS window_start,"
     assert lines[-3:-1] == ["GROUP BY window_start", "ORDER BY window_start"]
     assert parameters["zone"] == "Asia/Kolkata"
 

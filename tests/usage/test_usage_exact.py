@@ -15,11 +15,12 @@ import pytest
 from activities.adapters.clickhouse import ClickHouseConnection
 from activities.ingestion.events import Event, Placed
 from activities.ingestion.sink import Sink
-from activities.usage_reader import Scope, UsageReader
+from activities.usage_reader import UsageReader
 from billing.meters import AggregationType, Filter, Meter, UsageQuantity
 from billing.periods import Period
-from models.clickhouse.meter_query import milliseconds
+from models.clickhouse.times import milliseconds
 from models.clickhouse.windows import Window, WindowSize
+from models.scope import Scope
 from tests.usage.reference import first_of_each, usage_of
 
 START = datetime(2025, 1, 1, tzinfo=UTC)

@@ -1,0 +1,154 @@
+"""Lists of stored events, newest first, page by page.
+
+Owns the SQL of the list and its cursor. Duplicates never appear: reading is with FINAL, like every read of usage.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final
+
+import msgspec
+
+from billing.errors import Invalid
+from models.clickhouse.client import ClickHouse
+from models.clickhouse.times import instant, milliseconds
+
+PAGE_EVENTS: Final = 50
+_properties = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal)
+_SETTINGS: Final = "SETTINGS do_not_merge_across_partitions_select_final = 1"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """One event as its sender sees it again. Times in UTC."""
+
+    event_id: str
+    external_customer_id: str
+    event_name: str
+    timestamp: datetime
+    source: str
+    properties: dict[str, Any]
+    """As they were sent; numbers with a point are Decimal, so that the answer shows their digits."""
+    accepted_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """A page, how many events match in all, and the key to continue after (None on the last page)."""
+
+    events: tuple[StoredEvent, ...]
+    total: int
+    next_key: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class EventQuery:
+    """Events of [start, end), newest first; each given condition narrows the list.
+
+    `after` is a page's `next_key`, or `offset` skips that many. A property must equal, as text, one of its values.
+    """
+
+    tenant_id: str
+    environment_id: str
+    start: datetime
+    end: datetime
+    external_customer_id: str | None = None
+    event_name: str | None = None
+    event_id: str | None = None
+    source: str | None = None
+    properties: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    after: str | None = None
+    offset: int = 0
+    page_size: int = PAGE_EVENTS
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.page_size <= PAGE_EVENTS:
+            raise Invalid(f"page_size must be 1 to {PAGE_EVENTS}; got {self.page_size}", field="page_size")
+        if self.offset < 0:
+            raise Invalid(f"offset must not be negative; got {self.offset}", field="offset")
+        if self.start.tzinfo is None or self.end.tzinfo is None:
+            raise Invalid("start_time and end_time must carry a time zone", field="start_time")
+        if self.start > self.end:
+            raise Invalid(f"start_time {self.start} must not be after end_time {self.end}", field="start_time")
+
+    def to_sql(self) -> tuple[str, dict[str, Any]]:
+        """The statement of a page, with one event more than the page to know whether another follows."""
+        bound: dict[str, Any] = {}
+        conditions = self._conditions(bound)
+        if self.after is not None:
+            bound["after_time"], bound["after_id"] = _cursor(self.after)
+            conditions.append("(toUnixTimestamp64Milli(timestamp), event_id) < ({after_time:Int64}, {after_id:String})")
+        columns = "toUnixTimestamp64Milli(timestamp), toUnixTimestamp64Milli(accepted_at)"
+        return (
+            f"SELECT event_id, external_customer_id, event_name, source, properties, {columns}\n"
+            f"FROM events FINAL\nWHERE {_joined(conditions)}\n"
+            f"ORDER BY events.timestamp DESC, event_id DESC\nLIMIT {self.page_size + 1} OFFSET {self.offset}\n"
+            f"{_SETTINGS}",
+            bound,
+        )
+
+    def count_sql(self) -> tuple[str, dict[str, Any]]:
+        """The statement that counts all events of the query, whatever the page."""
+        bound: dict[str, Any] = {}
+        return f"SELECT count()\nFROM events FINAL\nWHERE {_joined(self._conditions(bound))}\n{_SETTINGS}", bound
+
+    def _conditions(self, bound: dict[str, Any]) -> list[str]:
+        wanted = {
+            "tenant_id": self.tenant_id,
+            "environment_id": self.environment_id,
+            "external_customer_id": self.external_customer_id,
+            "event_name": self.event_name,
+            "event_id": self.event_id,
+            "source": self.source,
+        }
+        given = {name: value for name, value in wanted.items() if value is not None}
+        bound |= given | {"start": milliseconds(self.start), "end": milliseconds(self.end)}
+        conditions = [f"{name} = {{{name}:String}}" for name in given]
+        conditions.append("timestamp >= fromUnixTimestamp64Milli({start:Int64}, 'UTC')")
+        conditions.append("timestamp < fromUnixTimestamp64Milli({end:Int64}, 'UTC')")
+        for place, (key, values) in enumerate(self.properties.items()):
+            names = [f"value_{place}_{position}" for position in range(len(values))]
+            bound |= {f"key_{place}": key, **dict(zip(names, values, strict=True))}
+            listed = ", ".join(f"{{{name}:String}}" for name in names)
+            conditions.append(f"JSONHas(properties, {{key_{place}:String}})")
+            conditions.append(f"JSONExtractString(properties, {{key_{place}:String}}) IN ({listed})")
+        return conditions
+
+
+async def query_events(clickhouse: ClickHouse, query: EventQuery) -> EventPage:
+    """One page of events. Raises ClickHouseError; Invalid for a key that no page gave."""
+    rows = await clickhouse.query(*query.to_sql())
+    counted = await clickhouse.query(*query.count_sql())
+    events = tuple(_stored(row) for row in rows[: query.page_size])
+    more = len(rows) > query.page_size
+    return EventPage(events, int(counted[0][0]), _key(events[-1]) if more else None)
+
+
+def _joined(conditions: list[str]) -> str:
+    return "\n  AND ".join(conditions)
+
+
+def _stored(row: Any) -> StoredEvent:
+    event_id, customer, name, source, properties, timestamp, accepted_at = row
+    return StoredEvent(
+        event_id,
+        customer,
+        name,
+        instant(int(timestamp)),
+        source,
+        _properties.decode(properties),
+        instant(int(accepted_at)),
+    )
+
+
+def _key(event: StoredEvent) -> str:
+    return f"{milliseconds(event.timestamp)}:{event.event_id}"
+
+
+def _cursor(key: str) -> tuple[int, str]:
+    time, _, event_id = key.partition(":")
+    if not time.isdigit() or not event_id:
+        raise Invalid(f"iter_last_key must be a key that an earlier page gave; got {key[:80]!r}", field="iter_last_key")
+    return int(time), event_id
