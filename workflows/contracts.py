@@ -12,7 +12,7 @@ DOCUMENTS: Final = "documents"
 WEBHOOKS: Final = "webhooks"
 PAYMENT_PROVIDERS: Final = ("sandbox",)
 
-COMMAND_LIFETIME: Final = timedelta(seconds=15)
+COMMAND_LIFETIME: Final = timedelta(seconds=12)
 """How long a caller waits for a command, and after which a worker that comes back refuses it."""
 
 RETRY: Final = "retry"
