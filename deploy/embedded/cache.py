@@ -1,5 +1,6 @@
 """The user's cache of executables: each is made once a machine, by one process at a time, and is there whole or not."""
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -9,6 +10,8 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import psutil
 
 from deploy.embedded.errors import EmbeddedError
 from deploy.embedded.progress import Step, step
@@ -96,6 +99,10 @@ def run_with_progress(argv: list[str], cwd: Path, running: Step, detail: Callabl
                 last.append(line.rstrip())
                 running.detail(detail(line.rstrip()))
         except BaseException:
+            # Its compilers are processes too: none may go on writing where nobody waits for it.
+            with contextlib.suppress(psutil.NoSuchProcess):
+                for compiler in psutil.Process(child.pid).children(recursive=True):
+                    compiler.kill()
             child.kill()
             raise
     if child.returncode:

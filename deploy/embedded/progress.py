@@ -13,6 +13,10 @@ REPEAT_SECONDS = 15
 """How often a log hears that a long step is still running."""
 
 
+_open_steps: list["Step"] = []
+"""Steps that run now, outermost first: on a terminal only the innermost is shown."""
+
+
 class Step:
     """One running step: its title, the seconds since it began, and a detail that may change."""
 
@@ -57,9 +61,16 @@ class Step:
         if self._ended.wait(QUIET_SECONDS):
             return
         self.was_shown = True
-        with self._console.status(self._title) as status:
+        status = self._console.status(self._title)
+        try:
             while not self._ended.wait(0.25):
-                status.update(self.line)
+                if _open_steps[-1:] == [self]:
+                    status.update(self.line)
+                    status.start()
+                else:
+                    status.stop()
+        finally:
+            status.stop()
 
 
 @contextmanager
@@ -69,14 +80,13 @@ def step(title: str, console: Console | None = None) -> Iterator[Step]:
     running = Step(target, title)
     show = running.show_on_terminal if target.is_terminal else running.show_in_log
     thread = threading.Thread(target=show, name="progress", daemon=True)
+    _open_steps.append(running)
     thread.start()
     try:
         yield running
-    except BaseException:
+    finally:
+        _open_steps.remove(running)
         running.end()
         thread.join()
-        raise
-    running.end()
-    thread.join()
     if running.was_shown:
         target.print(f"{title}: done in {running.seconds} s", highlight=False, markup=False)
