@@ -15,6 +15,7 @@ from starter.cli import (
     stack,
     subscriptions,
     usage,
+    webhooks,
 )
 from starter.cli.shared import examples
 
@@ -53,5 +54,5 @@ def durabill(
 
 stack.register(app)
 processes.register(app)
-for _group in (configuration, keys, customers, subscriptions, invoices, events, usage, clock):
+for _group in (configuration, keys, customers, subscriptions, invoices, events, usage, clock, webhooks):
     app.add_typer(_group.commands)

@@ -85,12 +85,16 @@ def wait_until_ready(api: "Api", clock_id: str, to: str) -> "Json":
     with Console(stderr=True).status(f"Advancing to {to}") as status:
         while True:
             clock: Json = api.get(f"test_clocks/{segment(clock_id)}")
+            if clock.get("status") == "internal_failure":
+                raise CliError(f"The clock has stopped at {clock.get('frozen_time')}: {clock.get('problem')}")
             if clock.get("status") != "advancing":
                 return clock
             if clock.get("frozen_time") != seen:
                 moved_at, seen = time.monotonic(), str(clock.get("frozen_time"))
                 status.update(f"Advancing to {to}: {seen}")
             if time.monotonic() - moved_at > STALLED_SECONDS:
-                raise CliError(f"The clock has stood at {seen} for {STALLED_SECONDS // 60} minutes. Look at {clock_id}"
-                               " in the Temporal UI; is a worker running?")  # fmt: skip
+                raise CliError(
+                    f"The clock has stood at {seen} for {STALLED_SECONDS // 60} minutes. Is a worker running? Its"
+                    f" workflow in the Temporal UI is test-clock/{clock_id}."
+                )
             time.sleep(POLL_SECONDS)

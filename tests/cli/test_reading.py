@@ -160,6 +160,8 @@ def test_the_key_of_the_demo_is_found_beside_it(api: WrittenApi, run: Run, monke
         ("subscriptions", "cancel", "subs_1", "--at", "tomorrow"),
         ("subscriptions", "cancel", "subs_1", "--at", "date", "--yes"),
         ("usage", "show"),
+        ("webhooks", "replay"),
+        ("webhooks", "replay", "wd_1", "--failed"),
         ("customers", "list", "--limit", "0"),
     ],
 )
@@ -177,6 +179,31 @@ def test_a_clock_goes_by_name_and_is_waited_for(api: WrittenApi, run: Run) -> No
     ended = run("clock", "advance", "demo", "--to", "2025-03-01T00:00:00Z")
     assert (ended.code, ended.out) == (0, "demo is ready at 2025-03-01T00:00:00Z.\n")
     assert api.seen[1].body == {"frozen_time": "2025-03-01T00:00:00Z"}
+
+
+def test_a_clock_that_fails_says_why(api: WrittenApi, run: Run) -> None:
+    failed = {
+        "id": "clock_1",
+        "status": "internal_failure",
+        "frozen_time": "2025-02-01T00:00:00Z",
+        "problem": "no usage",
+    }
+    api.answer("POST", "/test_clocks/clock_1/advance", {"id": "clock_1", "status": "advancing"})
+    api.answer("GET", "/test_clocks/clock_1", failed)
+    ended = run("clock", "advance", "clock_1", "--to", "2025-03-01T00:00:00Z")
+    assert ended.code == 1
+    assert ended.err.endswith("Error: The clock has stopped at 2025-02-01T00:00:00Z: no usage\n")
+
+
+def test_what_has_failed_is_sent_again(api: WrittenApi, run: Run) -> None:
+    api.items("/webhooks/deliveries", {"id": "wd_1", "last_status_code": 500}, {"id": "wd_2", "last_error": "timeout"})
+    for delivery in ("wd_1", "wd_2"):
+        api.answer("POST", f"/webhooks/deliveries/{delivery}/replay", {"id": delivery})
+    assert "timeout" in run("webhooks", "deliveries", "--status", "failed").out
+    ended = run("webhooks", "replay", "--failed", "--endpoint", "endpoint_1")
+    assert (ended.code, ended.out) == (0, "wd_1 is being sent again\nwd_2 is being sent again\n")
+    assert api.seen[1].query["delivery_status"] == ["failed"]
+    assert api.seen[1].query["endpoint_id"] == ["endpoint_1"]
 
 
 def test_usage_of_a_subscription_and_of_a_meter(api: WrittenApi, run: Run) -> None:
