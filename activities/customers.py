@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime
 
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel.ext.asyncio.session import AsyncSession
 
 from activities.tax_rates import NewTaxAssociation, attach_tax_rate, check_behavior
+from activities.test_clocks import clock_for_new_customer
 from billing.errors import AlreadyExists, Conflict, Invalid
 from billing.periods import zone_info
 from models.ids import new_id
@@ -18,10 +19,10 @@ from models.queries.customers import (
     find_customer_by_external_id,
     get_customer,
 )
-from models.queries.paging import find_one, violated_index
+from models.queries.paging import violated_index
 from models.queries.tax_rates import find_tax_rate_by_code
 from models.scope import Scope
-from models.tables import CustomerRow, TestClockRow
+from models.tables import CustomerRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +86,12 @@ async def create_customer(
 ) -> CustomerRow:
     """Inserts a customer and attaches its tax rates.
 
-    Raises AlreadyExists for a taken `external_id`, Invalid for an unknown zone, clock or tax rate, Conflict while the
-    test clock is advancing.
+    Raises AlreadyExists for a taken `external_id`, Invalid for an unknown zone or tax rate, NotFound for an unknown
+    test clock, Conflict while that is advancing.
     """
     zone_info(new.timezone)
-    await _check_clock(session, scope, new.test_clock_id)
+    if new.test_clock_id is not None:
+        await clock_for_new_customer(session, new.test_clock_id)
     if await find_customer_by_external_id(session, scope, new.external_id):
         raise _taken(new.external_id)
     row = CustomerRow(
@@ -175,25 +177,6 @@ async def _attach(
         rate, "customer", row.id, override.currency, override.priority, override.auto_apply, override.metadata
     )
     await attach_tax_rate(session, scope, new, now, actor)
-
-
-async def _check_clock(session: AsyncSession, scope: Scope, clock_id: str | None) -> None:
-    """The clock exists and stands still; its row stays locked, so that it cannot begin to advance meanwhile."""
-    if clock_id is None:
-        return
-    columns = TestClockRow.__table__.c  # type: ignore[attr-defined]
-    clock = await find_one(session, scope, TestClockRow, columns.id == clock_id, lock=True)
-    if clock is None:
-        raise Invalid(
-            f"test_clock_id must be the id of an existing test clock; got {clock_id!r}", field="test_clock_id"
-        )
-    if clock.clock_status != "ready":
-        raise Conflict(
-            f"test clock {clock_id} is {clock.clock_status}; a customer can join it when it is ready",
-            state=clock.clock_status,
-            possible=("wait until the clock is ready",),
-            field="test_clock_id",
-        )
 
 
 async def _flush(session: AsyncSession, external_id: str) -> None:

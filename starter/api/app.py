@@ -5,12 +5,33 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
+from activities.ingestion.ports import EventAcceptor
 from billing.errors import BillingError
 from starter.api import errors, health
 from starter.api.authentication import Authenticator
 from starter.api.gate import Gate
-from starter.api.routes import customers, features, meters, plans, prices, tax_rates
+from starter.api.ingestion import CustomerClocks, IngestAuthentication, KeyFirst
+from starter.api.routes import (
+    customers,
+    documents,
+    features,
+    invoices,
+    meters,
+    outside,
+    payments,
+    plans,
+    prices,
+    provider_webhooks,
+    subscriptions,
+    tax_rates,
+    tenants,
+    test_clocks,
+    usage,
+    webhooks,
+)
 from starter.clients import Clients
+from starter.commands import Unavailable
+from starter.ingest.app import Ingest
 
 DESCRIPTION = """
 Usage-based billing. Send your API key as `x-api-key`. Amounts are decimal text, instants RFC 3339 in UTC.
@@ -19,12 +40,29 @@ Every call that changes something takes an `Idempotency-Key` header: the same ke
 answer, with another request 409.
 """
 ROUTERS = (
+    tenants.tenants,
+    tenants.keys,
+    subscriptions.customer_router,
     customers.router,
     meters.router,
     features.router,
     plans.router,
     prices.router,
     tax_rates.router,
+    usage.router,
+    subscriptions.router,
+    subscriptions.commands,
+    invoices.router,
+    invoices.commands,
+    payments.router,
+    payments.commands,
+    webhooks.router,
+    webhooks.commands,
+    provider_webhooks.router,
+    test_clocks.router,
+    test_clocks.commands,
+    documents.router,
+    outside.router,  # last: it answers what no other does
 )
 
 
@@ -46,12 +84,21 @@ def create_app(clients: Clients) -> ASGIApp:
     for router in ROUTERS:
         app.include_router(router, prefix="/v1")
     _add_error_handlers(app)
-    return Gate(app, app.state.authenticator)
+    gate = Gate(app, app.state.authenticator)
+    return gate if clients.events is None else _with_ingest(gate, clients.events, app.state.authenticator, clients)
+
+
+def _with_ingest(app: ASGIApp, events: EventAcceptor, authenticator: Authenticator, clients: Clients) -> ASGIApp:
+    """The ingest routes stand in front of everything else: they are raw, for speed."""
+    clocks = CustomerClocks(clients.database)
+    return KeyFirst(Ingest(app, events, IngestAuthentication(authenticator), clocks), authenticator)
 
 
 def _add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(BillingError, errors.on_billing_error)
-    app.add_exception_handler(errors.Unavailable, errors.on_unavailable)
+    app.add_exception_handler(Unavailable, errors.on_unavailable)
+    for outage in errors.OUTAGES:
+        app.add_exception_handler(outage, errors.on_outage)
     app.add_exception_handler(errors.Refused, errors.on_refused)
     app.add_exception_handler(RequestValidationError, errors.on_invalid_request)
     app.add_exception_handler(HTTPException, errors.on_http_error)

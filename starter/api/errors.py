@@ -8,12 +8,19 @@ from typing import Any
 
 import msgspec
 import structlog
+from asyncpg import PostgresError
 from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from temporalio.service import RPCError, RPCStatusCode
 
+from activities.ports import StoreUnavailable
 from billing.errors import BillingError
+from models.clickhouse.client import ClickHouseUnavailable
+from starter.commands import Unavailable
 
 log = structlog.get_logger(__name__)
 
@@ -29,15 +36,15 @@ STATUS = {
     "service_unavailable": 503,
 }
 UNEXPECTED = "An unexpected error occurred"
-
-
-class Unavailable(Exception):
-    """A part that the request needs does not answer; the same request may be sent again after `retry_after` seconds."""
-
-    def __init__(self, message: str, retry_after: int = 5) -> None:
-        super().__init__(message)
-        self.message = message
-        self.retry_after = retry_after
+OUTAGE_RETRY_SECONDS = 2
+OUTAGES: tuple[type[Exception], ...] = (
+    ClickHouseUnavailable, StoreUnavailable, RPCError, DBAPIError, PostgresError, PoolTimeout, ConnectionError,
+    TimeoutError,
+)  # fmt: skip
+"""Errors that `on_outage` looks at."""
+_TEMPORAL_IS_AWAY = frozenset(
+    {RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.RESOURCE_EXHAUSTED}
+)
 
 
 class Refused(Exception):
@@ -84,9 +91,9 @@ async def on_billing_error(_request: Request, error: Exception) -> Response:
 
 
 async def on_unavailable(_request: Request, error: Exception) -> Response:
-    """Handler of Unavailable."""
+    """Handler of commands that nobody acted on in time."""
     assert isinstance(error, Unavailable)
-    return error_response(503, "service_unavailable", error.message, retry_after=error.retry_after)
+    return error_response(503, "service_unavailable", str(error), retry_after=error.retry_after_seconds)
 
 
 async def on_refused(_request: Request, error: Exception) -> Response:
@@ -111,6 +118,36 @@ async def on_http_error(_request: Request, error: Exception) -> Response:
     code = "validation_error" if error.status_code == 400 else "http_client_error"
     message = "Invalid request format" if error.status_code == 400 else str(error.detail)
     return error_response(error.status_code, code, message)
+
+
+def outage_of(error: BaseException) -> str | None:
+    """What does not answer, in words, if that is the cause of `error`; None for any other failure."""
+    if isinstance(error, ClickHouseUnavailable):
+        return "ClickHouse does not answer"
+    if isinstance(error, StoreUnavailable):
+        return "the document store does not answer"
+    if isinstance(error, RPCError):
+        return "Temporal does not answer" if error.status in _TEMPORAL_IS_AWAY else None
+    if isinstance(error, DBAPIError):
+        return "Postgres does not answer" if error.connection_invalidated or _is_away(error.orig) else None
+    if isinstance(error, PoolTimeout | ConnectionError | TimeoutError) or _is_away(error):
+        return "Postgres does not answer"
+    return None
+
+
+def _is_away(error: BaseException | None) -> bool:
+    """SQLSTATE classes 08 (connection), 53 (resources) and 57 (shutdown), or a connection that broke."""
+    state = str(getattr(error, "sqlstate", None) or "")
+    return isinstance(error, ConnectionError | TimeoutError) or state.startswith(("08", "53", "57"))
+
+
+async def on_outage(request: Request, error: Exception) -> Response:
+    """Handler of errors that mean, mostly, that a neighbour does not answer; the others are unplanned."""
+    outage = outage_of(error)
+    if outage is None:
+        return await on_unexpected(request, error)
+    log.warning("a neighbour does not answer", outage=outage, problem=str(error)[:500])
+    return error_response(503, "service_unavailable", outage, retry_after=OUTAGE_RETRY_SECONDS)
 
 
 async def on_unexpected(request: Request, error: Exception) -> Response:

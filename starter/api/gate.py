@@ -4,6 +4,7 @@ Plain ASGI, so that nothing is buffered twice. A path that is not named in `OPEN
 closed until someone opens it.
 """
 
+import re
 import time
 from typing import Any, Final
 
@@ -15,14 +16,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ulid import ULID
 
 from starter.api.authentication import Authenticator, BadKey, may
-from starter.api.errors import Refused, error_response, unauthorized
+from starter.api.errors import OUTAGE_RETRY_SECONDS, OUTAGES, Refused, error_response, outage_of, unauthorized
 
 BODY_LIMIT: Final = 1024 * 1024
 BODY_CODE: Final = "http_client_error"
 PREFIX: Final = "/v1"
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/metrics", "/openapi.json", "/docs", "/docs/oauth2-redirect"})
-OPEN_PREFIXES: Final = ("/v1/documents/", "/v1/webhooks/sandbox/")
-"""Signed links and inbound provider webhooks carry their own proof."""
+OPEN_PREFIXES: Final = ("/v1/documents/",)
+PROVIDER_WEBHOOK: Final = re.compile(r"/v1/webhooks/(?!endpoints/|deliveries/)[^/]+/[^/]+/[^/]+")
+"""Signed links and the webhooks of payment providers carry their own proof."""
 
 REQUESTS = Counter("durabill_http_requests", "HTTP requests answered.", ["method", "route", "status"])
 SECONDS = Histogram("durabill_http_request_seconds", "Time from a request to its answer, in seconds.", ["route"])
@@ -79,12 +81,17 @@ class Gate:
         length = headers.get("content-length", "")
         if length.isdecimal() and int(length) > self._body_limit:
             return _too_large(self._body_limit)
-        if path in OPEN_PATHS or path.startswith(OPEN_PREFIXES) or scope["method"] == "OPTIONS":
+        if _is_open(scope["method"], path):
             return None
         try:
             caller = await self._authenticator.caller(headers)
         except BadKey as problem:
             return unauthorized(str(problem))
+        except OUTAGES as error:
+            outage = outage_of(error)
+            if outage is None:
+                raise
+            return error_response(503, "service_unavailable", outage, retry_after=OUTAGE_RETRY_SECONDS)
         if not may(caller.roles, scope["method"], path.removeprefix(PREFIX)):
             roles = ", ".join(caller.roles)
             message = f"an API key with the roles {roles} may not {scope['method']} {path}"
@@ -113,6 +120,12 @@ def _too_large(limit: int) -> Response:
 
 def _too_large_text(limit: int) -> str:
     return f"the body must not be larger than {limit} bytes"
+
+
+def _is_open(method: str, path: str) -> bool:
+    if path in OPEN_PATHS or path.startswith(OPEN_PREFIXES) or method == "OPTIONS":
+        return True
+    return method == "POST" and PROVIDER_WEBHOOK.fullmatch(path) is not None
 
 
 def _request_id(headers: Headers) -> str:

@@ -8,7 +8,6 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import Response
 
 from starter.api.context import clients_of
-from starter.clients import Clients
 from starter.schemas.wire import json_answer
 
 router = APIRouter(tags=["operation"])
@@ -24,7 +23,7 @@ async def healthz() -> Response:
 @router.get("/readyz", summary="What the API needs answers", responses={503: {"description": "A part does not answer"}})
 async def readyz(request: Request) -> Response:
     """Each part by name, `ok` or what is wrong; 503 when one does not answer."""
-    probes = _probes(clients_of(request))
+    probes = clients_of(request).probes()
     states = dict(zip(probes, await asyncio.gather(*map(_probe, probes.values())), strict=True))
     ready = all(state == "ok" for state in states.values())
     return json_answer({"status": "ready" if ready else "not ready", "parts": states}, 200 if ready else 503)
@@ -36,18 +35,7 @@ async def metrics() -> Response:
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
 
-def _probes(clients: Clients) -> dict[str, Callable[[], Awaitable[object]]]:
-    """How each part is asked."""
-    probes: dict[str, Callable[[], Awaitable[object]]] = {"postgres": clients.database.ping}
-    clickhouse, temporal = clients.clickhouse, clients.temporal
-    if clickhouse is not None:
-        probes["clickhouse"] = lambda: clickhouse.query("SELECT 1")
-    if temporal is not None:
-        probes["temporal"] = temporal.service_client.check_health
-    return probes
-
-
-async def _probe(probe: Callable[[], Awaitable[object]]) -> str:
+async def _probe(probe: Callable[[], Awaitable[None]]) -> str:
     try:
         await asyncio.wait_for(probe(), PROBE_SECONDS)
     except TimeoutError:

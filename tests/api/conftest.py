@@ -20,7 +20,7 @@ from models.database import Database
 from models.migrate import migrate_postgres
 from models.scope import Scope
 from starter.api.app import create_app
-from starter.clients import open_clients
+from starter.clients import EVERYTHING, open_clients
 from starter.settings import Settings
 
 
@@ -35,6 +35,18 @@ class Server:
     def run(self, coroutine: Any) -> Any:
         """The coroutine's result."""
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(30)
+
+
+class _Announcing(uvicorn.Server):
+    """A server that says when it accepts connections."""
+
+    def __init__(self, config: uvicorn.Config, ready: threading.Event) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._ready.set()
 
 
 @dataclass
@@ -84,16 +96,11 @@ def server(api_settings: Settings) -> Iterator[Server]:
 
 def _serve(settings: Settings, listening: socket.socket, running: _Running) -> None:
     async def serving() -> None:
-        async with open_clients(settings) as clients:
+        async with open_clients(settings, EVERYTHING | {"events"}) as clients:
             config = uvicorn.Config(create_app(clients), http="httptools", log_config=None, access_log=False)
             running.loop, running.database = asyncio.get_running_loop(), clients.database
-            running.server = uvicorn.Server(config)
-            running.server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
-            serve = asyncio.create_task(running.server.serve(sockets=[listening]))
-            while not running.server.started and not serve.done():
-                await asyncio.sleep(0)
-            running.ready.set()
-            await serve
+            running.server = _Announcing(config, running.ready)
+            await running.server.serve(sockets=[listening])
 
     try:
         asyncio.run(serving())
@@ -165,7 +172,7 @@ def client(tenant: Tenant) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture
-def sdk(tenant: Tenant) -> Iterator[flexprice.Flexprice]:
+def sdk(tenant: Tenant) -> Iterator[Any]:
     """The official SDK with the tenant's key."""
     with tenant.sdk() as opened:
         yield opened

@@ -2,11 +2,10 @@
 
 from typing import Any
 
-import flexprice
 import pytest
 from flexprice.models import errors
 
-Sdk = flexprice.Flexprice
+Sdk = Any  # every field of the SDK's answers may be absent by its types; the tests say which are there
 
 
 def make_plan_with_prices(sdk: Sdk) -> tuple[Any, Any, Any]:

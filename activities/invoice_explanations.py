@@ -1,0 +1,37 @@
+"""Why an invoice says what it says: the stored derivations, and the words that `billing/explain` makes of them."""
+
+from typing import Any
+
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from activities.drafting import line_from_row, stored_invoice
+from billing import explain
+from billing.money import decimal_text
+from models.queries.invoices import get_invoice, list_lines
+
+
+async def explain_invoice(session: AsyncSession, invoice_id: str) -> dict[str, Any]:
+    """The invoice in words (dates in its customer's zone), and each line with its derivation as stored.
+
+    Raises NotFound.
+    """
+    row = await get_invoice(session, invoice_id)
+    lines = await list_lines(session, invoice_id)
+    return {
+        "invoice_id": row.id,
+        **({"invoice_number": row.invoice_number} if row.invoice_number else {}),
+        "invoice_status": row.invoice_status,
+        "currency": row.currency,
+        "total": decimal_text(row.total),
+        "text": explain.explain_invoice(stored_invoice(row, lines), row.timezone),
+        "lines": [
+            {
+                "id": line.id,
+                "display_name": line.display_name,
+                "amount": decimal_text(line.amount),
+                "text": explain.explain_line(line_from_row(line), row.timezone),
+                "derivation": line.derivation,
+            }
+            for line in lines
+        ],
+    }

@@ -1,0 +1,110 @@
+"""What a subscription's usage comes to so far: quantities read, rated with the prices that the subscription pays.
+
+The same pure rating as the invoice's; taxes, and what is fixed, are not in it.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from activities.usage_reader import UsageReader
+from billing.errors import Invalid
+from billing.meters import Meter, UsageQuantity
+from billing.money import round_amount, total
+from billing.periods import Period
+from billing.prices import rate
+from models.conversions import meter_from_row, price_from_row
+from models.database import Database
+from models.queries.catalog import find_meters
+from models.queries.customers import get_customer
+from models.queries.subscriptions import get_subscription, list_line_items
+from models.scope import Scope
+from models.tables import PriceRow, SubscriptionLineItemRow, SubscriptionRow
+
+
+@dataclass(frozen=True, slots=True)
+class UsageCharge:
+    """One usage line: its quantity in its part of the period, and its amount rounded to the currency."""
+
+    line: SubscriptionLineItemRow
+    price: PriceRow
+    meter: Meter
+    quantity: Decimal
+    amount: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionUsage:
+    """The usage lines of a subscription over one period; `amount` is the sum of the charges, in major units."""
+
+    currency: str
+    period: Period
+    charges: tuple[UsageCharge, ...]
+    amount: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class _UsageLine:
+    line: SubscriptionLineItemRow
+    price: PriceRow
+    meter: Meter
+    period: Period
+
+
+async def read_subscription_usage(
+    database: Database, usage: UsageReader, scope: Scope, subscription_id: str, start: datetime | None,
+    end: datetime | None,
+) -> SubscriptionUsage:  # fmt: skip
+    """Usage in [start, end), which default to the current period's. Raises NotFound, Invalid, ClickHouseError."""
+    async with database.transaction(scope) as session:
+        row = await get_subscription(session, subscription_id)
+        period = _period(row, start, end)
+        lines = await _usage_lines(session, scope, row, period)
+        external_id = (await get_customer(session, scope, row.customer_id)).external_id
+    quantities = await _quantities(usage, scope, external_id, lines)
+    charges = tuple(_charge(line, quantities[line.line.id], row.currency) for line in lines)
+    return SubscriptionUsage(row.currency, period, charges, total(charge.amount for charge in charges))
+
+
+def _period(row: SubscriptionRow, start: datetime | None, end: datetime | None) -> Period:
+    first, last = start or row.current_period_start, end or row.current_period_end
+    if last < first:
+        raise Invalid("end_time must not lie before start_time", field="end_time")
+    return Period(first, last)
+
+
+async def _usage_lines(
+    session: AsyncSession, scope: Scope, row: SubscriptionRow, period: Period
+) -> list[_UsageLine]:
+    """The usage lines with the part of the period in which they count."""
+    found = [(line, price) for line, price in await list_line_items(session, row.id) if line.meter_id]
+    meters = await find_meters(session, scope, [line.meter_id or "" for line, _ in found])
+    lines = []
+    for line, price in found:
+        start, end = max(period.start, line.start_date), min(period.end, line.end_date or period.end)
+        if start <= end:
+            meter = meter_from_row(meters[line.meter_id or ""])
+            lines.append(_UsageLine(line, price, meter, Period(start, end)))
+    return lines
+
+
+async def _quantities(
+    usage: UsageReader, scope: Scope, external_id: str, lines: list[_UsageLine]
+) -> dict[str, UsageQuantity]:
+    """Each line's quantity by the line's id; one read for all lines of the same period."""
+    by_period: dict[Period, dict[str, Meter]] = defaultdict(dict)
+    for line in lines:
+        by_period[line.period][line.meter.id] = line.meter
+    read = {
+        period: await usage.read(scope, external_id, list(meters.values()), period)
+        for period, meters in by_period.items()
+    }
+    return {line.line.id: read[line.period][line.meter.id] for line in lines}
+
+
+def _charge(line: _UsageLine, usage: UsageQuantity, currency: str) -> UsageCharge:
+    rated = rate(price_from_row(line.price), usage.quantity)
+    return UsageCharge(line.line, line.price, line.meter, usage.quantity, round_amount(rated.amount, currency))

@@ -1,0 +1,101 @@
+"""Usage by event name, by meter and by subscription; the list of stored events."""
+
+from datetime import datetime
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from activities.subscription_usage import read_subscription_usage
+from activities.test_clocks import business_now
+from activities.usage_reader import UsageReader, meter_of
+from billing.meters import Filter, Meter, parse_aggregation
+from models.conversions import meter_from_row
+from models.queries.catalog import get_meter
+from models.queries.customers import find_customer_by_external_id, get_customer
+from starter.api.context import Caller, CallerNow, clients_of, utc_now
+from starter.api.transactions import CommandRoute
+from starter.clients import required
+from starter.schemas.usage import (
+    EventsRequest,
+    GetUsageByMeterRequest,
+    GetUsageBySubscriptionRequest,
+    GetUsageRequest,
+    SubscriptionUsageAnswer,
+    UsageAnswer,
+    UsageRequest,
+    events_body,
+)
+from starter.schemas.wire import json_answer
+
+router = APIRouter(tags=["usage"], route_class=CommandRoute)
+
+
+@router.post("/events/usage", response_model=UsageAnswer, summary="Usage by event name")
+async def by_event_name(body: GetUsageRequest, caller: CallerNow, request: Request) -> Response:
+    """Of one customer, or of all. The last seven days where no times are given."""
+    kind = parse_aggregation(body.aggregation_type)
+    meter = meter_of(body.event_name, kind, body.property_name, body.filters)
+    return await _usage(body, meter, caller, request)
+
+
+@router.post("/events/usage/meter", response_model=UsageAnswer, summary="Usage by meter")
+async def by_meter(body: GetUsageByMeterRequest, caller: CallerNow, request: Request) -> Response:
+    """Counted as on the invoice; `filters` narrow it further."""
+    async with clients_of(request).database.transaction(caller.scope) as session:
+        stored = meter_from_row(await get_meter(session, caller.scope, body.meter_id))
+    extra = tuple(Filter(key, tuple(values)) for key, values in body.filters.items())
+    meter = Meter(
+        stored.id, stored.name, stored.event_name, stored.aggregation, stored.field, (*stored.filters, *extra)
+    )
+    return await _usage(body, meter, caller, request)
+
+
+@router.post("/subscriptions/usage", response_model=SubscriptionUsageAnswer, summary="Usage of a subscription in money")
+async def by_subscription(body: GetUsageBySubscriptionRequest, caller: CallerNow, request: Request) -> Response:
+    """What its usage lines come to in the current period, rated as the invoice will be."""
+    database = clients_of(request).database
+    usage = await read_subscription_usage(
+        database, _reader(request), caller.scope, body.subscription_id, body.start_time, body.end_time
+    )
+    return json_answer(SubscriptionUsageAnswer.of(usage))
+
+
+@router.post("/events/query", summary="List stored events")
+async def query_events(body: EventsRequest, caller: CallerNow, request: Request) -> Response:
+    """Newest first; each event once, however often it was sent. Continue by `iter_last_key`."""
+    _, now = await _customer(caller, request, None, body.external_customer_id)
+    page = await _reader(request).events(body.query(caller.scope, now))
+    return json_answer(events_body(page, caller.scope, body.offset))
+
+
+async def _usage(body: UsageRequest, meter: Meter, caller: Caller, request: Request) -> Response:
+    external_id, now = await _customer(caller, request, body.customer_id, body.external_customer_id)
+    period = body.period(now)
+    window = body.window(period)
+    if window is None:
+        return json_answer(
+            UsageAnswer.total(meter, await _reader(request).total(caller.scope, external_id, meter, period))
+        )
+    windows = await _reader(request).windows(caller.scope, external_id, meter, period, window)
+    return json_answer(UsageAnswer.windowed(meter, windows))
+
+
+async def _customer(
+    caller: Caller, request: Request, customer_id: str | None, external_id: str | None
+) -> tuple[str | None, datetime]:
+    """The customer's external id and the time it lives by; the real time for all customers, or unknown ones."""
+    async with clients_of(request).database.transaction(caller.scope) as session:
+        if customer_id is not None:
+            row = await get_customer(session, caller.scope, customer_id)
+        elif external_id is not None:
+            found = await find_customer_by_external_id(session, caller.scope, external_id)
+            if found is None:
+                return external_id, utc_now()
+            row = found
+        else:
+            return None, utc_now()
+        return row.external_id, await business_now(session, row.test_clock_id)
+
+
+def _reader(request: Request) -> UsageReader:
+    return required(clients_of(request).usage, "clickhouse")
