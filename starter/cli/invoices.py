@@ -152,7 +152,7 @@ def print_explanation(found: "Json") -> None:
     out.print(Text(f"{found.get('invoice_number') or found['invoice_id']}: why this amount?", style="bold underline"))
     for words in found["text"]:
         if words.startswith(" "):
-            out.print(Padding(Text(words.strip()), (0, 0, 0, 5)))
+            out.print(Padding(Text(words.strip()), (0, 0, 0, 5), expand=False))
             continue
         if words[:1].isdigit():
             out.print()
