@@ -1,6 +1,6 @@
 """What a request carries beside itself: the clients of the process, who asks, and its transaction."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, cast
@@ -39,6 +39,11 @@ def session_of(request: Request) -> AsyncSession:
 def clients_of(request: Request) -> Clients:
     """The clients of the process."""
     return cast(Clients, request.app.state.clients)
+
+
+def providers_of(request: Request) -> Collection[str]:
+    """Names of the payment providers that are configured."""
+    return clients_of(request).providers.keys()
 
 
 def after_commit(request: Request, step: Callable[[], Awaitable[None]]) -> None:

@@ -1,10 +1,12 @@
 """Customers on the wire."""
 
+from collections.abc import Collection
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from activities.customers import CustomerChange, NewCustomer, TaxRateOverride
+from activities.payment_methods import gateway_of
 from models.queries.customers import CustomerFilter
 from models.tables import CustomerRow
 from starter.schemas.wire import (
@@ -72,9 +74,10 @@ class CreateCustomerRequest(Request):
     payment_gateway: ShortText | None = None
     test_clock_id: ShortText | None = None
 
-    def new_customer(self) -> NewCustomer:
-        """The customer for the command."""
+    def new_customer(self, providers: Collection[str]) -> NewCustomer:
+        """The customer for the command. Raises Invalid for a payment provider that is not configured."""
         values = {name: getattr(self, name) for name in type(self).model_fields if name != "tax_rate_overrides"}
+        values["payment_gateway"] = gateway_of(self.gateway_payment_method_id, self.payment_gateway, providers)
         return NewCustomer(**values, tax_rate_overrides=tuple(entry.override() for entry in self.tax_rate_overrides))
 
 
@@ -102,9 +105,12 @@ class UpdateCustomerRequest(Changes):
     gateway_payment_method_id: ShortText | None = None
     payment_gateway: ShortText | None = None
 
-    def change(self) -> CustomerChange:
-        """The change for the command."""
-        return CustomerChange(**self.given())
+    def change(self, providers: Collection[str]) -> CustomerChange:
+        """The change for the command. Raises Invalid for a payment provider that is not configured."""
+        given = self.given()
+        if self.gateway_payment_method_id is not None or self.payment_gateway is not None:
+            given["payment_gateway"] = gateway_of(self.gateway_payment_method_id, self.payment_gateway, providers)
+        return CustomerChange(**given)
 
 
 class CustomerAnswer(EntityAnswer):

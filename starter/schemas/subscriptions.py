@@ -1,11 +1,13 @@
 """Subscriptions on the wire. Their answers are `activities/payloads`: webhooks carry the same."""
 
+from collections.abc import Collection
 from decimal import Decimal
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import AliasChoices, Field
 
 from activities.new_subscriptions import NewSubscription
+from activities.payment_methods import gateway_of
 from billing.errors import Invalid
 from models.queries.subscription_lists import SubscriptionFilter
 from starter.schemas.wire import (
@@ -86,8 +88,8 @@ class CreateSubscriptionRequest(Request):
     lookup_key: ShortText = ""
     metadata: Metadata = Field(default={})
 
-    def new_subscription(self, customer_id: str) -> NewSubscription:
-        """The subscription for the command. Raises Invalid for a price that is overridden twice."""
+    def new_subscription(self, customer_id: str, providers: Collection[str]) -> NewSubscription:
+        """The subscription for the command. Raises Invalid for a price overridden twice, or an unknown provider."""
         return NewSubscription(
             customer_id=customer_id,
             plan_id=self.plan_id,
@@ -100,7 +102,7 @@ class CreateSubscriptionRequest(Request):
             end_date=self.end_date,
             quantities=self._quantities(),
             gateway_payment_method_id=self.gateway_payment_method_id,
-            payment_gateway=self.payment_gateway,
+            payment_gateway=gateway_of(self.gateway_payment_method_id, self.payment_gateway, providers),
             proration_behavior=self.proration_behavior,
             collection_method=self.collection_method,
             payment_terms=self.payment_terms,

@@ -2,13 +2,13 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from activities.customers import create_customer, delete_customer, update_customer
 from billing.errors import Invalid
 from models.queries.customers import get_customer, get_customer_by_external_id, list_customers
-from starter.api.context import CallerNow, Now, Session
+from starter.api.context import CallerNow, Now, Session, providers_of
 from starter.api.transactions import TransactionRoute
 from starter.schemas.customers import (
     CreateCustomerRequest,
@@ -23,9 +23,11 @@ router = APIRouter(prefix="/customers", tags=["customers"], route_class=Transact
 
 
 @router.post("", status_code=201, response_model=CustomerAnswer, summary="Create a customer")
-async def create(body: CreateCustomerRequest, caller: CallerNow, session: Session, now: Now) -> Response:
+async def create(
+    body: CreateCustomerRequest, request: Request, caller: CallerNow, session: Session, now: Now
+) -> Response:
     """A taken `external_id` answers 409. `tax_rate_overrides` attaches tax rates by their code."""
-    row = await create_customer(session, caller.scope, body.new_customer(), now, caller.key_id)
+    row = await create_customer(session, caller.scope, body.new_customer(providers_of(request)), now, caller.key_id)
     return json_answer(CustomerAnswer.of(row), 201)
 
 
@@ -45,7 +47,7 @@ async def search(body: CustomerSearch, caller: CallerNow, session: Session) -> R
 
 @router.put("", response_model=CustomerAnswer, summary="Change a customer, found by id or external id")
 async def update_by_query(
-    body: UpdateCustomerRequest, caller: CallerNow, session: Session, now: Now, id: str | None = None,
+    body: UpdateCustomerRequest, request: Request, caller: CallerNow, session: Session, now: Now, id: str | None = None,
     external_customer_id: str | None = None,
 ) -> Response:  # fmt: skip
     """Exactly one of `id` and `external_customer_id` names the customer."""
@@ -53,7 +55,7 @@ async def update_by_query(
         raise Invalid("exactly one of id and external_customer_id must be given in the query string", field="id")
     if external_customer_id is not None:
         id = (await get_customer_by_external_id(session, caller.scope, external_customer_id)).id
-    row = await update_customer(session, caller.scope, id or "", body.change(), now, caller.key_id)
+    row = await update_customer(session, caller.scope, id or "", body.change(providers_of(request)), now, caller.key_id)
     return json_answer(CustomerAnswer.of(row))
 
 
@@ -77,10 +79,11 @@ async def get(customer_id: str, caller: CallerNow, session: Session) -> Response
 
 @router.put("/{customer_id}", response_model=CustomerAnswer, summary="Change a customer")
 async def update(
-    customer_id: str, body: UpdateCustomerRequest, caller: CallerNow, session: Session, now: Now
+    customer_id: str, body: UpdateCustomerRequest, request: Request, caller: CallerNow, session: Session, now: Now
 ) -> Response:
     """Fields that are left out stay as they are."""
-    row = await update_customer(session, caller.scope, customer_id, body.change(), now, caller.key_id)
+    change = body.change(providers_of(request))
+    row = await update_customer(session, caller.scope, customer_id, change, now, caller.key_id)
     return json_answer(CustomerAnswer.of(row))
 
 

@@ -18,7 +18,7 @@ from models.queries.subscription_lists import SubscriptionFilter, line_items_of,
 from models.queries.subscriptions import get_subscription
 from models.tables import CustomerRow, SubscriptionRow
 from starter.api.cancellations import cancellation_answer
-from starter.api.context import Caller, CallerNow, Session, clients_of
+from starter.api.context import Caller, CallerNow, Session, clients_of, providers_of
 from starter.api.routes.shared import bodies_answer, commands_of, named_customers
 from starter.api.transactions import CommandRoute, TransactionRoute, command_id_of
 from starter.schemas.catalog import PlanAnswer
@@ -38,11 +38,14 @@ commands = APIRouter(prefix="/subscriptions", tags=["subscriptions"], route_clas
 
 
 @router.post("", status_code=201, summary="Create a subscription")
-async def create(body: CreateSubscriptionRequest, caller: CallerNow, session: Session) -> Response:
+async def create(
+    body: CreateSubscriptionRequest, request: Request, caller: CallerNow, session: Session
+) -> Response:
     """Written down with its first invoice, where that is due at once; its workflow starts right afterwards."""
     customer = await _customer_of(body, caller, session)
     now = await business_now(session, customer.test_clock_id)
-    row = await create_subscription(session, caller.scope, body.new_subscription(customer.id), now)
+    new = body.new_subscription(customer.id, providers_of(request))
+    row = await create_subscription(session, caller.scope, new, now)
     await session.flush()
     return json_answer((await _bodies(session, caller, [row]))[0], 201)
 
