@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.types import TypeDecorator
 
 from billing.errors import Invalid
 from models.scope import Scope
@@ -136,7 +137,7 @@ def _clause(offered: Columns, condition: Condition, path: str) -> ColumnElement[
     if condition.operator not in _OPERATORS:
         known = ", ".join(_OPERATORS)
         raise Invalid(f"{path}.operator must be one of {known}; got {condition.operator!r}", field=f"{path}.operator")
-    if condition.operator in ("contains", "not_contains") and column.type.python_type is not str:
+    if condition.operator in ("contains", "not_contains") and _python_type(column) is not str:
         raise Invalid(f"{path}.operator {condition.operator} needs a text field", field=f"{path}.operator")
     many = condition.operator in ("in", "not_in")
     if many != isinstance(condition.value, list):
@@ -149,7 +150,7 @@ def _clause(offered: Columns, condition: Condition, path: str) -> ColumnElement[
 
 def _value(column: Any, value: Any, path: str) -> Any:
     """The client's value as the column's own type."""
-    wanted = column.type.python_type
+    wanted = _python_type(column)
     try:
         if wanted is datetime:
             return _instant(str(value))
@@ -162,6 +163,13 @@ def _value(column: Any, value: Any, path: str) -> Any:
     except (ValueError, ArithmeticError):
         pass
     raise Invalid(f"{path} {value!r} does not fit the field, which holds {wanted.__name__}", field=path)
+
+
+def _python_type(column: Any) -> type[Any]:
+    """What the column's values are in Python, also behind our own column types."""
+    kind = column.type
+    python_type: type[Any] = (kind.impl_instance if isinstance(kind, TypeDecorator) else kind).python_type
+    return python_type
 
 
 def _instant(text: str) -> datetime:

@@ -11,6 +11,7 @@ from starter.api import errors, health
 from starter.api.authentication import Authenticator
 from starter.api.gate import Gate
 from starter.api.ingestion import CustomerClocks, IngestAuthentication, KeyFirst
+from starter.api.openapi import add_openapi
 from starter.api.routes import (
     customers,
     documents,
@@ -84,6 +85,7 @@ def create_app(clients: Clients) -> ASGIApp:
     for router in ROUTERS:
         app.include_router(router, prefix="/v1")
     _add_error_handlers(app)
+    add_openapi(app)
     gate = Gate(app, app.state.authenticator)
     return gate if clients.events is None else _with_ingest(gate, clients.events, app.state.authenticator, clients)
 

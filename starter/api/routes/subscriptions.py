@@ -9,7 +9,8 @@ from starlette.responses import Response
 
 from activities.new_subscriptions import create_subscription
 from activities.payloads import subscription_payload
-from activities.test_clocks import business_now
+from activities.subscriptions import subscription_state
+from activities.test_clocks import business_now, clock_now
 from billing.errors import Invalid
 from models.queries.catalog import find_plans, prices_of_plans
 from models.queries.customers import get_customer, get_customer_by_external_id
@@ -19,7 +20,7 @@ from models.queries.subscriptions import get_subscription
 from models.tables import CustomerRow, SubscriptionRow
 from starter.api.cancellations import cancellation_answer
 from starter.api.context import Caller, CallerNow, Session, clients_of, providers_of
-from starter.api.routes.shared import bodies_answer, commands_of, named_customers
+from starter.api.routes.shared import bodies_answer, commands_of, named_customers, start_after_commit
 from starter.api.transactions import CommandRoute, TransactionRoute, command_id_of
 from starter.schemas.catalog import PlanAnswer
 from starter.schemas.customers import CustomerAnswer
@@ -47,6 +48,8 @@ async def create(
     new = body.new_subscription(customer.id, providers_of(request))
     row = await create_subscription(session, caller.scope, new, now)
     await session.flush()
+    state, clock = subscription_state(row), await clock_now(session, row.test_clock_id)
+    start_after_commit(request, lambda gate: gate.start_subscription(state, clock))
     return json_answer((await _bodies(session, caller, [row]))[0], 201)
 
 

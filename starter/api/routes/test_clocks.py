@@ -5,11 +5,11 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from activities.test_clocks import create_test_clock, get_clock
+from activities.test_clocks import clock_state, create_test_clock, get_clock
 from models.queries.paging import get_page
 from models.tables import TestClockRow
 from starter.api.context import CallerNow, Session, clients_of
-from starter.api.routes.shared import commands_of
+from starter.api.routes.shared import commands_of, start_after_commit
 from starter.api.transactions import CommandRoute, TransactionRoute
 from starter.schemas.tenants import AdvanceTestClockRequest, CreateTestClockRequest, TestClockAnswer
 from starter.schemas.wire import ListParams, json_answer, list_answer
@@ -19,9 +19,11 @@ commands = APIRouter(prefix="/test_clocks", tags=["test clocks"], route_class=Co
 
 
 @router.post("", status_code=201, response_model=TestClockAnswer, summary="Create a test clock")
-async def create(body: CreateTestClockRequest, caller: CallerNow, session: Session) -> Response:
+async def create(body: CreateTestClockRequest, caller: CallerNow, session: Session, request: Request) -> Response:
     """Customers join it when they are created (`test_clock_id`); their time is then the clock's."""
     row = await create_test_clock(session, caller.scope, body.name, body.frozen_time)
+    state = clock_state(row)
+    start_after_commit(request, lambda gate: gate.start_test_clock(state))
     return json_answer(TestClockAnswer.of(row), 201)
 
 
