@@ -74,6 +74,7 @@ def activities_by_queue(clients: Clients, gate: TemporalGate, progress: UsagePro
         BILLING: [
             subscriptions.close_period,
             subscriptions.cancel,
+            subscriptions.change_payment_method,
             invoices.finalize,
             invoices.void,
             payments.apply_facts,

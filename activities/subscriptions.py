@@ -16,7 +16,7 @@ from activities.revenue import release_due
 from activities.settings import load_billing_settings
 from activities.states import InvoiceState, SubscriptionState
 from billing import subscriptions as rules
-from billing.errors import Invalid, InvariantBroken
+from billing.errors import Conflict, Invalid, InvariantBroken
 from billing.terms import ProrationBehavior, Terms
 from models.conversions import state_from_row, terms_from_rows
 from models.database import Database
@@ -52,6 +52,18 @@ class CancelSubscription:
     reason: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class ChangeMethod:
+    """Collect the subscription's invoices by another token from business instant `now` on."""
+
+    scope: Scope
+    subscription_id: str
+    command_id: str
+    provider: str
+    payment_method: str
+    now: datetime
+
+
 class SubscriptionActivities:
     """One transaction each; the invoice that it drafted is set on its way once that transaction is in."""
 
@@ -84,6 +96,15 @@ class SubscriptionActivities:
             state, drafts = subscription_state(row), [invoice_state(invoice) for invoice in invoices]
         await self._set_going(drafts, command.clock)
         return state
+
+    @activity.defn(name="subscriptions.change_payment_method")
+    async def change_payment_method(self, command: ChangeMethod) -> SubscriptionState:
+        """Takes the new token. Raises Conflict when the subscription has ended, Invalid for an empty token."""
+        async with self._database.transaction(command.scope) as session:
+            row = await get_subscription(session, command.subscription_id, lock=True)
+            if command.command_id not in row.seen_commands:
+                await change_payment_method(session, row, command)
+            return subscription_state(row)
 
     async def _set_going(self, drafts: list[InvoiceState], clock: datetime | None) -> None:
         for draft in drafts:
@@ -142,6 +163,23 @@ async def cancel_subscription(
     ended = transition.state.status == rules.SubscriptionStatus.cancelled
     await _tell(session, row, "subscription.cancelled" if ended else "subscription.updated", command.now)
     return invoices
+
+
+async def change_payment_method(session: AsyncSession, row: SubscriptionRow, command: ChangeMethod) -> None:
+    """From the next attempt on, open invoices included, a locked subscription's invoices are paid by another token."""
+    if row.subscription_status == rules.SubscriptionStatus.cancelled:
+        raise Conflict(
+            "change_payment_method is not possible: the subscription is cancelled", state=row.subscription_status
+        )
+    if not command.payment_method or not command.provider:
+        raise Invalid(
+            "gateway_payment_method_id and payment_gateway must both be given", field="gateway_payment_method_id"
+        )
+    row.payment_gateway, row.gateway_payment_method_id = command.provider, command.payment_method
+    row.version += 1
+    touch(row)
+    remember_command(row, command.command_id)
+    await _tell(session, row, "subscription.updated", command.now)
 
 
 def _kind_and_instant(command: CancelSubscription) -> tuple[rules.CancellationType, datetime]:

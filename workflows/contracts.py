@@ -104,6 +104,14 @@ class Cancel(Command):
 
 
 @dataclass(frozen=True, slots=True)
+class ChangePaymentMethod(Command):
+    """Collect a subscription's invoices from now on by `payment_method`, the token of `provider`."""
+
+    provider: str
+    payment_method: str
+
+
+@dataclass(frozen=True, slots=True)
 class AdvanceClock(Command):
     """The test clock has moved: do everything that is due at or before `to`, then answer."""
 

@@ -43,6 +43,11 @@ class Inbox(Generic[State]):
         """The validators' part: refuses what came too late for this run or for its sender."""
         if self._closed:
             raise ApplicationError("the run is about to end; send the command again", type=RETRY)
+        self.check_time(command)
+
+    @staticmethod
+    def check_time(command: Command) -> None:
+        """Whoever is about to act looks again: a command may have waited long behind another step."""
         if workflow.now() > command.expires_at:
             raise ApplicationError(
                 f"command {command.command_id} expired at {command.expires_at.isoformat()}; its sender has given up",

@@ -178,6 +178,7 @@ class InvoiceWorkflow:
             delivery.answer = self._state
             return
         try:
+            self._inbox.check_time(command)
             if isinstance(command, AdvanceClock):
                 await self._catch_up(command)
             elif isinstance(command, InvoiceCommand):

@@ -36,7 +36,10 @@ _LONGEST_PAUSE = 1.0
 
 
 class Unavailable(Exception):
-    """Nobody acted on the command in time; it will not act later. Send it again after `retry_after_seconds`."""
+    """Nobody answered the command in time, and it is not begun any more. Send it again after `retry_after_seconds`.
+
+    Under the same command id that is safe whatever has become of the first one.
+    """
 
     def __init__(self, message: str, retry_after_seconds: int = 5) -> None:
         super().__init__(message)
@@ -81,7 +84,9 @@ async def send_command(
                 raise
         await asyncio.sleep(min(pause, max(left, 0)))
         pause = min(pause * 2, _LONGEST_PAUSE)
-    raise Unavailable(f"no worker answered within {lifetime.total_seconds():g} s; the command will not act any more")
+    raise Unavailable(
+        f"no worker answered within {lifetime.total_seconds():g} s; the command is not begun any more, send it again"
+    )
 
 
 async def _send_once(
@@ -111,7 +116,9 @@ def _refusal(cause: BaseException | None) -> Exception:
 
 
 _ERRORS: dict[str, Callable[[str, dict[str, Any]], BillingError]] = {
-    "conflict": lambda message, details: Conflict(message, state=str(details.get("state") or "")),
+    "conflict": lambda message, details: Conflict(
+        message, str(details.get("state") or ""), tuple(details.get("possible") or ()), details.get("field")
+    ),
     "validation_error": lambda message, details: Invalid(message, field=details.get("field")),
     "not_found": lambda message, details: NotFound(message),
 }

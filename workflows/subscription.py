@@ -9,10 +9,10 @@ from temporalio.exceptions import ActivityError, ApplicationError
 with workflow.unsafe.imports_passed_through():
     from activities.options import DATABASE
     from activities.states import SubscriptionState
-    from activities.subscriptions import CancelSubscription, ClosePeriod, SubscriptionActivities
+    from activities.subscriptions import CancelSubscription, ChangeMethod, ClosePeriod, SubscriptionActivities
 
 from workflows import search_attributes
-from workflows.contracts import AdvanceClock, Cancel, SubscriptionInput
+from workflows.contracts import RETRY, AdvanceClock, Cancel, ChangePaymentMethod, SubscriptionInput
 from workflows.inbox import Delivery, Inbox
 from workflows.perseverance import Perseverance, cause_of
 from workflows.wording import subscription_details
@@ -59,6 +59,15 @@ class SubscriptionWorkflow:
 
     @cancel.validator
     def _check_cancel(self, command: Cancel) -> None:
+        self._inbox.check(command)
+
+    @workflow.update(name="change_payment_method", description="Collect by another payment method from now on.")
+    async def change_payment_method(self, command: ChangePaymentMethod) -> SubscriptionState:
+        """Answers once the next attempt will use it."""
+        return await self._inbox.submit("change_payment_method", command)
+
+    @change_payment_method.validator
+    def _check_change_payment_method(self, command: ChangePaymentMethod) -> None:
         self._inbox.check(command)
 
     @workflow.update(name="advance_clock", description="The test clock has moved; catch up with it.")
@@ -120,14 +129,21 @@ class SubscriptionWorkflow:
             delivery.answer = self._state
             return
         try:
+            self._inbox.check_time(command)
             if isinstance(command, AdvanceClock):
                 await self._catch_up(command)
+            elif self._boundary_due():
+                raise ApplicationError("boundaries that have passed are closed first; send it again", type=RETRY)
             elif isinstance(command, Cancel):
                 await self._cancel(command)
+            elif isinstance(command, ChangePaymentMethod):
+                await self._change_payment_method(command)
             delivery.answer = self._state
         except ActivityError as error:
             cause = error.cause
             delivery.failure = cause if isinstance(cause, ApplicationError) else ApplicationError(cause_of(error))
+        except ApplicationError as error:
+            delivery.failure = error
 
     async def _catch_up(self, command: AdvanceClock) -> None:
         self._clock = max(command.to, self._clock or command.to)
@@ -151,6 +167,19 @@ class SubscriptionWorkflow:
             ),
             summary=f"cancel {command.cancellation_type}",
             **DATABASE,
+        )
+
+    async def _change_payment_method(self, command: ChangePaymentMethod) -> None:
+        change = ChangeMethod(
+            self._state.scope,
+            self._state.subscription_id,
+            command.command_id,
+            command.provider,
+            command.payment_method,
+            self._now(),
+        )
+        self._state = await workflow.execute_activity_method(
+            SubscriptionActivities.change_payment_method, change, summary="change payment method", **DATABASE
         )
 
     async def _finish_commands(self) -> None:
