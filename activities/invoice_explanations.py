@@ -1,11 +1,13 @@
 """Why an invoice says what it says: the stored derivations, and the words that `billing/explain` makes of them."""
 
+from dataclasses import replace
 from typing import Any
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from activities.drafting import line_from_row, stored_invoice
 from billing import explain
+from billing.invoice_states import InvoiceStatus
 from billing.money import decimal_text
 from models.queries.invoices import get_invoice, list_lines
 
@@ -17,13 +19,14 @@ async def explain_invoice(session: AsyncSession, invoice_id: str) -> dict[str, A
     """
     row = await get_invoice(session, invoice_id)
     lines = await list_lines(session, invoice_id)
+    stored = replace(stored_invoice(row, lines), status=InvoiceStatus(row.invoice_status))
     return {
         "invoice_id": row.id,
         **({"invoice_number": row.invoice_number} if row.invoice_number else {}),
         "invoice_status": row.invoice_status,
         "currency": row.currency,
         "total": decimal_text(row.total),
-        "text": explain.explain_invoice(stored_invoice(row, lines), row.timezone),
+        "text": explain.explain_invoice(stored, row.timezone),
         "lines": [
             {
                 "id": line.id,

@@ -76,9 +76,7 @@ def _period(row: SubscriptionRow, start: datetime | None, end: datetime | None) 
     return Period(first, last)
 
 
-async def _usage_lines(
-    session: AsyncSession, scope: Scope, row: SubscriptionRow, period: Period
-) -> list[_UsageLine]:
+async def _usage_lines(session: AsyncSession, scope: Scope, row: SubscriptionRow, period: Period) -> list[_UsageLine]:
     """The usage lines with the part of the period in which they count."""
     found = [(line, price) for line, price in await list_line_items(session, row.id) if line.meter_id]
     meters = await find_meters(session, scope, [line.meter_id or "" for line, _ in found])

@@ -23,6 +23,7 @@ from starter.api.routes import (
     plans,
     prices,
     provider_webhooks,
+    settings,
     subscriptions,
     tax_rates,
     tenants,
@@ -43,6 +44,7 @@ answer, with another request 409.
 ROUTERS = (
     tenants.tenants,
     tenants.keys,
+    settings.router,
     subscriptions.customer_router,
     customers.router,
     meters.router,

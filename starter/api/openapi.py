@@ -57,9 +57,7 @@ def add_openapi(app: FastAPI) -> None:
 
     def completed() -> Json:
         if app.openapi_schema is None:
-            document = get_openapi(
-                title=app.title, version=app.version, description=app.description, routes=app.routes
-            )
+            document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
             app.openapi_schema = _completed(document)
         return app.openapi_schema
 

@@ -130,5 +130,3 @@ def _key_of(request: Request) -> str | None:
 
 def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
-
-

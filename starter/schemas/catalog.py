@@ -307,5 +307,3 @@ class PlanSearch(SearchParams):
     absent: ClassVar[dict[str, str]] = {"metadata": "plans are not searched by metadata"}
     plan_ids: Ids | None = None
     lookup_key: ShortText | None = None
-
-

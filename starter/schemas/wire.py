@@ -255,4 +255,3 @@ class Changes(Request):
         """Field names and their new values; a null counts as not given, as in the reference."""
         names = self.model_fields_set - set(skip)
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-

@@ -143,3 +143,16 @@ def test_events_are_measured_on_the_customers_clock(client: httpx.Client) -> Non
     assert [(item["event_name"], item["timestamp"]) for item in listed.json()["events"]] == [
         ("call", "2020-01-01T10:00:00Z")
     ]
+
+
+def test_billing_settings(client: httpx.Client) -> None:
+    before = client.get("/settings/billing").json()["value"]
+    assert before["finalization_delay_seconds"] == 7200
+    seller = {"name": "Demo Voice", "address": ["1 Main Street", "Pune"], "email": "billing@demo.example"}
+    changed = client.put("/settings/billing", json={"seller": seller, "due_date_days": 14}).json()["value"]
+    assert (changed["seller"]["name"], changed["due_date_days"]) == ("Demo Voice", 14)
+    assert client.get("/settings/billing").json()["value"] == changed
+    refused = client.put("/settings/billing", json={"due_date_days": 9999})
+    assert (refused.status_code, refused.json()["details"]["field"]) == (400, "due_date_days")
+    assert client.get("/settings/billing").json()["value"] == changed
+    assert client.get("/settings/saml_config").status_code == 501

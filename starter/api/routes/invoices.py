@@ -65,9 +65,7 @@ async def explain(invoice_id: str, session: Session) -> Response:
 async def verify(invoice_id: str, session: Session) -> Response:
     """From the inputs stored with it, to the last digit: `verified`, and every difference."""
     differences = await verify_invoice(session, invoice_id)
-    return json_answer(
-        {"invoice_id": invoice_id, "verified": not differences, "differences": list(differences)}
-    )
+    return json_answer({"invoice_id": invoice_id, "verified": not differences, "differences": list(differences)})
 
 
 @commands.get("/{invoice_id}/pdf", summary="The invoice as a PDF")

@@ -39,9 +39,7 @@ commands = APIRouter(prefix="/subscriptions", tags=["subscriptions"], route_clas
 
 
 @router.post("", status_code=201, summary="Create a subscription")
-async def create(
-    body: CreateSubscriptionRequest, request: Request, caller: CallerNow, session: Session
-) -> Response:
+async def create(body: CreateSubscriptionRequest, request: Request, caller: CallerNow, session: Session) -> Response:
     """Written down with its first invoice, where that is due at once; its workflow starts right afterwards."""
     customer = await _customer_of(body, caller, session)
     now = await business_now(session, customer.test_clock_id)
@@ -54,9 +52,7 @@ async def create(
 
 
 @router.get("", summary="List subscriptions")
-async def list_all(
-    params: Annotated[SubscriptionListParams, Query()], caller: CallerNow, session: Session
-) -> Response:
+async def list_all(params: Annotated[SubscriptionListParams, Query()], caller: CallerNow, session: Session) -> Response:
     """Newest first, with their line items."""
     ids = await named_customers(session, caller.scope, params.customer_id, params.external_customer_id)
     return await _list(params, params.wanted(ids), caller, session)
