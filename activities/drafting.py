@@ -9,8 +9,9 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from activities.bookkeeping import new_columns, touch
 from billing.codec import from_json, to_json
+from billing.errors import InvariantBroken
 from billing.invoices import Invoice, InvoiceInputs, InvoiceLine, build_invoice, due_at
-from billing.money import total
+from billing.money import ZERO, total
 from billing.prices import Price
 from billing.subscriptions import finalize_at
 from billing.terms import BilledLine, DueInvoice, Terms
@@ -90,7 +91,7 @@ async def write_invoice(
     session: AsyncSession, scope: Scope, row: InvoiceRow, inputs: InvoiceInputs, invoice: Invoice
 ) -> list[InvoiceLineRow]:
     """Writes sums, lines and taxes of a draft, in place of what was there. Returns the lines in their order."""
-    await delete_lines(session, row.id)
+    credited = await delete_lines(session, row.id)
     row.subtotal = invoice.subtotal
     row.total_discount = invoice.total_discount
     row.total_tax = invoice.total_tax
@@ -102,6 +103,8 @@ async def write_invoice(
     touch(row)
     items = await _line_items(session, row)
     lines = [_line_row(scope, row, position, line, items) for position, line in enumerate(invoice.lines)]
+    for line_row in lines:
+        line_row.credited_amount = credited.get(line_row.id, ZERO)
     session.add_all(lines)
     session.add_all(_tax_rows(scope, row, invoice))
     await session.flush()
@@ -210,6 +213,14 @@ def _billed_line(row: InvoiceLineRow) -> BilledLine:
 def line_from_row(row: InvoiceLineRow) -> InvoiceLine:
     """The line as billing computed it."""
     return from_json(InvoiceLine, row.derivation)
+
+
+def credited_line(credit: InvoiceLineRow) -> BilledLine:
+    """What a credit for unused time was taken of. Raises InvariantBroken for a line that is no such credit."""
+    billed = line_from_row(credit).derivation.credit_of
+    if billed is None:
+        raise InvariantBroken(f"line {credit.id} does not say which line it credits")
+    return billed
 
 
 def inputs_from_row(row: InvoiceRow) -> InvoiceInputs:

@@ -9,22 +9,23 @@ from temporalio.exceptions import ApplicationError
 
 from activities.bookkeeping import new_columns, remember_command, scope_of, touch
 from activities.collection import collection_state, payment_source
-from activities.drafting import inputs_from_row, stored_invoice, write_invoice
+from activities.drafting import credited_line, inputs_from_row, stored_invoice, write_invoice
 from activities.ingestion.ports import UsageProgress
 from activities.invoice_usage import Frozen, read_usage
 from activities.outbox import emit
 from activities.payloads import invoice_payload
-from activities.revenue import defer_revenue, release_due
+from activities.revenue import defer_revenue, release_due, stop_deferral, take_credits_back
 from activities.states import InvoiceState
 from activities.usage_reader import UsageReader
 from billing.errors import Conflict
 from billing.invoice_states import InvoiceCommand, InvoiceStatus, next_invoice_status
 from billing.invoices import Invoice, InvoiceInputs, build_final_invoice, invoice_number, verify
 from billing.ledger import Entry, Posting, PostingKind, post_finalized, post_void
-from billing.money import ZERO, minus
+from billing.money import ZERO
 from models.database import Database
-from models.queries.invoices import get_invoice, list_lines, list_taxes, take_number
-from models.queries.ledger import find_deferred, insert_posting, list_entries_of_invoice
+from models.queries.invoices import get_invoice, list_credits, list_lines, list_taxes, take_number
+from models.queries.ledger import insert_posting, list_entries_of_invoice
+from models.queries.subscriptions import find_subscription
 from models.scope import Scope
 from models.tables import InvoiceLineRow, InvoiceRow, UsageSnapshotRow
 
@@ -111,6 +112,7 @@ async def finalize_invoice(
     invoice = build_final_invoice(inputs)
     lines = await write_invoice(session, scope, row, inputs, invoice)
     session.add_all(_snapshot_rows(scope, row, lines, frozen))
+    await session.flush()  # once the invoice is finalized, the database takes nothing more that belongs to it
     row.invoice_number = invoice_number(await take_number(session, scope, f"{now:%Y%m}"), now)
     row.invoice_status = next_invoice_status(InvoiceStatus.DRAFT, InvoiceCommand.finalize).value
     row.finalized_at = row.issue_date = now
@@ -120,7 +122,7 @@ async def finalize_invoice(
     await insert_posting(
         session, scope, post_finalized(row.id, invoice), now, invoice_id=row.id, customer_id=row.customer_id
     )
-    await defer_revenue(session, scope, row, invoice, lines)
+    await defer_revenue(session, row, invoice, lines, now)
     await session.flush()
     if row.subscription_id is not None:
         await release_due(session, min(now, row.period_end), subscription_id=row.subscription_id)
@@ -169,7 +171,7 @@ def _snapshot_rows(
 
 
 async def void_invoice(session: AsyncSession, row: InvoiceRow, now: datetime, reason: str) -> None:
-    """Voids a locked invoice that nothing was paid on."""
+    """Voids a locked invoice that nothing was paid on, and no credit was given of."""
     if row.amount_paid > ZERO or row.payment_status in {"PROCESSING", "SUCCEEDED", "OVERPAID"}:
         state = "being paid" if row.payment_status == "PROCESSING" else "paid"
         raise Conflict(
@@ -177,7 +179,10 @@ async def void_invoice(session: AsyncSession, row: InvoiceRow, now: datetime, re
             state=row.payment_status,
         )
     before = InvoiceStatus(row.invoice_status)
-    row.invoice_status = next_invoice_status(before, InvoiceCommand.void).value
+    after = next_invoice_status(before, InvoiceCommand.void)
+    await _require_uncredited(session, row)
+    await take_credits_back(session, row)
+    row.invoice_status = after.value
     row.payment_status = "VOIDED"
     row.voided_at = now
     row.next_action_at = None
@@ -193,12 +198,19 @@ async def void_invoice(session: AsyncSession, row: InvoiceRow, now: datetime, re
     await emit(session, scope_of(row), "invoice.update.voided", row.id, {"invoice": invoice_payload(row)}, now)
 
 
-async def stop_deferral(session: AsyncSession, row: InvoiceRow) -> None:
-    """A voided invoice has nothing left to release: its reversal took all of it back."""
-    for line in await list_lines(session, row.id):
-        deferred = await find_deferred(session, line.id)
-        if deferred is not None:
-            deferred.reversed = minus(deferred.amount, deferred.released)
+async def _require_uncredited(session: AsyncSession, row: InvoiceRow) -> None:
+    """Raises Conflict when unused time of the invoice was credited: the customer would keep a credit of nothing."""
+    if row.subscription_id is None:
+        return
+    # Whoever drafts a credit holds the subscription: from here on none is drafted until this transaction ends.
+    await find_subscription(session, row.subscription_id, lock=True)
+    for credit, invoice in await list_credits(session, row.subscription_id):
+        if credited_line(credit).invoice_id == row.id:
+            raise Conflict(
+                f"void is not possible: invoice {invoice.invoice_number or invoice.id} credits unused time of this"
+                f" one; void {invoice.id} first",
+                state=row.invoice_status,
+            )
 
 
 async def _posted(session: AsyncSession, row: InvoiceRow) -> list[Posting]:

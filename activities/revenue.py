@@ -1,50 +1,130 @@
-"""Deferred revenue: put aside when an advance line is finalized, released when its period has ended."""
+"""Deferred revenue: put aside when an advance line is finalized, released when its period has ended.
+
+A credit takes back what it was taken of, in whichever order things happen: before the credited invoice is finalized,
+or after its revenue was released. At any time, amount - released - reversed is what the ledger holds as deferred.
+"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from decimal import Decimal
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 from temporalio import activity
 
 from activities.bookkeeping import scope_of
-from activities.drafting import line_from_row
+from activities.drafting import credited_line, line_from_row
 from billing.invoices import Invoice
-from billing.ledger import deferred_amount, release_deferred, reversed_amount
-from billing.money import minus, total
+from billing.ledger import (
+    DEFERRED_REVENUE,
+    REVENUE,
+    Entry,
+    Posting,
+    PostingKind,
+    deferred_amount,
+    release_deferred,
+    reversed_amount,
+)
+from billing.money import ZERO, minus, total
 from models.database import Database
+from models.queries.invoices import list_credits, list_lines
 from models.queries.ledger import find_deferred, insert_posting, list_releasable
-from models.scope import Scope
 from models.tables import DeferredRevenueRow, InvoiceLineRow, InvoiceRow
 
 BATCH = 500
 
 
 async def defer_revenue(
-    session: AsyncSession, scope: Scope, row: InvoiceRow, invoice: Invoice, lines: Sequence[InvoiceLineRow]
+    session: AsyncSession, row: InvoiceRow, invoice: Invoice, lines: Sequence[InvoiceLineRow], now: datetime
 ) -> None:
     """Notes what the lines of a finalized invoice put into deferred revenue, and what its credits take out again."""
     for line, line_row in zip(invoice.lines, lines, strict=True):
         if deferred_amount(line) > 0:
-            session.add(
-                DeferredRevenueRow(
-                    tenant_id=scope.tenant_id,
-                    environment_id=scope.environment_id,
-                    invoice_line_id=line_row.id,
-                    invoice_id=row.id,
-                    customer_id=row.customer_id,
-                    subscription_id=row.subscription_id,
-                    test_clock_id=row.test_clock_id,
-                    currency=row.currency,
-                    amount=deferred_amount(line),
-                    release_at=line.period.end,
-                )
-            )
+            deferred = _deferred_row(row, line_row, deferred_amount(line))
+            session.add(deferred)
+            await _take_earlier_credits(session, row, deferred, now)
         billed = line.derivation.credit_of
-        deferred = await find_deferred(session, billed.invoice_line_id) if billed else None
+        if billed is not None:
+            credited = await find_deferred(session, billed.invoice_line_id)
+            if credited is not None:
+                await _take_back(session, credited, line_row, now)
+
+
+def _deferred_row(row: InvoiceRow, line: InvoiceLineRow, amount: Decimal) -> DeferredRevenueRow:
+    return DeferredRevenueRow(
+        tenant_id=row.tenant_id,
+        environment_id=row.environment_id,
+        invoice_line_id=line.id,
+        invoice_id=row.id,
+        customer_id=row.customer_id,
+        subscription_id=row.subscription_id,
+        test_clock_id=row.test_clock_id,
+        currency=row.currency,
+        amount=amount,
+        released=ZERO,
+        reversed=ZERO,
+        postings=0,
+        release_at=line.period_end,
+    )
+
+
+async def _take_earlier_credits(
+    session: AsyncSession, row: InvoiceRow, deferred: DeferredRevenueRow, now: datetime
+) -> None:
+    """A credit without usage beside it is finalized at once, while the invoice that it is taken of is in its grace."""
+    for credit, invoice in await list_credits(session, row.subscription_id) if row.subscription_id else ():
+        if invoice.invoice_status == "FINALIZED" and credited_line(credit).invoice_line_id == deferred.invoice_line_id:
+            await _take_back(session, deferred, credit, now)
+
+
+async def _take_back(
+    session: AsyncSession, deferred: DeferredRevenueRow, credit: InvoiceLineRow, now: datetime
+) -> None:
+    """Lowers deferred revenue by a finalized credit, whose own posting has taken all of it out of the account.
+
+    What had been released meanwhile returns to the account first. What the line never put there (its inclusive tax
+    was another when the credit was drafted) was taken out too much, and is revenue lost.
+    """
+    wanted = reversed_amount(line_from_row(credit))
+    beyond = max(minus(wanted, minus(deferred.amount, total((deferred.released, deferred.reversed)))), ZERO)
+    released = min(beyond, deferred.released)
+    if released:
+        deferred.postings += 1
+        reference = f"{deferred.invoice_line_id}/{deferred.postings}"
+        await _post(session, deferred, _back_to_deferred(reference, released, deferred.currency), deferred.release_at)
+    excess = minus(beyond, released)
+    if excess:
+        posting = _back_to_deferred(credit.id, excess, deferred.currency)
+        await _post(session, deferred, posting, now, invoice_id=credit.invoice_id)
+    deferred.released = minus(deferred.released, released)
+    deferred.reversed = total((deferred.reversed, minus(wanted, excess)))
+
+
+def _back_to_deferred(reference: str, amount: Decimal, currency: str) -> Posting:
+    entries = (Entry(REVENUE, amount, ZERO, currency), Entry(DEFERRED_REVENUE, ZERO, amount, currency))
+    return Posting(PostingKind.deferred_released, reference, entries)
+
+
+async def take_credits_back(session: AsyncSession, row: InvoiceRow) -> None:
+    """The credits of an invoice that is about to be voided are none: what they took can be credited and released."""
+    for line in await list_lines(session, row.id):
+        if line.kind != "proration_credit":
+            continue
+        billed = credited_line(line)
+        credited = await session.get_one(InvoiceLineRow, billed.invoice_line_id)
+        credited.credited_amount = total((credited.credited_amount, line.amount))
+        deferred = await find_deferred(session, credited.id) if row.invoice_status == "FINALIZED" else None
         if deferred is not None:
-            left = minus(deferred.amount, total((deferred.released, deferred.reversed)))
-            deferred.reversed = total((deferred.reversed, min(reversed_amount(line), left)))
+            taken = min(reversed_amount(line_from_row(line)), deferred.reversed)
+            deferred.reversed = minus(deferred.reversed, taken)
+
+
+async def stop_deferral(session: AsyncSession, row: InvoiceRow) -> None:
+    """A voided invoice has nothing left to release: its reversal took all of it back."""
+    for line in await list_lines(session, row.id):
+        deferred = await find_deferred(session, line.id)
+        if deferred is not None:
+            deferred.reversed = minus(deferred.amount, deferred.released)
 
 
 async def release_due(
@@ -54,18 +134,27 @@ async def release_due(
     due = await list_releasable(session, at, subscription_id=subscription_id, test_clock_id=test_clock_id, most=BATCH)
     for deferred in due:
         line_row = await session.get_one(InvoiceLineRow, deferred.invoice_line_id)
-        posting = release_deferred(line_row.id, line_from_row(line_row), deferred.reversed, deferred.release_at)
+        gone = total((deferred.released, deferred.reversed))
+        posting = release_deferred(line_row.id, line_from_row(line_row), gone, deferred.release_at)
         if posting is not None:
-            await insert_posting(
-                session,
-                scope_of(deferred),
-                posting,
-                deferred.release_at,
-                invoice_id=deferred.invoice_id,
-                customer_id=deferred.customer_id,
-            )
+            deferred.postings += 1
+            posting = replace(posting, reference=f"{line_row.id}/{deferred.postings}")
+            await _post(session, deferred, posting, deferred.release_at)
         deferred.released = minus(deferred.amount, deferred.reversed)
     return len(due)
+
+
+async def _post(
+    session: AsyncSession, deferred: DeferredRevenueRow, posting: Posting, at: datetime, invoice_id: str | None = None
+) -> None:
+    await insert_posting(
+        session,
+        scope_of(deferred),
+        posting,
+        at,
+        invoice_id=invoice_id or deferred.invoice_id,
+        customer_id=deferred.customer_id,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from decimal import Decimal
 
 from sqlalchemy import func, text
 from sqlmodel import col, delete, select
@@ -43,10 +44,15 @@ async def list_snapshots(session: AsyncSession, invoice_id: str) -> Sequence[Usa
     return (await session.exec(select(UsageSnapshotRow).where(UsageSnapshotRow.invoice_id == invoice_id))).all()
 
 
-async def delete_lines(session: AsyncSession, invoice_id: str) -> None:
-    """Takes a draft's lines and taxes away, to be written anew; the database refuses it for a finalized invoice."""
-    await session.exec(delete(InvoiceLineRow).where(col(InvoiceLineRow.invoice_id) == invoice_id))
+async def delete_lines(session: AsyncSession, invoice_id: str) -> dict[str, Decimal]:
+    """Takes a draft's lines and taxes away, to be written anew; the database refuses it for a finalized invoice.
+
+    Returns what had been credited of each line, by the line's id.
+    """
+    lines = delete(InvoiceLineRow).where(col(InvoiceLineRow.invoice_id) == invoice_id)
+    gone = await session.execute(lines.returning(col(InvoiceLineRow.id), col(InvoiceLineRow.credited_amount)))
     await session.exec(delete(InvoiceTaxRow).where(col(InvoiceTaxRow.invoice_id) == invoice_id))
+    return {line_id: credited for line_id, credited in gone.all()}
 
 
 async def find_live_invoice(
@@ -86,6 +92,21 @@ async def list_lines_reaching_beyond(
             InvoiceRow.invoice_status != "VOIDED",
         )
         .order_by(col(InvoiceLineRow.period_start), col(InvoiceLineRow.position))
+    )
+    return (await session.exec(query)).all()
+
+
+async def list_credits(session: AsyncSession, subscription_id: str) -> Sequence[tuple[InvoiceLineRow, InvoiceRow]]:
+    """The subscription's credits for unused time, on invoices that are not voided, in order of their drafting."""
+    query = (
+        select(InvoiceLineRow, InvoiceRow)
+        .join(InvoiceRow, col(InvoiceRow.id) == col(InvoiceLineRow.invoice_id))
+        .where(
+            InvoiceLineRow.subscription_id == subscription_id,
+            InvoiceLineRow.kind == "proration_credit",
+            InvoiceRow.invoice_status != "VOIDED",
+        )
+        .order_by(col(InvoiceRow.drafted_at), col(InvoiceLineRow.position))
     )
     return (await session.exec(query)).all()
 

@@ -30,9 +30,9 @@ class UtcTime(TypeDecorator[datetime]):
 
 
 class Amount(TypeDecorator[Decimal]):
-    """Money in major units; four decimals hold every currency, a CHECK holds each to its own exponent."""
+    """Money in major units. No scale, which would round in silence: a CHECK holds each to its currency's exponent."""
 
-    impl = Numeric(28, 4)
+    impl = Numeric
     cache_ok = True
 
 

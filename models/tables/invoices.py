@@ -37,6 +37,7 @@ class InvoiceRow(Entity, table=True):
             postgresql_where=text("invoice_number IS NOT NULL"),
         ),
         Index("invoices_customer", "tenant_id", "environment_id", "customer_id"),
+        Index("invoices_subscription", "subscription_id", "drafted_at"),
         Index("invoices_created", "tenant_id", "environment_id", "created_at"),
         Index("invoices_next_action", "next_action_at", postgresql_where=text("next_action_at IS NOT NULL")),
     )  # fmt: skip
@@ -94,7 +95,10 @@ class InvoiceLineRow(Entity, table=True):
     """
 
     __tablename__ = "invoice_lines"
-    __table_args__ = (Index("invoice_lines_invoice", "invoice_id", "position", unique=True),)
+    __table_args__ = (
+        Index("invoice_lines_invoice", "invoice_id", "position", unique=True),
+        Index("invoice_lines_subscription", "subscription_id", "period_end"),
+    )
 
     invoice_id: str
     customer_id: str

@@ -49,7 +49,10 @@ class LedgerEntryRow(Scoped, table=True):
 
 
 class DeferredRevenueRow(Scoped, table=True):
-    """Revenue billed in advance and not earned yet: released when the line's period ends."""
+    """Revenue billed in advance and not earned yet: released when the line's period ends.
+
+    `postings` counts the postings that released it or took a release back; it makes each one's reference unique.
+    """
 
     __tablename__ = "deferred_revenue"
     __table_args__ = (
@@ -68,3 +71,4 @@ class DeferredRevenueRow(Scoped, table=True):
     released: Decimal = Field(default=ZERO, sa_type=Amount)
     reversed: Decimal = Field(default=ZERO, sa_type=Amount)
     release_at: datetime = Field(sa_type=UtcTime)
+    postings: int = Field(default=0, sa_column_kwargs={"server_default": "0"})

@@ -1,6 +1,7 @@
 """What the database itself enforces, for migrations to call: row-level security, exponents, balance, immutability.
 
 A new table is protected by `protect(op, name)` in the migration that creates it; a test fails while one is not.
+Each law may be applied again: a migration that changes one applies it anew, so this file shows the law in force.
 """
 
 from typing import Any
@@ -20,6 +21,15 @@ END $$
     """
 GRANT durabill_app, durabill_system TO CURRENT_USER
 """,
+    # Without taking on a role the login sees nothing: were membership inherited, every policy of the system role would
+    # be its own. Before PostgreSQL 16 that is no matter of the grant but of the login: ALTER ROLE ... NOINHERIT.
+    """
+DO $$ BEGIN
+  IF current_setting('server_version_num')::int >= 160000 THEN
+    EXECUTE 'GRANT durabill_app, durabill_system TO CURRENT_USER WITH INHERIT FALSE';
+  END IF;
+END $$
+""",
     """
 GRANT USAGE ON SCHEMA public TO durabill_app, durabill_system
 """,
@@ -27,16 +37,25 @@ GRANT USAGE ON SCHEMA public TO durabill_app, durabill_system
 
 BALANCE = (
     """
-CREATE FUNCTION ledger_transaction_balances() RETURNS trigger LANGUAGE plpgsql AS $$
-DECLARE difference numeric;
+CREATE OR REPLACE FUNCTION ledger_transaction_balances() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE wrong record;
 BEGIN
-  SELECT sum(debit) - sum(credit) INTO difference FROM ledger_entries WHERE transaction_id = NEW.transaction_id;
-  IF difference <> 0 THEN
-    RAISE EXCEPTION 'ledger transaction % does not balance: debits exceed credits by %', NEW.transaction_id, difference
+  IF NOT EXISTS (SELECT FROM ledger_transactions WHERE id = NEW.transaction_id
+    AND tenant_id = NEW.tenant_id AND environment_id = NEW.environment_id) THEN
+    RAISE EXCEPTION 'ledger transaction % is of another tenant or environment than its entry', NEW.transaction_id
       USING ERRCODE = 'check_violation';
+  END IF;
+  SELECT currency, sum(debit) - sum(credit) AS difference INTO wrong FROM ledger_entries
+    WHERE transaction_id = NEW.transaction_id GROUP BY currency HAVING sum(debit) <> sum(credit) LIMIT 1;
+  IF FOUND THEN
+    RAISE EXCEPTION 'ledger transaction % does not balance: debits exceed credits by % %',
+      NEW.transaction_id, wrong.difference, wrong.currency USING ERRCODE = 'check_violation';
   END IF;
   RETURN NULL;
 END $$
+""",
+    """
+DROP TRIGGER IF EXISTS ledger_balances ON ledger_entries
 """,
     """
 CREATE CONSTRAINT TRIGGER ledger_balances AFTER INSERT OR UPDATE ON ledger_entries
@@ -46,70 +65,105 @@ CREATE CONSTRAINT TRIGGER ledger_balances AFTER INSERT OR UPDATE ON ledger_entri
 
 APPEND_ONLY = (
     """
-CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   RAISE EXCEPTION '% is append-only; correct it by adding a reversing row', TG_TABLE_NAME
     USING ERRCODE = 'restrict_violation';
 END $$
 """,
     """
-CREATE TRIGGER ledger_entries_append_only BEFORE UPDATE OR DELETE ON ledger_entries
+CREATE OR REPLACE TRIGGER ledger_entries_append_only BEFORE UPDATE OR DELETE ON ledger_entries
   FOR EACH ROW EXECUTE FUNCTION refuse_change()
 """,
     """
-CREATE TRIGGER ledger_transactions_append_only BEFORE UPDATE OR DELETE ON ledger_transactions
+CREATE OR REPLACE TRIGGER ledger_transactions_append_only BEFORE UPDATE OR DELETE ON ledger_transactions
   FOR EACH ROW EXECUTE FUNCTION refuse_change()
 """,
 )
 
+# What may still change on a finalized invoice and on its lines; every other column, a new one too, is frozen.
+INVOICE_MAY_CHANGE = (
+    "status,updated_at,updated_by,version,invoice_status,payment_status,uncollectible,paid_at,voided_at,next_action_at,"
+    "amount_paid,adjustment_amount,refunded_amount,document_key,document_sha256,receipt_key,needs_attention,"
+    "seen_commands,invoice_metadata"
+)
+LINE_MAY_CHANGE = "updated_at,updated_by,credited_amount,line_metadata"
+BOOKKEEPING_MAY_CHANGE = "updated_at,updated_by"
+
 FROZEN_INVOICES = (
     """
-CREATE FUNCTION refuse_change_of_finalized_invoice() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION refuse_change_of_finalized_invoice() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+  may_change text[] := string_to_array(TG_ARGV[0], ',');
+  changed text;
 BEGIN
-  IF TG_OP = 'DELETE' AND OLD.invoice_status <> 'DRAFT' THEN
-    RAISE EXCEPTION 'invoice % is %: it can be voided, never deleted', OLD.id, OLD.invoice_status
+  IF TG_OP = 'DELETE' THEN
+    IF OLD.invoice_status <> 'DRAFT' THEN
+      RAISE EXCEPTION 'invoice % is %: it can be voided, never deleted', OLD.id, OLD.invoice_status
+        USING ERRCODE = 'restrict_violation';
+    END IF;
+    RETURN OLD;
+  END IF;
+  IF OLD.invoice_status NOT IN ('FINALIZED', 'VOIDED') THEN RETURN NEW; END IF;
+  IF NEW.invoice_status <> OLD.invoice_status AND NEW.invoice_status <> 'VOIDED' THEN
+    RAISE EXCEPTION 'invoice % is % and never becomes %', OLD.id, OLD.invoice_status, NEW.invoice_status
       USING ERRCODE = 'restrict_violation';
   END IF;
-  IF TG_OP = 'UPDATE' AND OLD.invoice_status IN ('FINALIZED', 'VOIDED')
-    AND OLD.invoice_number IS NOT NULL AND ROW(NEW.customer_id, NEW.subscription_id, NEW.currency, NEW.period_start,
-    NEW.period_end, NEW.invoice_number, NEW.finalized_at, NEW.subtotal, NEW.total_discount, NEW.total_tax, NEW.total)
-    IS DISTINCT FROM ROW(OLD.customer_id, OLD.subscription_id, OLD.currency, OLD.period_start, OLD.period_end,
-    OLD.invoice_number, OLD.finalized_at, OLD.subtotal, OLD.total_discount, OLD.total_tax, OLD.total) THEN
-    RAISE EXCEPTION 'invoice % is finalized and never changes; use a credit note or void it', OLD.id
+  IF to_jsonb(NEW) - may_change IS DISTINCT FROM to_jsonb(OLD) - may_change THEN
+    SELECT string_agg(key, ', ') INTO changed FROM jsonb_each(to_jsonb(NEW) - may_change)
+      WHERE value IS DISTINCT FROM to_jsonb(OLD) -> key;
+    RAISE EXCEPTION 'invoice % is finalized and never changes (%); use a credit note or void it', OLD.id, changed
+      USING ERRCODE = 'restrict_violation';
+  END IF;
+  RETURN NEW;
+END $$
+""",
+    f"""
+CREATE OR REPLACE TRIGGER invoices_frozen BEFORE UPDATE OR DELETE ON invoices
+  FOR EACH ROW EXECUTE FUNCTION refuse_change_of_finalized_invoice('{INVOICE_MAY_CHANGE}')
+""",
+    """
+CREATE OR REPLACE FUNCTION refuse_change_of_finalized_part() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+  may_change text[] := string_to_array(TG_ARGV[0], ',');
+BEGIN
+  IF TG_OP = 'UPDATE' AND to_jsonb(NEW) - may_change = to_jsonb(OLD) - may_change THEN RETURN NEW; END IF;
+  IF EXISTS (SELECT FROM invoices WHERE invoice_status IN ('FINALIZED', 'VOIDED')
+    AND (TG_OP <> 'INSERT' AND id = OLD.invoice_id OR TG_OP <> 'DELETE' AND id = NEW.invoice_id)) THEN
+    RAISE EXCEPTION '% of row % in % is refused: it belongs to a finalized invoice and never changes',
+      TG_OP, CASE WHEN TG_OP = 'INSERT' THEN NEW.id ELSE OLD.id END, TG_TABLE_NAME
       USING ERRCODE = 'restrict_violation';
   END IF;
   RETURN CASE WHEN TG_OP = 'DELETE' THEN OLD ELSE NEW END;
 END $$
 """,
-    """
-CREATE TRIGGER invoices_frozen BEFORE UPDATE OR DELETE ON invoices
-  FOR EACH ROW EXECUTE FUNCTION refuse_change_of_finalized_invoice()
+    f"""
+CREATE OR REPLACE TRIGGER invoice_lines_frozen BEFORE INSERT OR UPDATE OR DELETE ON invoice_lines
+  FOR EACH ROW EXECUTE FUNCTION refuse_change_of_finalized_part('{LINE_MAY_CHANGE}')
+""",
+    f"""
+CREATE OR REPLACE TRIGGER invoice_taxes_frozen BEFORE INSERT OR UPDATE OR DELETE ON invoice_taxes
+  FOR EACH ROW EXECUTE FUNCTION refuse_change_of_finalized_part('{BOOKKEEPING_MAY_CHANGE}')
+""",
+    f"""
+CREATE OR REPLACE TRIGGER usage_snapshots_frozen BEFORE INSERT OR UPDATE OR DELETE ON usage_snapshots
+  FOR EACH ROW EXECUTE FUNCTION refuse_change_of_finalized_part('{BOOKKEEPING_MAY_CHANGE}')
 """,
     """
-CREATE FUNCTION refuse_change_of_finalized_line() RETURNS trigger LANGUAGE plpgsql AS $$
-DECLARE state text;
-BEGIN
-  SELECT invoice_status INTO state FROM invoices WHERE id = OLD.invoice_id;
-  IF state IN ('FINALIZED', 'VOIDED') AND (TG_OP = 'DELETE'
-    OR ROW(NEW.invoice_id, NEW.quantity, NEW.amount, NEW.period_start, NEW.period_end, NEW.derivation)
-    IS DISTINCT FROM ROW(OLD.invoice_id, OLD.quantity, OLD.amount, OLD.period_start, OLD.period_end, OLD.derivation))
-  THEN
-    RAISE EXCEPTION 'line % belongs to a finalized invoice and never changes', OLD.id
-      USING ERRCODE = 'restrict_violation';
-  END IF;
-  RETURN CASE WHEN TG_OP = 'DELETE' THEN OLD ELSE NEW END;
-END $$
-""",
-    """
-CREATE TRIGGER invoice_lines_frozen BEFORE UPDATE OR DELETE ON invoice_lines
-  FOR EACH ROW EXECUTE FUNCTION refuse_change_of_finalized_line()
+DROP FUNCTION IF EXISTS refuse_change_of_finalized_line()
 """,
 )
 
 AMOUNTS = {
-    "invoices": ("subtotal", "total_discount", "total_tax", "exclusive_tax", "total", "amount_due", "amount_paid"),
-    "invoice_lines": ("amount", "line_item_discount", "invoice_level_discount"),
+    "invoices": (
+        *("subtotal", "total_discount", "total_tax", "exclusive_tax", "total_prepaid_credits_applied", "total"),
+        *("amount_due", "amount_paid", "adjustment_amount", "refunded_amount", "carried_credit"),
+    ),
+    "invoice_lines": (
+        *("amount", "line_item_discount", "invoice_level_discount", "prepaid_credits_applied", "credited_amount"),
+    ),
     "invoice_taxes": ("taxable_amount", "tax_amount"),
+    "prices": ("maximum_amount",),
     "payments": ("amount",),
     "payment_attempts": ("amount",),
     "ledger_entries": ("debit", "credit"),
@@ -140,13 +194,22 @@ def currency_exponents() -> str:
     other = {c.code.lower(): c.exponent for c in Currency if c.exponent is not None and c.exponent != 2}
     cases = " ".join(f"WHEN '{code}' THEN {exponent}" for code, exponent in sorted(other.items()))
     return (
-        "CREATE FUNCTION currency_exponent(currency text) RETURNS int LANGUAGE sql IMMUTABLE PARALLEL SAFE"
-        f" RETURN CASE currency {cases} ELSE 2 END"
+        "CREATE OR REPLACE FUNCTION currency_exponent(currency text) RETURNS int LANGUAGE sql IMMUTABLE PARALLEL SAFE"
+        f" RETURN CASE lower(currency) {cases} ELSE 2 END"
     )
 
 
 def check_amounts(op: Any) -> None:
-    """No amount may have more decimals than its currency."""
+    """No amount has more decimals than its currency, and each is a number: neither NaN nor infinite.
+
+    The columns keep every digit that they are given. A scale of their own would round what is too fine before any CHECK
+    could see it.
+    """
     for table, columns in AMOUNTS.items():
-        rule = " AND ".join(f"{column} = round({column}, currency_exponent(currency))" for column in columns)
+        for column in columns:
+            op.execute(f"ALTER TABLE {table} ALTER COLUMN {column} TYPE numeric")
+        rule = " AND ".join(
+            f"{column} = round({column}, currency_exponent(currency)) AND abs({column}) < 1e24" for column in columns
+        )
+        op.execute(f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {table}_in_minor_units")
         op.execute(f"ALTER TABLE {table} ADD CONSTRAINT {table}_in_minor_units CHECK ({rule})")
