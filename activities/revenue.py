@@ -1,7 +1,8 @@
 """Deferred revenue: put aside when an advance line is finalized, released when its period has ended.
 
 A credit takes back what it was taken of, in whichever order things happen: before the credited invoice is finalized,
-or after its revenue was released. At any time, amount - released - reversed is what the ledger holds as deferred.
+or after its revenue was released. Once both invoices are finalized, the ledger's deferred revenue is the sum of
+amount - released - reversed.
 """
 
 from collections.abc import Sequence
