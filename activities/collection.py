@@ -17,7 +17,7 @@ from billing import dunning
 from billing.errors import Conflict, Invalid
 from billing.invoice_states import InvoiceStatus, require_finalized
 from billing.ledger import post_payment
-from billing.money import ZERO, decimal_text, is_rounded, total
+from billing.money import ZERO, decimal_text, is_rounded, minus, total
 from billing.subscriptions import clear_past_due, mark_past_due
 from models.conversions import state_from_row
 from models.ids import derived_id, new_id
@@ -163,12 +163,18 @@ async def _succeed(
 async def _receive(session: AsyncSession, row: InvoiceRow, payment: PaymentRow, provider: str, now: datetime) -> None:
     """Money has arrived: on the invoice, in the ledger, and for everyone who listens."""
     scope = scope_of(row)
+    beyond = max(minus(payment.amount, amount_remaining(row)), ZERO)
     row.amount_paid = total((row.amount_paid, payment.amount))
     paid = amount_remaining(row) == ZERO
-    row.payment_status = "SUCCEEDED" if paid else "PENDING"
-    row.paid_at = now if paid else None
     row.next_action_at = None
-    row.needs_attention = None
+    if beyond:
+        row.payment_status = "OVERPAID"
+        row.needs_attention = f"{decimal_text(beyond)} {row.currency} more than was owed has been paid: refund it"
+    else:
+        row.payment_status = "SUCCEEDED" if paid else "PENDING"
+        row.needs_attention = None
+    if paid and row.invoice_status == InvoiceStatus.FINALIZED:
+        row.paid_at = row.paid_at or now
     row.uncollectible = row.uncollectible and not paid
     row.version += 1
     posting = post_payment(payment.id, provider, payment.amount, row.currency)
@@ -188,11 +194,15 @@ async def _decline(
     outcome: Declined,
     now: datetime,
 ) -> None:
-    attempt.payment_status = payment.payment_status = row.payment_status = "FAILED"
+    attempt.payment_status = payment.payment_status = "FAILED"
     attempt.decline_kind = outcome.kind
     attempt.settled_at = payment.failed_at = now
     attempt.error_message = payment.error_message = outcome.reason
     await session.flush()
+    if amount_remaining(row) == ZERO:  # paid otherwise or voided while the customer was to act: nothing failed
+        await _tell_payment(session, row, payment, "payment.failed", now)
+        return
+    row.payment_status = "FAILED"
     failures = [each for each in await list_attempts_of_invoice(session, row.id) if each.outcome == "declined"]
     settings = (await load_billing_settings(session)).dunning
     first = failures[0].settled_at or now
@@ -215,10 +225,12 @@ async def _require_action(
     outcome: ActionRequired,
     now: datetime,
 ) -> None:
-    attempt.payment_status = payment.payment_status = row.payment_status = "PENDING"
+    attempt.payment_status = payment.payment_status = "PENDING"
     attempt.action_url = payment.payment_url = outcome.url
-    row.next_action_at = None
-    row.needs_attention = f"the customer confirms the payment at {outcome.url}"
+    if amount_remaining(row) > ZERO:
+        row.payment_status = "PENDING"
+        row.next_action_at = None
+        row.needs_attention = f"the customer confirms the payment at {outcome.url}"
     await session.flush()
     await _tell_payment(session, row, payment, "payment.pending", now)
 

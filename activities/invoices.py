@@ -8,6 +8,7 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from activities.bookkeeping import new_columns, remember_command, scope_of, touch
+from activities.business_time import business_time
 from activities.collection import collection_state, payment_source
 from activities.drafting import credited_line, inputs_from_row, stored_invoice, write_invoice
 from activities.ingestion.ports import UsageProgress
@@ -75,7 +76,8 @@ class InvoiceActivities:
         async with self._database.transaction(command.scope) as session:
             row = await get_invoice(session, command.invoice_id, lock=True)
             if _is_due(row, command):
-                await finalize_invoice(session, row, replace(inputs, usage=frozen.snapshots), frozen, command.now)
+                now = await business_time(session, row.test_clock_id, command.now)
+                await finalize_invoice(session, row, replace(inputs, usage=frozen.snapshots), frozen, now)
             return await collection_state(session, row)
 
     @activity.defn(name="invoices.void")
@@ -84,7 +86,8 @@ class InvoiceActivities:
         async with self._database.transaction(command.scope) as session:
             row = await get_invoice(session, command.invoice_id, lock=True)
             if command.command_id not in row.seen_commands:
-                await void_invoice(session, row, command.now, command.reason)
+                now = await business_time(session, row.test_clock_id, command.now)
+                await void_invoice(session, row, now, command.reason)
                 remember_command(row, command.command_id)
             return await collection_state(session, row)
 
@@ -186,6 +189,7 @@ async def void_invoice(session: AsyncSession, row: InvoiceRow, now: datetime, re
     row.payment_status = "VOIDED"
     row.voided_at = now
     row.next_action_at = None
+    row.needs_attention = None
     row.invoice_metadata = {**row.invoice_metadata, **({"void_reason": reason} if reason else {})}
     row.version += 1
     touch(row)
