@@ -121,37 +121,34 @@ async def test_the_same_fact_is_posted_once(database: Database, scope: Scope) ->
             await session.execute(insert(TRANSACTIONS).values(header))
 
 
-@pytest.mark.parametrize(
-    ("currency", "fine", "too_fine"),
-    [
-        ("usd", "1.01", "1.011"),
-        ("usd", "1.01", "1.010000001"),
-        ("jpy", "1", "1.1"),
-        ("JPY", "1", "1.1"),
-        ("kwd", "1.001", "1.0001"),
-        ("clf", "1.0001", "1.00001"),
-        ("usd", "1e23", "1e24"),
-    ],
-)
+FINE_AND_TOO_FINE = [
+    ("usd", "1.01", "1.011"),
+    ("usd", "1.01", "1.010000001"),
+    ("jpy", "1", "1.1"),
+    ("JPY", "1", "1.1"),
+    ("kwd", "1.001", "1.0001"),
+    ("clf", "1.0001", "1.00001"),
+    ("usd", "1e23", "1e24"),
+    ("usd", "1", "NaN"),
+]
+
+
 @pytest.mark.parametrize(("table", "column"), AMOUNTS, ids=[f"{table.name}.{column.name}" for table, column in AMOUNTS])
-async def test_no_amount_is_finer_than_its_currency(
-    database: Database, table: Table, column: Column[Any], currency: str, fine: str, too_fine: str
-) -> None:
+async def test_no_amount_is_finer_than_its_currency(database: Database, table: Table, column: Column[Any]) -> None:
     """The CHECK itself is asked, with the other amounts of the row at 0."""
     checked = text(
         "SELECT pg_get_expr(conbin, conrelid) FROM pg_constraint WHERE conrelid = CAST(:table AS regclass)"
         " AND conname = :table || '_in_minor_units'"
     )
+    columns = {each.name: Decimal(0) for owner, each in AMOUNTS if owner is table}
+    names = ", ".join(f"CAST(:{name} AS numeric) AS {name}" for name in columns)
     async with database.engine.connect() as connection:
         rule = (await connection.execute(checked, {"table": table.name})).scalar_one()
-        columns = {each.name: Decimal(0) for owner, each in AMOUNTS if owner is table}
-        holds = {}
-        for amount in (fine, too_fine):
-            values = columns | {column.name: Decimal(amount)}
-            names = ", ".join(f"CAST(:{name} AS numeric) AS {name}" for name in values)
-            query = text(f"SELECT {rule} FROM (SELECT {names}, CAST(:currency AS text) AS currency) AS row")
-            holds[amount] = (await connection.execute(query, values | {"currency": currency})).scalar_one()
-    assert holds == {fine: True, too_fine: False}
+        query = text(f"SELECT {rule} FROM (SELECT {names}, CAST(:currency AS text) AS currency) AS row")
+        for currency, *amounts in FINE_AND_TOO_FINE:
+            values = [columns | {column.name: Decimal(amount), "currency": currency} for amount in amounts]
+            holds = [(await connection.execute(query, each)).scalar_one() for each in values]
+            assert holds == [True, False], (currency, amounts)
 
 
 async def test_no_column_rounds_an_amount_before_it_is_checked(database: Database) -> None:
