@@ -189,10 +189,10 @@ async def run(settings: Settings) -> None:
 
 def main() -> None:
     """Runs the worker and leaves without the interpreter's own exit, which the Temporal SDK can turn into an abort."""
-    settings = load_settings()
-    configure_logging(log_format(settings), settings.log_level)
     code = 0
     try:
+        settings = load_settings()
+        configure_logging(log_format(settings), settings.log_level)
         asyncio.run(run(settings))
     except ValueError as problem:
         log.error("worker.refused", problem=str(problem))

@@ -12,10 +12,11 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from billing.errors import Invalid
+from models.billing_settings import KEY as BILLING_SETTINGS
 from models.ids import new_id
 from models.queries.api_keys import find_tenant_by_name, get_api_key, list_environments
 from models.scope import Scope
-from models.tables import ApiKeyRow, EnvironmentRow, TenantRow
+from models.tables import ApiKeyRow, EnvironmentRow, SettingRow, TenantRow
 
 ROLES = ("super_admin", "all_reader", "all_writer", "event_ingestor", "event_reader")
 KEY_TYPES = {"private_key": "sk", "publishable_key": "pk"}
@@ -68,6 +69,9 @@ async def bootstrap(session: AsyncSession, tenant_name: str, environment_name: s
     kind = "production" if environment_name == "production" else "development"
     environment = EnvironmentRow(id=environment_id, name=environment_name, type=kind, **stamps)
     session.add(environment)
+    # An invoice always says whom it is from; the tenant's settings can say it better.
+    seller = {"seller": {"name": tenant_name}}
+    session.add(SettingRow(id=new_id("setting"), key=BILLING_SETTINGS, value=seller, **stamps))
     await session.flush()
     return Bootstrapped(tenant, environment, created=True)
 

@@ -124,8 +124,9 @@ def _buyer(customer: CustomerRow) -> Party:
 
 
 def _tax(tax: InvoiceTaxRow) -> TaxRow:
-    rate = f" {decimal_text(tax.percentage_value)}%" if tax.percentage_value is not None else ""
-    label = tax.name if rate.strip() and rate.strip() in tax.name else f"{tax.name}{rate}"
+    rate = "" if tax.percentage_value is None else f"{decimal_text(tax.percentage_value)}%"
+    said_already = rate in tax.name.replace(" ", "")
+    label = tax.name if said_already else f"{tax.name} {rate}"
     return TaxRow(label, tax.taxable_amount, tax.tax_amount, tax.inclusive)
 
 

@@ -14,11 +14,12 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from activities.bookkeeping import scope_of
+from activities.business_time import clock_now
 from activities.collection import collection_state
 from activities.gate import WorkflowGate
 from activities.outbox import CHANNEL, START_INVOICE, START_SUBSCRIPTION, START_TEST_CLOCK, WEBHOOK
 from activities.subscriptions import subscription_state
-from activities.test_clocks import clock_now, clock_state
+from activities.test_clocks import clock_state
 from models.database import Database
 from models.ids import derived_id
 from models.queries.invoices import get_invoice
@@ -87,6 +88,7 @@ class OutboxRelay:
             rows = await _claim(session)
             for row in rows:
                 await self._carry(session, row)
+            await session.flush()
             await _measure(session)
         return len(rows)
 

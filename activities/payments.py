@@ -8,6 +8,7 @@ from pydantic import TypeAdapter
 from sqlmodel.ext.asyncio.session import AsyncSession
 from temporalio import activity
 
+from activities.business_time import business_time
 from activities.collection import collection_state, open_attempt, settle
 from activities.ports import ChargeOutcome, ChargeRequest, PaymentProvider
 from activities.states import InvoiceState
@@ -52,7 +53,8 @@ class PaymentActivities:
         """One attempt. Repeating it repeats the same charge under the same key, so nothing is taken twice."""
         async with self._database.transaction(command.scope) as session:
             row = await get_invoice(session, command.invoice_id, lock=True)
-            opened = await open_attempt(session, row, command.attempt_number, command.now)
+            now = await business_time(session, row.test_clock_id, command.now)
+            opened = await open_attempt(session, row, command.attempt_number, now)
             if opened is None:
                 return await collection_state(session, row)
         attempt, known = opened
@@ -68,7 +70,7 @@ class PaymentActivities:
         """Settles attempts by the providers' webhooks that have been stored, each once."""
         async with self._database.transaction(command.scope) as session:
             row = await get_invoice(session, command.invoice_id, lock=True)
-            await apply_provider_events(session, row, command.now)
+            await apply_provider_events(session, row, await business_time(session, row.test_clock_id, command.now))
             return await collection_state(session, row)
 
     async def _charge(self, row: InvoiceRow, attempt: PaymentAttemptRow, known: bool) -> ChargeOutcome:

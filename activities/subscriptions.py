@@ -1,12 +1,13 @@
 """Subscriptions: creating one, crossing its boundaries, cancelling it. Rules are `billing.subscriptions`'s."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 from temporalio import activity
 
 from activities.bookkeeping import remember_command, scope_of, touch
+from activities.business_time import clock_now
 from activities.drafting import billed_lines_beyond, draft_invoice
 from activities.gate import WorkflowGate
 from activities.invoice_states import invoice_state
@@ -45,7 +46,6 @@ class CancelSubscription:
     command_id: str
     cancellation_type: str
     now: datetime
-    clock: datetime | None = None
     cancel_at: datetime | None = None
     proration_behavior: str | None = None
     final_usage: str = "bill"
@@ -89,12 +89,13 @@ class SubscriptionActivities:
         """Cancels or schedules it; raises Conflict when it has ended, Invalid for an instant outside the period."""
         async with self._database.transaction(command.scope) as session:
             row = await get_subscription(session, command.subscription_id, lock=True)
+            clock = await clock_now(session, row.test_clock_id)
             if command.command_id in row.seen_commands:
                 invoices = list(await list_drafts_of(session, row.id))
             else:
-                invoices = await cancel_subscription(session, row, command)
+                invoices = await cancel_subscription(session, row, replace(command, now=clock or command.now))
             state, drafts = subscription_state(row), [invoice_state(invoice) for invoice in invoices]
-        await self._set_going(drafts, command.clock)
+        await self._set_going(drafts, clock)
         return state
 
     @activity.defn(name="subscriptions.change_payment_method")
@@ -113,9 +114,10 @@ class SubscriptionActivities:
 
 
 async def load_terms(session: AsyncSession, row: SubscriptionRow) -> Terms:
-    """What was agreed, with the tax rates that apply today."""
+    """What was agreed, with the tax rates that apply at the next boundary."""
     lines = await list_line_items(session, row.id)
-    return terms_from_rows(row, lines, await list_tax_rates_of(session, row.customer_id, row.id))
+    at = row.next_action_at or row.current_period_end
+    return terms_from_rows(row, lines, await list_tax_rates_of(session, row.customer_id, row.id, row.currency, at))
 
 
 async def cross_boundary(session: AsyncSession, row: SubscriptionRow) -> list[InvoiceRow]:

@@ -1,7 +1,8 @@
 """Test clocks: moving the time of the customers attached to one, from due instant to due instant, in order."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -12,14 +13,15 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from activities.bookkeeping import new_columns, scope_of, touch
+from activities.business_time import clock_now
 from activities.collection import collection_state
 from activities.gate import WorkflowGate
 from activities.ingestion.ports import UsageProgress
 from activities.outbox import START_TEST_CLOCK, enqueue
-from activities.revenue import release_due
+from activities.revenue import BATCH, release_due
 from activities.states import ClockState, InvoiceState, SubscriptionState
 from activities.subscriptions import subscription_state
-from billing.errors import AlreadyExists, Conflict, Invalid, NotFound
+from billing.errors import AlreadyExists, BillingError, Conflict, Invalid, NotFound
 from models.database import Database
 from models.ids import new_id
 from models.queries.invoices import first_due_invoice, list_due_invoices
@@ -113,9 +115,11 @@ class ClockActivities:
 
     async def _act(self, due: _Due) -> None:
         for subscription in due.subscriptions:
-            await self._gate.advance_subscription(subscription, due.at)
+            with _in_the_name_of(f"subscription {subscription.subscription_id} of {subscription.customer_id}"):
+                await self._gate.advance_subscription(subscription, due.at)
         for invoice in due.invoices:
-            await self._gate.advance_invoice(invoice, due.at)
+            with _in_the_name_of(f"invoice {invoice.number or invoice.invoice_id} of {invoice.customer_id}"):
+                await self._gate.advance_invoice(invoice, due.at)
 
     async def _must_have_moved(self, command: StepClock, due: _Due) -> None:
         """A step that changed nothing would be repeated for ever; the next try may find the workflow mended."""
@@ -124,6 +128,15 @@ class ClockActivities:
         if left is not None and _stuck(due, left):
             names = ", ".join(_names(left))
             raise ApplicationError(f"still due at {due.at.isoformat()} after acting: {names}", type="clock_stuck")
+
+
+@contextmanager
+def _in_the_name_of(who: str) -> Iterator[None]:
+    """A clock that stops says at whose step, and what the step said."""
+    try:
+        yield
+    except BillingError as error:
+        raise BillingError(f"{who}: {error.message}", error.field, error.details, error.code) from error
 
 
 def _names(due: _Due) -> list[str]:
@@ -155,7 +168,8 @@ async def _next_due(session: AsyncSession, clock: TestClockRow) -> _Due | None:
 async def _arrive(session: AsyncSession, clock: TestClockRow) -> ClockState:
     clock.frozen_time, clock.clock_status = clock.target_time, "ready"
     touch(clock)
-    await release_due(session, clock.frozen_time, test_clock_id=clock.id)
+    while await release_due(session, clock.frozen_time, test_clock_id=clock.id) == BATCH:
+        await session.flush()
     return clock_state(clock)
 
 
@@ -212,11 +226,6 @@ async def clock_for_new_customer(session: AsyncSession, clock_id: str) -> TestCl
             field="test_clock_id",
         )
     return clock
-
-
-async def clock_now(session: AsyncSession, clock_id: str | None) -> datetime | None:
-    """Where a test clock stands; None for those who live by real time."""
-    return None if clock_id is None else (await get_clock(session, clock_id)).frozen_time
 
 
 async def business_now(session: AsyncSession, clock_id: str | None) -> datetime:

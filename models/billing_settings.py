@@ -1,12 +1,17 @@
-"""A tenant's billing settings: the defaults, and what the `settings` table overrides."""
+"""A tenant's billing settings: what may be stored, its checks, and the defaults."""
 
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Annotated, Any
 
-from billing.dunning import DunningSettings, ExhaustedInvoice, ExhaustedSubscription
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from billing.dunning import DEFAULT_SCHEDULE_DAYS, DunningSettings, ExhaustedInvoice
 from billing.errors import Invalid
 
 KEY = "billing"
+LONGEST_GRACE_SECONDS = 31 * 86400
+
+Line = Annotated[str, Field(max_length=200)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,56 +26,54 @@ class Seller:
 
 @dataclass(frozen=True, slots=True)
 class BillingSettings:
-    """How one tenant's environment bills. Seconds are real seconds, days are days of 24 hours unless said otherwise."""
+    """How one tenant's environment bills. The grace is in seconds, terms of payment in days of 24 hours."""
 
     finalization_delay_seconds: int = 7200
     due_date_days: int = 1
     seller: Seller = field(default_factory=Seller)
     dunning: DunningSettings = field(default_factory=DunningSettings)
 
-    def __post_init__(self) -> None:
-        if not 0 <= self.finalization_delay_seconds <= 31 * 86400:
-            raise Invalid(
-                f"finalization_delay_seconds must be between 0 and {31 * 86400} (31 days);"
-                f" got {self.finalization_delay_seconds}",
-                field="finalization_delay_seconds",
-            )
-        if not 0 <= self.due_date_days <= 365:
-            raise Invalid(f"due_date_days must be between 0 and 365; got {self.due_date_days}", field="due_date_days")
+
+class _Stored(BaseModel):
+    """The stored form, as the API takes it; whatever is absent has its default."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    finalization_delay_seconds: Annotated[int, Field(ge=0, le=LONGEST_GRACE_SECONDS)] = 7200
+    due_date_days: Annotated[int, Field(ge=0, le=365)] = 1
+    timezone: str = "UTC"
+    dunning_days: list[int] = Field(default_factory=lambda: list(DEFAULT_SCHEDULE_DAYS))
+    dunning_hour: int | None = None
+    on_exhausted_invoice: Annotated[str, Field(pattern="^(uncollectible|open)$")] = "uncollectible"
+    seller: "_StoredSeller" = Field(default_factory=lambda: _StoredSeller())
+
+
+class _StoredSeller(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    name: Line = ""
+    address: Annotated[list[Line], Field(max_length=8)] = Field(default_factory=list)
+    tax_id: Line = ""
+    email: Line = ""
 
 
 def billing_settings(value: dict[str, Any]) -> BillingSettings:
-    """Settings from their stored form. Raises Invalid for a key that means nothing or a value that does not fit."""
-    known = {"finalization_delay_seconds", "due_date_days", "seller", "timezone"} | {
-        "dunning_days",
-        "dunning_hour",
-        "on_exhausted_invoice",
-        "on_exhausted_subscription",
-    }
-    for key in value:
-        if key not in known:
-            raise Invalid(f"{key} is not a billing setting; known: {', '.join(sorted(known))}", field=key)
-    seller = value.get("seller") or {}
-    for key in seller:
-        if key not in {f.name for f in fields(Seller)}:
-            raise Invalid(f"seller.{key} is not known; it has name, address, tax_id, email", field=f"seller.{key}")
-    if value.get("on_exhausted_subscription") == ExhaustedSubscription.cancel:
-        raise Invalid(
-            "on_exhausted_subscription must be 'keep': cancelling by exhausted dunning is not offered yet",
-            field="on_exhausted_subscription",
-        )
-    defaults = DunningSettings()
+    """Settings from their stored form. Raises Invalid for a name that means nothing or a value that does not fit."""
+    try:
+        stored = _Stored.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = ".".join(str(part) for part in first["loc"])
+        raise Invalid(f"{path}: {first['msg'].lower()}; got {first['input']!r}", field=path) from error
+    seller = stored.seller
     return BillingSettings(
-        finalization_delay_seconds=value.get("finalization_delay_seconds", 7200),
-        due_date_days=value.get("due_date_days", 1),
-        seller=Seller(**{**seller, "address": tuple(seller.get("address", ()))}),
+        finalization_delay_seconds=stored.finalization_delay_seconds,
+        due_date_days=stored.due_date_days,
+        seller=Seller(seller.name, tuple(seller.address), seller.tax_id, seller.email),
         dunning=DunningSettings(
-            schedule_days=tuple(value.get("dunning_days", defaults.schedule_days)),
-            zone=value.get("timezone", defaults.zone),
-            hour=value.get("dunning_hour"),
-            on_exhausted_invoice=ExhaustedInvoice(value.get("on_exhausted_invoice", defaults.on_exhausted_invoice)),
-            on_exhausted_subscription=ExhaustedSubscription(
-                value.get("on_exhausted_subscription", defaults.on_exhausted_subscription)
-            ),
+            schedule_days=tuple(stored.dunning_days),
+            zone=stored.timezone,
+            hour=stored.dunning_hour,
+            on_exhausted_invoice=ExhaustedInvoice(stored.on_exhausted_invoice),
         ),
     )

@@ -4,7 +4,7 @@ import asyncio
 from datetime import datetime, timedelta
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, ApplicationError
+from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from activities.invoice_documents import DocumentActivities, RenderInvoice
@@ -16,8 +16,8 @@ with workflow.unsafe.imports_passed_through():
 from workflows import search_attributes
 from workflows.contracts import DOCUMENTS, AdvanceClock, InvoiceCommand, InvoiceInput, payments_queue
 from workflows.inbox import Delivery, Inbox
-from workflows.perseverance import Perseverance, cause_of
-from workflows.wording import invoice_details
+from workflows.perseverance import Perseverance, failure_of
+from workflows.wording import instant, invoice_details
 
 
 @workflow.defn(name="InvoiceWorkflow")
@@ -29,8 +29,7 @@ class InvoiceWorkflow:
         self._state = start.state
         self._clock = start.clock
         self._inbox: Inbox[InvoiceState] = Inbox()
-        self._steps = Perseverance()
-        self._documents = Perseverance()
+        self._steps = Perseverance(self._describe)
         self._rendering: asyncio.Task[None] | None = None
         self._facts = False
         self._past_due_said = False
@@ -38,13 +37,11 @@ class InvoiceWorkflow:
     @workflow.run
     async def run(self, start: InvoiceInput) -> InvoiceState:
         """From draft to paid, voided or skipped."""
-        while not self._state.is_closed and not workflow.info().is_continue_as_new_suggested():
+        while not self._run_is_over():
             self._describe()
             await self._something_to_do()
-            if self._due():
-                await self._next_step()
-            elif self._facts:
-                await self._apply_facts()
+            if self._facts or (self._due() and not self._told_by_the_clock()):
+                await self._do_what_is_due()
             elif self._inbox:
                 await self._act_on(self._inbox.take())
         await self._finish_commands()
@@ -98,9 +95,9 @@ class InvoiceWorkflow:
 
     @workflow.signal(name="retry", description="The cause of the problem is mended: try again now.")
     def retry(self) -> None:
-        """Ends the hour's wait of a step that needed attention."""
+        """Ends the hour's wait of a step that needed attention; with nothing amiss, Postgres is asked for the state."""
+        self._facts = self._facts or self._steps.problem is None
         self._steps.retry_now()
-        self._documents.retry_now()
 
     def _now(self) -> datetime:
         return self._clock or workflow.now()
@@ -108,18 +105,35 @@ class InvoiceWorkflow:
     def _due(self) -> bool:
         return self._state.next_action_at is not None and self._now() >= self._state.next_action_at
 
+    def _run_is_over(self) -> bool:
+        if self._rendering is not None and not self._rendering.done():
+            return False
+        return self._state.is_closed or workflow.info().is_continue_as_new_suggested()
+
+    def _told_by_the_clock(self) -> bool:
+        """Under a test clock whoever moves it waits for the step, and is told when it fails."""
+        return self._clock is not None and bool(self._inbox)
+
     async def _something_to_do(self) -> None:
         """Waits for the next instant, a command or news of a payment; under a test clock only commands move time."""
         due = self._state.next_action_at
         timeout = None if self._clock or due is None else max(due - workflow.now(), timedelta())
         try:
             await workflow.wait_condition(
-                lambda: bool(self._inbox) or self._facts or self._due(),
+                lambda: bool(self._inbox) or self._facts or self._due() or self._run_is_over(),
                 timeout=timeout,
-                timeout_summary=None if timeout is None else self._state.waiting_for,
+                timeout_summary=None if timeout is None else f"until {self._state.waiting_for} at {instant(due)}",
             )
         except TimeoutError:
             return  # the instant has come
+
+    async def _do_what_is_due(self) -> None:
+        try:
+            await (self._apply_facts() if self._facts else self._next_step())
+        except ActivityError as error:
+            if is_cancelled_exception(error):
+                raise
+            await self._steps.pause(interrupted=lambda: self._facts or self._told_by_the_clock())
 
     async def _next_step(self) -> None:
         if self._state.is_draft:
@@ -130,7 +144,7 @@ class InvoiceWorkflow:
     async def _finalize(self, *, forced: bool) -> None:
         """Freezes the invoice; then its document is made while the money is collected, side by side."""
         command = FinalizeInvoice(self._state.scope, self._state.invoice_id, self._now(), workflow.now(), forced)
-        self._state = await self._steps.until_done(
+        self._state = await self._steps.once(
             "finalize the invoice",
             lambda: workflow.execute_activity_method(
                 InvoiceActivities.finalize, command, summary="freeze usage, number, post", **DATABASE
@@ -138,12 +152,10 @@ class InvoiceWorkflow:
         )
         if self._state.number is not None:
             self._rendering = asyncio.create_task(self._render())
-        if self._due():
-            await self._collect()
 
     async def _render(self) -> None:
         command = RenderInvoice(self._state.scope, self._state.invoice_id)
-        await self._documents.until_done(
+        await self._steps.until_done(
             "make the invoice's document",
             lambda: workflow.execute_activity_method(
                 DocumentActivities.render, command, task_queue=DOCUMENTS, summary=f"PDF {self._state.number}", **RENDER
@@ -155,7 +167,7 @@ class InvoiceWorkflow:
         number = self._state.attempts + 1
         command = CollectPayment(self._state.scope, self._state.invoice_id, number, self._now())
         queue = payments_queue(self._state.provider or "sandbox")
-        self._state = await self._steps.until_done(
+        self._state = await self._steps.once(
             "collect the payment",
             lambda: workflow.execute_activity_method(
                 PaymentActivities.collect, command, task_queue=queue, summary=f"attempt {number}", **VENDOR
@@ -164,12 +176,18 @@ class InvoiceWorkflow:
         self._say_past_due()
 
     async def _apply_facts(self) -> None:
-        self._facts = False
         command = ApplyFacts(self._state.scope, self._state.invoice_id, self._now())
-        self._state = await self._steps.until_done(
-            "apply what the provider told us",
-            lambda: workflow.execute_activity_method(PaymentActivities.apply_facts, command, **DATABASE),
-        )
+        self._facts = False
+        try:
+            self._state = await self._steps.once(
+                "apply what Postgres was told about the payment",
+                lambda: workflow.execute_activity_method(
+                    PaymentActivities.apply_facts, command, summary="what was told meanwhile", **DATABASE
+                ),
+            )
+        except ActivityError:
+            self._facts = True
+            raise
 
     async def _act_on(self, delivery: Delivery[InvoiceState]) -> None:
         """One command, start to end; its failure is its sender's, never the invoice's."""
@@ -185,8 +203,7 @@ class InvoiceWorkflow:
                 await self._obey(delivery.name, command)
             delivery.answer = self._state
         except ActivityError as error:
-            cause = error.cause
-            delivery.failure = cause if isinstance(cause, ApplicationError) else ApplicationError(cause_of(error))
+            delivery.failure = failure_of(error)
         except ApplicationError as error:
             delivery.failure = error
 
@@ -222,13 +239,12 @@ class InvoiceWorkflow:
         self._clock = max(command.to, self._clock or command.to)
         while self._due() and not self._state.is_closed:
             await self._next_step()
-        if self._rendering is not None:
-            await self._rendering
+        if (rendering := self._rendering) is not None:
+            # Its document is there when the clock moves on; one that cannot be made does not hold time up.
+            await workflow.wait_condition(lambda: rendering.done() or self._steps.problem is not None)
 
     async def _finish_commands(self) -> None:
         """Accepted commands are carried out in this run; nothing is awaited after the last look."""
-        if self._rendering is not None:
-            await self._rendering
         self._inbox.close()
         while self._inbox or not workflow.all_handlers_finished():
             if self._inbox:
@@ -237,7 +253,7 @@ class InvoiceWorkflow:
                 await workflow.wait_condition(lambda: bool(self._inbox) or workflow.all_handlers_finished())
 
     def _describe(self) -> None:
-        workflow.set_current_details(invoice_details(self._state, self._clock))
+        workflow.set_current_details(invoice_details(self._state, self._clock, self._steps.problem))
 
     def _say_past_due(self) -> None:
         """Search attributes cost an action each time, so past due is said once."""

@@ -15,7 +15,7 @@ from temporalio.client import (
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
-from billing.errors import BillingError, Conflict, Invalid, NotFound
+from billing.errors import BillingError, Conflict, Invalid, InvariantBroken, NotFound
 from workflows.contracts import COMMAND_LIFETIME, EXPIRED, RETRY, Command
 
 State = TypeVar("State")
@@ -111,6 +111,8 @@ def _refusal(cause: BaseException | None) -> Exception:
     if cause.type == EXPIRED:
         return Unavailable(cause.message)
     made = _ERRORS.get(cause.type or "")
+    if made is None and cause.non_retryable:
+        return InvariantBroken(cause.message, code=cause.type)
     details = cause.details[0] if cause.details and isinstance(cause.details[0], dict) else {}
     return made(cause.message, details) if made else Unavailable(cause.message)
 

@@ -13,46 +13,63 @@ Result = TypeVar("Result")
 
 
 class Perseverance:
-    """Runs steps until they succeed and says so in the UI while one does not."""
+    """The steps of one workflow that could not be done, each with what to do about it; shown by `describe`."""
 
-    def __init__(self) -> None:
-        self.problem: str | None = None
-        self._retry = False
+    def __init__(self, describe: Callable[[], None]) -> None:
+        self._describe = describe
+        self._problems: dict[str, str] = {}
+        self._requests = 0
+
+    @property
+    def problem(self) -> str | None:
+        """In words: what could not be done, and why."""
+        return " ".join(self._problems.values()) or None
 
     def retry_now(self) -> None:
         """An operator has mended the cause: try again at once."""
-        self._retry = True
+        self._requests += 1
+
+    async def once(self, what: str, step: Callable[[], Awaitable[Result]]) -> Result:
+        """The step's result. A failure is noted and raised, for the caller to answer with or to `pause` on."""
+        try:
+            result = await step()
+        except ActivityError as error:
+            if not is_cancelled_exception(error):
+                self._note(what, f"Could not {what}: {cause_of(error)}")
+            raise
+        self._forget(what)
+        return result
+
+    async def pause(self, interrupted: Callable[[], bool] = lambda: False) -> None:
+        """After a failure: until someone asks to try again, an hour has passed, or `interrupted`."""
+        asked = self._requests
+        try:
+            await workflow.wait_condition(
+                lambda: self._requests != asked or interrupted(),
+                timeout=ATTENTION_PAUSE,
+                timeout_summary="needs attention; tries again by itself",
+            )
+        except TimeoutError:
+            workflow.logger.info("trying again after an hour: %s", self.problem)
 
     async def until_done(self, what: str, step: Callable[[], Awaitable[Result]]) -> Result:
-        """The step's result. While it fails, NeedsAttention is set and `problem` says what to do."""
+        """The step's result, however often it takes."""
         while True:
             try:
-                result = await step()
+                return await self.once(what, step)
             except ActivityError as error:
                 if is_cancelled_exception(error):
                     raise
-                self._needs_attention(f"Could not {what}: {cause_of(error)}")
-                self._retry = False
-                try:
-                    await workflow.wait_condition(lambda: self._retry, timeout=ATTENTION_PAUSE)
-                except TimeoutError:
-                    workflow.logger.info("trying again after an hour: %s", what)
-            else:
-                self._solved()
-                return result
+                await self.pause()
 
-    def _needs_attention(self, problem: str) -> None:
-        if self.problem is None:
+    def _note(self, what: str, problem: str) -> None:
+        if not self._problems:
             workflow.upsert_search_attributes([NEEDS_ATTENTION.value_set(True)])
-        self.problem = problem
-        workflow.set_current_details(
-            f"**Needs attention.** {problem}\n\nMend the cause, then send the signal `retry`; it is tried again by"
-            " itself every hour."
-        )
+        self._problems[what] = problem
+        self._describe()
 
-    def _solved(self) -> None:
-        if self.problem is not None:
-            self.problem = None
+    def _forget(self, what: str) -> None:
+        if self._problems.pop(what, None) is not None and not self._problems:
             workflow.upsert_search_attributes([NEEDS_ATTENTION.value_set(False)])
 
 
@@ -61,3 +78,9 @@ def cause_of(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     return error.message if isinstance(error, ApplicationError) else str(error)
+
+
+def failure_of(error: ActivityError) -> ApplicationError:
+    """What the sender of a command is answered with when its step failed."""
+    cause = error.cause
+    return cause if isinstance(cause, ApplicationError) else ApplicationError(cause_of(error))

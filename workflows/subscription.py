@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from zlib import crc32
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, ApplicationError
+from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from activities.options import DATABASE
@@ -14,8 +14,8 @@ with workflow.unsafe.imports_passed_through():
 from workflows import search_attributes
 from workflows.contracts import RETRY, AdvanceClock, Cancel, ChangePaymentMethod, SubscriptionInput
 from workflows.inbox import Delivery, Inbox
-from workflows.perseverance import Perseverance, cause_of
-from workflows.wording import subscription_details
+from workflows.perseverance import Perseverance, failure_of
+from workflows.wording import instant, subscription_details
 
 MOST_BOUNDARIES_A_RUN = 12
 
@@ -30,7 +30,7 @@ class SubscriptionWorkflow:
         self._clock = start.clock
         self._spread = timedelta(seconds=wake_delay(start.state.subscription_id, start.wake_spread_seconds))
         self._inbox: Inbox[SubscriptionState] = Inbox()
-        self._perseverance = Perseverance()
+        self._steps = Perseverance(self._describe)
         self._closed = 0
 
     @workflow.run
@@ -39,8 +39,8 @@ class SubscriptionWorkflow:
         while not self._run_is_over():
             self._describe()
             await self._something_to_do()
-            if self._boundary_due():
-                await self._close_period()
+            if self._boundary_due() and not self._told_by_the_clock():
+                await self._close_due_period()
             elif self._inbox:
                 await self._act_on(self._inbox.take())
         await self._finish_commands()
@@ -82,7 +82,7 @@ class SubscriptionWorkflow:
     @workflow.signal(name="retry", description="The cause of the problem is mended: try again now.")
     def retry(self) -> None:
         """Ends the hour's wait of a step that needed attention."""
-        self._perseverance.retry_now()
+        self._steps.retry_now()
 
     def _now(self) -> datetime:
         return self._clock or workflow.now()
@@ -106,18 +106,30 @@ class SubscriptionWorkflow:
             await workflow.wait_condition(
                 lambda: bool(self._inbox) or self._boundary_due(),
                 timeout=timeout,
-                timeout_summary=None if timeout is None else f"boundary {due:%Y-%m-%d %H:%M} UTC",
+                timeout_summary=None if timeout is None else f"until the boundary at {instant(due)}",
             )
         except TimeoutError:
             return  # the boundary has been reached
 
+    def _told_by_the_clock(self) -> bool:
+        """Under a test clock whoever moves it waits for the close, and is told when it fails."""
+        return self._clock is not None and bool(self._inbox)
+
+    async def _close_due_period(self) -> None:
+        try:
+            await self._close_period()
+        except ActivityError as error:
+            if is_cancelled_exception(error):
+                raise
+            await self._steps.pause(interrupted=self._told_by_the_clock)
+
     async def _close_period(self) -> None:
         due = self._state.next_action_at
         command = ClosePeriod(self._state.scope, self._state.subscription_id, self._now(), self._clock)
-        self._state = await self._perseverance.until_done(
-            "close the period",
+        self._state = await self._steps.once(
+            f"close the period that ends at {instant(due)}",
             lambda: workflow.execute_activity_method(
-                SubscriptionActivities.close_period, command, summary=f"boundary {due:%Y-%m-%d %H:%M} UTC", **DATABASE
+                SubscriptionActivities.close_period, command, summary=f"boundary at {instant(due)}", **DATABASE
             ),
         )
         self._closed += 1
@@ -140,8 +152,7 @@ class SubscriptionWorkflow:
                 await self._change_payment_method(command)
             delivery.answer = self._state
         except ActivityError as error:
-            cause = error.cause
-            delivery.failure = cause if isinstance(cause, ApplicationError) else ApplicationError(cause_of(error))
+            delivery.failure = failure_of(error)
         except ApplicationError as error:
             delivery.failure = error
 
@@ -159,7 +170,6 @@ class SubscriptionWorkflow:
                 command_id=command.command_id,
                 cancellation_type=command.cancellation_type,
                 now=self._now(),
-                clock=self._clock,
                 cancel_at=command.cancel_at,
                 proration_behavior=command.proration_behavior,
                 final_usage=command.final_usage,
@@ -192,7 +202,7 @@ class SubscriptionWorkflow:
                 await workflow.wait_condition(lambda: bool(self._inbox) or workflow.all_handlers_finished())
 
     def _describe(self) -> None:
-        workflow.set_current_details(subscription_details(self._state, self._clock))
+        workflow.set_current_details(subscription_details(self._state, self._clock, self._steps.problem))
 
     def _say_ended(self) -> None:
         workflow.upsert_search_attributes(

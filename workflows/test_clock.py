@@ -1,7 +1,7 @@
 """A test clock: moves the time of the customers attached to it from one due instant to the next, in order."""
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, ApplicationError
+from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from activities.options import CLOCK_STEP, DATABASE
@@ -10,8 +10,9 @@ with workflow.unsafe.imports_passed_through():
 
 from workflows.contracts import AdvanceClock, ClockInput
 from workflows.inbox import Delivery, Inbox
-from workflows.perseverance import cause_of
-from workflows.wording import clock_details
+from workflows.perseverance import cause_of, failure_of
+from workflows.search_attributes import NEEDS_ATTENTION
+from workflows.wording import clock_details, instant
 
 
 @workflow.defn(name="TestClockWorkflow")
@@ -56,16 +57,21 @@ class TestClockWorkflow:
     async def _begin(self, delivery: Delivery[ClockState]) -> None:
         command = delivery.command
         assert isinstance(command, AdvanceClock)
+        failed = self._state.problem is not None
         try:
             self._inbox.check_time(command)
             # Whether it may move is Postgres' to say: there it may have arrived while this workflow has not heard yet.
             self._state = await workflow.execute_activity_method(
-                ClockActivities.begin, BeginAdvance(self._state.scope, self._state.clock_id, command.to), **DATABASE
+                ClockActivities.begin,
+                BeginAdvance(self._state.scope, self._state.clock_id, command.to),
+                summary=f"advance to {instant(command.to)}",
+                **DATABASE,
             )
+            if failed:
+                workflow.upsert_search_attributes([NEEDS_ATTENTION.value_set(False)])
             delivery.answer = self._state
         except ActivityError as error:
-            cause = error.cause
-            delivery.failure = cause if isinstance(cause, ApplicationError) else ApplicationError(cause_of(error))
+            delivery.failure = failure_of(error)
         except ApplicationError as error:
             delivery.failure = error
 
@@ -76,8 +82,20 @@ class TestClockWorkflow:
                 ClockActivities.step, StepClock(self._state.scope, self._state.clock_id, workflow.now()), **CLOCK_STEP
             )
         except ActivityError as error:
-            failure = FailAdvance(self._state.scope, self._state.clock_id, cause_of(error))
-            self._state = await workflow.execute_activity_method(ClockActivities.fail, failure, **DATABASE)
+            if is_cancelled_exception(error):
+                raise
+            await self._fail(cause_of(error))
+
+    async def _fail(self, problem: str) -> None:
+        """The clock stands still and says why, until it is sent on its way again."""
+        failure = FailAdvance(self._state.scope, self._state.clock_id, problem)
+        self._state = await workflow.execute_activity_method(
+            # Without a limit: a clock that could not even say so would look as if it were still on its way.
+            ClockActivities.fail,
+            failure,
+            **{**DATABASE, "schedule_to_close_timeout": None},
+        )
+        workflow.upsert_search_attributes([NEEDS_ATTENTION.value_set(True)])
 
     def _describe(self) -> None:
         workflow.set_current_details(clock_details(self._state))

@@ -15,7 +15,17 @@ def table(rows: list[tuple[str, str]]) -> str:
     return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)])
 
 
-def subscription_details(state: SubscriptionState, clock: datetime | None) -> str:
+def attention(problem: str | None) -> str:
+    """What went wrong and what to do about it, before everything else; nothing when all is well."""
+    if problem is None:
+        return ""
+    return (
+        f"**Needs attention.** {problem}\n\nMend the cause, then send the signal `retry`; it is tried again by itself"
+        " every hour.\n\n"
+    )
+
+
+def subscription_details(state: SubscriptionState, clock: datetime | None, problem: str | None = None) -> str:
     """Where a subscription stands and what it waits for."""
     waiting = (
         "Nothing: it has ended." if state.next_action_at is None else f"Boundary at {instant(state.next_action_at)}."
@@ -30,10 +40,10 @@ def subscription_details(state: SubscriptionState, clock: datetime | None) -> st
     ]
     if clock is not None:
         rows.append(("Test clock", f"{state.test_clock_id} at {instant(clock)}"))
-    return table(rows)
+    return attention(problem) + table(rows)
 
 
-def invoice_details(state: InvoiceState, clock: datetime | None) -> str:
+def invoice_details(state: InvoiceState, clock: datetime | None, problem: str | None = None) -> str:
     """Where an invoice stands, what it waits for and what failed."""
     rows = [
         ("Number", state.number or "(draft)"),
@@ -48,7 +58,7 @@ def invoice_details(state: InvoiceState, clock: datetime | None) -> str:
     ]
     if clock is not None:
         rows.append(("Test clock", f"{state.test_clock_id} at {instant(clock)}"))
-    return table(rows)
+    return attention(problem) + table(rows)
 
 
 def clock_details(state: ClockState) -> str:

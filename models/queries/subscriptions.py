@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import func
+from sqlalchemy import func, or_
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -39,14 +39,19 @@ async def list_line_items(
     return list((await session.exec(query)).all())
 
 
-async def list_tax_rates_of(session: AsyncSession, customer_id: str, subscription_id: str | None) -> list[TaxRateRow]:
-    """The rates of the narrowest level that has any: the subscription's, else the customer's; by priority."""
+async def list_tax_rates_of(
+    session: AsyncSession, customer_id: str, subscription_id: str | None, currency: str, at: datetime
+) -> list[TaxRateRow]:
+    """The rates of the narrowest level that has any for `currency` at `at`: the subscription's, else the customer's."""
     query = (
         select(TaxAssociationRow, TaxRateRow)
         .join(TaxRateRow, col(TaxRateRow.id) == col(TaxAssociationRow.tax_rate_id))
         .where(
             col(TaxAssociationRow.entity_id).in_([customer_id, subscription_id or ""]),
             TaxAssociationRow.status == "published",
+            col(TaxAssociationRow.auto_apply),
+            or_(col(TaxAssociationRow.currency).is_(None), col(TaxAssociationRow.currency) == currency),
+            or_(col(TaxAssociationRow.start_date).is_(None), col(TaxAssociationRow.start_date) <= at),
             TaxRateRow.status == "published",
         )
         .order_by(col(TaxAssociationRow.priority), col(TaxAssociationRow.id))

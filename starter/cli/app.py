@@ -12,6 +12,7 @@ from starter.cli import (
     invoices,
     keys,
     processes,
+    schedules,
     stack,
     subscriptions,
     usage,
@@ -54,5 +55,5 @@ def durabill(
 
 stack.register(app)
 processes.register(app)
-for _group in (configuration, keys, customers, subscriptions, invoices, events, usage, clock, webhooks):
+for _group in (configuration, keys, customers, subscriptions, invoices, events, usage, clock, webhooks, schedules):
     app.add_typer(_group.commands)

@@ -12,6 +12,7 @@ from models.migrate import migrate_postgres
 from starter.cli.shared import CliError
 from starter.clients import connect_temporal, kafka_settings
 from starter.settings import Settings, temporal_connection
+from workflows.schedules import apply_schedules
 from workflows.search_attributes import register
 
 T = TypeVar("T")
@@ -24,7 +25,7 @@ async def migrate_all(settings: Settings) -> dict[str, list[str]]:
     done = {
         "Postgres": await _reach("Postgres", "DURABILL_POSTGRES_DSN", migrate_postgres(postgres)),
         "ClickHouse": await _reach("ClickHouse", "DURABILL_CLICKHOUSE_DSN", migrate_clickhouse(clickhouse)),
-        "Temporal": await _reach("Temporal", "TEMPORAL_ADDRESS", _register_search_attributes()),
+        "Temporal": await _reach("Temporal", "TEMPORAL_ADDRESS", _prepare_namespace()),
     }
     if settings.kafka_brokers is not None:
         await _reach("Kafka", "DURABILL_KAFKA_BROKERS", _make_topics(settings))
@@ -39,10 +40,13 @@ async def _make_topics(settings: Settings) -> None:
         raise ConnectionError(str(problem)) from problem
 
 
-async def _register_search_attributes() -> list[str]:
+async def _prepare_namespace() -> list[str]:
+    """Search attributes that were missing; Schedules are brought to their table each time."""
     client = await connect_temporal()
     await client.service_client.check_health(timeout=PROBE)
-    return await register(client)
+    added = await register(client)
+    await apply_schedules(client)
+    return added
 
 
 async def _reach(system: str, variable: str, work: Awaitable[T]) -> T:

@@ -57,6 +57,14 @@ def stop() -> None:
     raise typer.Exit(stop_dev())
 
 
+@dev_commands.command(epilog=examples('eval "$(durabill dev env)"'))
+def env() -> None:
+    """Print the settings of what runs here as shell exports, so that other commands find it."""
+    from starter.dev import dev_env
+
+    raise typer.Exit(dev_env())
+
+
 @dev_commands.command(epilog=examples("durabill dev status", "durabill dev status --json"))
 def status(json_output: JsonFlag = False) -> None:
     """Show what runs here. Exit 0 when all of it does, 3 when not."""
@@ -68,19 +76,22 @@ def status(json_output: JsonFlag = False) -> None:
 def demo(kafka: KafkaFlag = False, s3: S3Flag = False, json_output: JsonFlag = False) -> None:
     """Bring everything up and play twelve months of billing; exit 0 only if every invoice is right to the last digit.
 
-    Run it again: it uses what is there and checks again. `durabill dev stop` ends it.
+    Run it again: it uses what is there and checks again. With other options it is played anew, in an environment of its
+    own. `durabill dev stop` ends it.
     """
     from deploy.embedded.stack import DATA
     from starter.demo.command import run_demo
     from starter.dev import Supervisor
 
     running = Supervisor(DATA, kafka, s3).up()
-    api_key = demo_key(running)
-    raise typer.Exit(run_demo(running.api_url, api_key, running.temporal_ui_url, json_output, DATA / "demo"))
+    name = "-".join(["demo", *(["kafka"] if kafka else []), *(["s3"] if s3 else [])])
+    api_key = demo_key(running, name, DATA / name / "credentials.json")
+    remember(CREDENTIALS, running.api_url, api_key)
+    raise typer.Exit(run_demo(running.api_url, api_key, running.temporal_ui_url, json_output, DATA / name))
 
 
-def demo_key(running: "Dev", file: Path = CREDENTIALS) -> str:
-    """The key of the demo's tenant: the remembered one while the API accepts it, else a new one, remembered."""
+def demo_key(running: "Dev", environment: str, file: Path) -> str:
+    """The key of the demo's environment: the one remembered in `file` while the API accepts it, else a new one."""
     from starter.cli.api_client import Api, ApiError
 
     known = _remembered(file)
@@ -94,7 +105,7 @@ def demo_key(running: "Dev", file: Path = CREDENTIALS) -> str:
         else:
             remember(file, running.api_url, known)
             return known
-    made = _create_key(running)
+    made = _create_key(running, environment)
     remember(file, running.api_url, made)
     return made
 
@@ -103,6 +114,7 @@ def remember(file: Path, url: str, api_key: str) -> None:
     """Keeps address and key where only this user reads them."""
     scratch = file.with_suffix(".partial")
     try:
+        file.parent.mkdir(parents=True, exist_ok=True)
         scratch.touch(mode=0o600)
         scratch.write_text(json.dumps({"url": url, "api_key": api_key}), encoding="utf-8")
         scratch.replace(file)
@@ -117,7 +129,7 @@ def _remembered(file: Path) -> str | None:
         return None
 
 
-def _create_key(running: "Dev") -> str:
+def _create_key(running: "Dev", environment: str) -> str:
     import asyncio
 
     from pydantic import SecretStr
@@ -126,4 +138,4 @@ def _create_key(running: "Dev") -> str:
     from starter.settings import Settings
 
     settings = Settings(postgres_dsn=SecretStr(running.settings["DURABILL_POSTGRES_DSN"]))
-    return asyncio.run(create_key(settings, DEMO_TENANT, "production", "demo"))["api_key"]
+    return asyncio.run(create_key(settings, DEMO_TENANT, environment, "demo"))["api_key"]

@@ -59,6 +59,10 @@ class Api:
         """Creates or commands."""
         return self._json(self._patiently("POST", path, json=body))
 
+    def put(self, path: str, body: Json) -> Json:
+        """Sets the resource at `path`."""
+        return self._json(self._patiently("PUT", path, json=body))
+
     def post_text(self, path: str, body: str) -> None:
         """Posts JSON that is text already."""
         self._patiently("POST", path, content=body.encode(), headers={"content-type": "application/json"})

@@ -17,7 +17,7 @@ from starter.demo.compare import Difference
 from starter.demo.runner import Outcome
 from starter.demo.story import CLOCK_END, CLOCK_START, CUSTOMERS
 
-STOP_HINT = "durabill dev stop"
+STOP_HINT = "make stop (or: .venv/bin/durabill dev stop)"
 ZONES = {customer.external_id: ZoneInfo(customer.timezone) for customer in CUSTOMERS}
 
 

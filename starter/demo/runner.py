@@ -81,8 +81,9 @@ def play(api: Api, state_folder: Path, watcher: Watcher) -> Outcome:
 
 
 def set_up(api: Api, watcher: Watcher) -> Setting:
-    """Tax rate, meters, plan, prices, clock and customers, each only if it is not there yet."""
+    """Seller, tax rate, meters, plan, prices, clock and customers, each only if it is not there yet."""
     watcher.step("Catalogue: tax rate, meters, plan, prices")
+    api.put("/settings/billing", story.SETTINGS)
     api.ensure("/taxes/rates", "code", story.TAX_RATE)
     seconds = api.ensure("/features", "lookup_key", story.CALL_SECONDS)
     calls = api.ensure("/features", "lookup_key", story.PREMIUM_CALLS)

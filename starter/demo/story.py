@@ -17,6 +17,14 @@ CLOCK_END = datetime(2026, 1, 3, tzinfo=UTC)
 UPLOAD_AHEAD = timedelta(hours=12)
 """Usage is posted up to this far ahead of the clock; the API accepts 24 hours."""
 
+SETTINGS: Json = {
+    "seller": {
+        "name": "Demo Voice, Inc.", "address": ["500 Harbour Road", "San Francisco, CA 94105", "United States"],
+        "tax_id": "EIN 12-3456789", "email": "billing@demo-voice.example",
+    },
+}
+"""Who the invoices are from."""
+
 TAX_RATE: Json = {
     "code": "gst18", "name": "GST 18 %", "tax_rate_type": "percentage", "percentage_value": "18",
 }

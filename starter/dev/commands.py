@@ -1,6 +1,7 @@
 """What the commands `durabill dev`, `dev stop` and `dev status` do and print."""
 
 import json
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -60,6 +61,20 @@ def stop_dev(data: Path = DATA) -> int:
     except EmbeddedError as error:
         return _failed(error)
     print(f"Stopped: {', '.join(stopped)}" if stopped else "Nothing runs any more")
+    return 0
+
+
+def dev_env(data: Path = DATA) -> int:
+    """Prints `export NAME=value` for every setting of what runs over the data folder. The exit code: 0, or 3."""
+    try:
+        dev = Supervisor(data).running()
+    except EmbeddedError as error:
+        return _failed(error)
+    if dev is None:
+        print("error: nothing runs here: start it with `durabill dev --detach`", file=sys.stderr)
+        return 3
+    for name, value in sorted(dev.settings.items()):
+        print(f"export {name}={shlex.quote(value)}")
     return 0
 
 

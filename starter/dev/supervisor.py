@@ -128,6 +128,12 @@ class Supervisor:
         stop(*earlier.supervisor, seconds=60)
         return ran
 
+    def running(self) -> Dev | None:
+        """What runs here, if all of it does."""
+        earlier = self._load()
+        alive = earlier is not None and earlier.children and all(child.is_alive() for child in earlier.children)
+        return earlier if alive else None
+
     def status(self) -> list[Child]:
         """Everything that was started here, servers and processes, whether it is alive or not."""
         earlier = self._load()

@@ -23,7 +23,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The keys that were made; making one is tested in test_bootstrap."""
     keys: list[str] = []
 
-    def create(_running: Any) -> str:
+    def create(_running: Any, _environment: str) -> str:
         keys.append(f"sk_{len(keys)}")
         return keys[-1]
 
@@ -36,7 +36,7 @@ def running(api: WrittenApi) -> Dev:
 
 
 def test_the_first_run_makes_a_key_and_remembers_it(api: WrittenApi, file: Path, made: list[str]) -> None:
-    assert stack.demo_key(running(api), file) == "sk_0"
+    assert stack.demo_key(running(api), "demo", file) == "sk_0"
     assert json.loads(file.read_text()) == {"url": api.url, "api_key": "sk_0"}
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
@@ -44,7 +44,7 @@ def test_the_first_run_makes_a_key_and_remembers_it(api: WrittenApi, file: Path,
 def test_a_second_run_uses_it_again(api: WrittenApi, file: Path, made: list[str]) -> None:
     stack.remember(file, "http://elsewhere", "sk_earlier")
     api.items("/customers")
-    assert stack.demo_key(running(api), file) == "sk_earlier"
+    assert stack.demo_key(running(api), "demo", file) == "sk_earlier"
     assert made == []
     assert json.loads(file.read_text())["url"] == api.url
 
@@ -52,9 +52,9 @@ def test_a_second_run_uses_it_again(api: WrittenApi, file: Path, made: list[str]
 def test_a_key_that_the_api_no_longer_knows_is_replaced(api: WrittenApi, file: Path, made: list[str]) -> None:
     stack.remember(file, api.url, "sk_of_deleted_data")
     api.answer("GET", "/customers", {"error": "Invalid API key"}, status=401)
-    assert stack.demo_key(running(api), file) == "sk_0"
+    assert stack.demo_key(running(api), "demo", file) == "sk_0"
 
 
 def test_a_damaged_file_is_replaced(api: WrittenApi, file: Path, made: list[str]) -> None:
     file.write_text("{")
-    assert stack.demo_key(running(api), file) == "sk_0"
+    assert stack.demo_key(running(api), "demo", file) == "sk_0"

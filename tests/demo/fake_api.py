@@ -53,6 +53,8 @@ class FakeApi:
         if request.method == "DELETE":
             self.stored["webhooks/endpoints"].clear()
             return httpx.Response(200, json={"message": "deleted"})
+        if request.method == "PUT":
+            return httpx.Response(200, json=json.loads(request.content))
         return self._post(parts, json.loads(request.content))
 
     @property

@@ -7,10 +7,11 @@ from fastapi import APIRouter, Query, Request
 from sqlmodel.ext.asyncio.session import AsyncSession
 from starlette.responses import Response
 
+from activities.business_time import clock_now
 from activities.new_subscriptions import create_subscription
 from activities.payloads import subscription_payload
 from activities.subscriptions import subscription_state
-from activities.test_clocks import business_now, clock_now
+from activities.test_clocks import business_now
 from billing.errors import Invalid
 from models.queries.catalog import find_plans, prices_of_plans
 from models.queries.customers import get_customer, get_customer_by_external_id
