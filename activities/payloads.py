@@ -120,7 +120,7 @@ def line_item_payload(line: SubscriptionLineItemRow) -> dict[str, Any]:
 def invoice_payload(
     row: InvoiceRow, lines: Sequence[InvoiceLineRow] = (), taxes: Sequence[InvoiceTaxRow] = ()
 ) -> dict[str, Any]:
-    """InvoiceResponse; `uncollectible`, `carried_credit` and `needs_attention` are ours."""
+    """InvoiceResponse; `uncollectible`, `carried_credit`, `timezone` and `needs_attention` are ours."""
     body = without_none(
         {
             "id": row.id,
@@ -138,6 +138,7 @@ def invoice_payload(
             "billing_reason": row.billing_reason,
             "billing_period": row.billing_period,
             "description": row.description or None,
+            "timezone": row.timezone,
             "period_start": when(row.period_start),
             "period_end": when(row.period_end),
             "due_date": when(row.due_date),

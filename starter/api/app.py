@@ -2,6 +2,7 @@
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
@@ -70,14 +71,15 @@ ROUTERS = (
 
 
 def create_app(clients: Clients) -> ASGIApp:
-    """The ASGI application over the clients of the process ."""
-    app = FastAPI(
+    """The ASGI application over the clients of the process."""
+    app = FastAPIOffline(  # FastAPI, with the scripts of `/docs` from here instead of from a stranger's server
         title="durabill",
         version="1",
         description=DESCRIPTION,
         openapi_url="/openapi.json",
         docs_url="/docs",
         redoc_url=None,
+        static_url="/docs/static",
         redirect_slashes=False,
         strict_content_type=False,
     )

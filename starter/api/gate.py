@@ -22,7 +22,7 @@ BODY_LIMIT: Final = 1024 * 1024
 BODY_CODE: Final = "http_client_error"
 PREFIX: Final = "/v1"
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/metrics", "/openapi.json", "/docs", "/docs/oauth2-redirect"})
-OPEN_PREFIXES: Final = ("/v1/documents/",)
+OPEN_PREFIXES: Final = ("/v1/documents/", "/docs/static/")
 PROVIDER_WEBHOOK: Final = re.compile(r"/v1/webhooks/(?!endpoints/|deliveries/)[^/]+/[^/]+/[^/]+")
 """Signed links and the webhooks of payment providers carry their own proof."""
 

@@ -37,7 +37,7 @@ def list_(
     columns = [
         ("Number", lambda item: output.text(item.get("invoice_number") or item["id"])),
         ("Customer", lambda item: output.named(item, "customer")),
-        ("Period (UTC)", output.period),
+        ("Period", output.period),
         ("Subtotal", output.money("subtotal")),
         ("Tax", output.money("total_tax")),
         ("Total", output.money("total")),
@@ -64,7 +64,7 @@ def show(invoice: Invoice, json_output: JsonFlag = False) -> None:
         ("Id", output.text(found["id"])),
         ("Customer", output.named(found, "customer")),
         ("Subscription", output.text(found.get("subscription_id"))),
-        ("Period (UTC)", output.period(found)),
+        ("Period", output.period(found)),
         ("Status", f"{found.get('invoice_status')}, payment {found.get('payment_status')}"),
         ("Finalized (UTC)", output.short_instant(found.get("finalized_at"))),
         ("Due (UTC)", output.short_instant(found.get("due_date"))),
@@ -73,7 +73,7 @@ def show(invoice: Invoice, json_output: JsonFlag = False) -> None:
     output.print_facts(f"Invoice {found.get('invoice_number') or '(draft)'}", facts)
     columns = [
         ("Line", output.field("display_name")),
-        ("Period (UTC)", output.period),
+        ("Period", output.period),
         ("Quantity", output.field("quantity")),
         ("Amount", lambda line: output.amount(line.get("amount"), currency)),
     ]

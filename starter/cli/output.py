@@ -2,8 +2,10 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 from starter.cli.shared import is_watched
 
@@ -89,9 +91,11 @@ def short_instant(value: Any) -> str:
 
 
 def period(item: Item) -> str:
-    """A period as its two dates, UTC; the second is the one on which it ends."""
-    start, end = text(item.get("period_start"))[:10], text(item.get("period_end"))[:10]
-    return f"{start} - {end}" if start or end else ""
+    """A period as its two dates in the customer's zone, where the item names it; the second is the one it ends on."""
+    zone = ZoneInfo(text(item.get("timezone")) or "UTC")
+    ends = [text(item.get(name)) for name in ("period_start", "period_end")]
+    days = [datetime.fromisoformat(end).astimezone(zone).date().isoformat() if end else "" for end in ends]
+    return " - ".join(days) if any(days) else ""
 
 
 def money(name: str) -> Callable[[Item], str]:

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import typer
 
-from starter.cli.shared import CliError, JsonFlag, LimitOption, examples, group
+from starter.cli.shared import JsonFlag, LimitOption, examples, group
 
 commands = group("subscriptions", "Subscriptions: list, look, cancel.")
 Subscription = Annotated[str, typer.Argument(help="Id (subs_...).", metavar="SUBSCRIPTION")]
@@ -17,10 +17,9 @@ class When(StrEnum):
 
     now = "now"
     period_end = "period-end"
-    date = "date"
 
 
-CANCELLATION = {When.now: "immediate", When.period_end: "end_of_period", When.date: "scheduled_date"}
+CANCELLATION = {When.now: "immediate", When.period_end: "end_of_period"}
 
 
 @commands.command("list", epilog=examples("durabill subscriptions list --customer acme"))
@@ -81,21 +80,17 @@ def show(subscription: Subscription, json_output: JsonFlag = False) -> None:
     epilog=examples(
         "durabill subscriptions cancel subs_01JD... --at period-end",
         "durabill subscriptions cancel subs_01JD... --at now --prorate --yes",
-        "durabill subscriptions cancel subs_01JD... --at date --on 2025-06-30T00:00:00Z",
     )
 )
 def cancel(
     subscription: Subscription,
     at: Annotated[When, typer.Option(help="When it ends.")],
-    on: Annotated[str | None, typer.Option(help="The instant (RFC 3339), with `--at date`.")] = None,
     prorate: Annotated[bool, typer.Option(help="Credit what was paid in advance and is not used.")] = True,
     reason: Annotated[str | None, typer.Option(help="Kept with the subscription.")] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     json_output: JsonFlag = False,
 ) -> None:
     """Cancel a subscription; usage up to the end is billed."""
-    if (at is When.date) != (on is not None):
-        raise CliError("`--on INSTANT` belongs to `--at date`: give both or neither", exit_code=2)
     if not yes:
         typer.confirm(f"Cancel {subscription} ({at.value})?", abort=True, err=True)
     from starter.cli import output
@@ -103,7 +98,6 @@ def cancel(
 
     body = {
         "cancellation_type": CANCELLATION[at],
-        "cancel_at": on,
         "proration_behavior": "create_prorations" if prorate else "none",
         "reason": reason,
     }

@@ -1,6 +1,7 @@
 """Health, readiness, metrics, request ids, the OpenAPI document, webhooks and their secrets, ingestion's door."""
 
 import json
+import re
 from contextlib import closing
 from typing import Any
 
@@ -8,7 +9,7 @@ import httpx
 from standardwebhooks import Webhook
 
 from tests.adapters.servers import Receiver
-from tests.api.conftest import Server
+from tests.api.conftest import Server, Tenant
 
 
 def test_health_readiness_and_metrics(server: Server) -> None:
@@ -156,3 +157,15 @@ def test_billing_settings(client: httpx.Client) -> None:
     assert (refused.status_code, refused.json()["details"]["field"]) == (400, "due_date_days")
     assert client.get("/settings/billing").json()["value"] == changed
     assert client.get("/settings/saml_config").status_code == 501
+
+
+def test_the_documentation_page_loads_nothing_from_elsewhere(tenant: Tenant) -> None:
+    with tenant.client() as client:
+        root = tenant.base_url
+        page = client.get(f"{root}/docs")
+        sources = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+        assert page.status_code == 200
+        assert sources
+        for source in sources:
+            assert source.startswith("/"), source
+            assert client.get(f"{root}{source}").status_code == 200

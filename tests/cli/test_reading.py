@@ -158,7 +158,7 @@ def test_the_key_of_the_demo_is_found_beside_it(api: WrittenApi, run: Run, monke
         ("invoices", "lst"),
         ("invoices", "show"),
         ("subscriptions", "cancel", "subs_1", "--at", "tomorrow"),
-        ("subscriptions", "cancel", "subs_1", "--at", "date", "--yes"),
+        ("subscriptions", "cancel", "subs_1", "--at", "some-day", "--yes"),
         ("usage", "show"),
         ("webhooks", "replay"),
         ("webhooks", "replay", "wd_1", "--failed"),
