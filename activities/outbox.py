@@ -53,7 +53,9 @@ async def enqueue(session: AsyncSession, scope: Scope, kind: str, reference: str
         created_at=datetime.now(UTC),
     )
     session.add(row)
-    await session.execute(text("SELECT pg_notify(:channel, '')"), {"channel": CHANNEL})
+    if not session.info.get(CHANNEL):  # one is enough for a transaction, and a session lives for one
+        await session.execute(text("SELECT pg_notify(:channel, '')"), {"channel": CHANNEL})
+        session.info[CHANNEL] = True
     return row.id
 
 

@@ -1,7 +1,7 @@
 """Carries the outbox on: starts workflows and webhook deliveries for what has been committed. Any number may run."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 import structlog
 from prometheus_client import Counter, Gauge
-from sqlalchemy import func
+from sqlalchemy import and_, func
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -61,7 +61,6 @@ class OutboxRelay:
         self._dsn = notify_dsn
         self._wake = asyncio.Event()
         self._handlers: dict[str, Callable[[AsyncSession, OutboxRow], Awaitable[None]]] = {
-            WEBHOOK: self._deliver,
             START_SUBSCRIPTION: self._start_subscription,
             START_INVOICE: self._start_invoice,
             START_TEST_CLOCK: self._start_test_clock,
@@ -86,16 +85,20 @@ class OutboxRelay:
         """Claims up to a batch of rows and carries them on; returns how many were claimed."""
         async with self._database.system_transaction() as session:
             rows = await _claim(session)
+            deliveries = await self._deliveries([row for row in rows if row.kind == WEBHOOK])
             for row in rows:
-                await self._carry(session, row)
+                await self._carry(session, row, deliveries)
             await session.flush()
             await _measure(session)
         return len(rows)
 
-    async def _carry(self, session: AsyncSession, row: OutboxRow) -> None:
+    async def _carry(self, session: AsyncSession, row: OutboxRow, deliveries: dict[str, list[_Delivery]]) -> None:
         row.attempts += 1
         try:
-            await self._handlers[row.kind](session, row)
+            if row.kind == WEBHOOK:
+                await self._deliver(row, deliveries)
+            else:
+                await self._handlers[row.kind](session, row)
         except Exception as error:  # one row that fails must not hold up the others; it stays and is tried again
             row.last_error = str(error)[:LONGEST_ERROR]
             row.retry_at = datetime.now(UTC) + timedelta(seconds=min(2 ** min(row.attempts, 9), 300))
@@ -121,11 +124,15 @@ class OutboxRelay:
         clock = await session.get_one(TestClockRow, row.reference)
         await self._gate.start_test_clock(clock_state(clock))
 
-    async def _deliver(self, _session: AsyncSession, row: OutboxRow) -> None:
-        # In a transaction of its own: the delivery must be there before the workflow that looks for it.
+    async def _deliveries(self, rows: Sequence[OutboxRow]) -> dict[str, list[_Delivery]]:
+        # In a transaction of its own: a delivery must be there before the workflow that looks for it.
         async with self._database.system_transaction() as own:
-            deliveries = await _deliveries(own, row)
-        for delivery in deliveries:
+            return await _deliveries(own, rows)
+
+    async def _deliver(self, row: OutboxRow, deliveries: dict[str, list[_Delivery]]) -> None:
+        if row.reference not in deliveries:
+            raise LookupError(f"the outbox names the webhook event {row.reference!r}, and there is none")
+        for delivery in deliveries[row.reference]:
             await self._gate.start_delivery(
                 scope_of(row),
                 delivery.id,
@@ -176,38 +183,62 @@ async def _claim(session: AsyncSession) -> list[OutboxRow]:
     return list((await session.exec(query)).all())
 
 
-async def _deliveries(session: AsyncSession, row: OutboxRow) -> list[_Delivery]:
-    """One delivery row an endpoint that wants the event; those that exist from an earlier try are found again."""
-    event = await session.get_one(WebhookEventRow, row.reference)
-    query = select(WebhookEndpointRow).where(
-        WebhookEndpointRow.tenant_id == row.tenant_id,
-        WebhookEndpointRow.environment_id == row.environment_id,
-        WebhookEndpointRow.endpoint_status == "enabled",
-        WebhookEndpointRow.status == "published",
-        col(WebhookEndpointRow.created_at) <= event.created_at,
-    )
-    found = []
-    for endpoint in (await session.exec(query)).all():
-        if endpoint.enabled_events and event.event_type not in endpoint.enabled_events:
+async def _deliveries(session: AsyncSession, rows: Sequence[OutboxRow]) -> dict[str, list[_Delivery]]:
+    """By event, one delivery an endpoint that wants it; rows that exist from an earlier try are found again."""
+    found: dict[str, list[_Delivery]] = {}
+    made: list[WebhookDeliveryRow] = []
+    now = datetime.now(UTC)
+    for event, endpoint in await _events_and_endpoints(session, rows):
+        deliveries = found.setdefault(event.id, [])
+        if endpoint is None or (endpoint.enabled_events and event.event_type not in endpoint.enabled_events):
             continue
-        delivery_id = derived_id("wd", event.id, endpoint.id)
-        if await session.get(WebhookDeliveryRow, delivery_id) is None:
-            now = datetime.now(UTC)
-            session.add(
-                WebhookDeliveryRow(
-                    id=delivery_id,
-                    tenant_id=row.tenant_id,
-                    environment_id=row.environment_id,
-                    created_at=now,
-                    updated_at=now,
-                    event_id=event.id,
-                    event_type=event.event_type,
-                    endpoint_id=endpoint.id,
-                )
+        delivery = _Delivery(
+            derived_id("wd", event.id, endpoint.id), event.id, endpoint.id, event.event_type, endpoint.url
+        )
+        deliveries.append(delivery)
+        made.append(
+            WebhookDeliveryRow(
+                id=delivery.id,
+                tenant_id=event.tenant_id,
+                environment_id=event.environment_id,
+                created_at=now,
+                updated_at=now,
+                event_id=event.id,
+                event_type=event.event_type,
+                endpoint_id=endpoint.id,
             )
-        found.append(_Delivery(delivery_id, event.id, endpoint.id, event.event_type, endpoint.url))
+        )
+    known = await _known_deliveries(session, [row.id for row in made])
+    session.add_all(row for row in made if row.id not in known)
     await session.flush()
     return found
+
+
+async def _events_and_endpoints(
+    session: AsyncSession, rows: Sequence[OutboxRow]
+) -> Sequence[tuple[WebhookEventRow, WebhookEndpointRow | None]]:
+    """Each event with each of the endpoints that listened when it happened, or with None when nobody did."""
+    if not rows:
+        return ()
+    listens = and_(
+        col(WebhookEndpointRow.tenant_id) == col(WebhookEventRow.tenant_id),
+        col(WebhookEndpointRow.environment_id) == col(WebhookEventRow.environment_id),
+        col(WebhookEndpointRow.endpoint_status) == "enabled",
+        col(WebhookEndpointRow.status) == "published",
+        col(WebhookEndpointRow.created_at) <= col(WebhookEventRow.created_at),
+    )
+    query = (
+        select(WebhookEventRow, WebhookEndpointRow)
+        .outerjoin(WebhookEndpointRow, listens)
+        .where(col(WebhookEventRow.id).in_([row.reference for row in rows]))
+    )
+    return (await session.exec(query)).all()
+
+
+async def _known_deliveries(session: AsyncSession, ids: Sequence[str]) -> set[str]:
+    if not ids:
+        return set()
+    return set((await session.exec(select(WebhookDeliveryRow.id).where(col(WebhookDeliveryRow.id).in_(ids)))).all())
 
 
 async def _measure(session: AsyncSession) -> None:
