@@ -1,6 +1,6 @@
 """A durabill worker that can tell where its CPU went: `python -m bench.sampled_worker FOLDER`.
 
-SIGUSR1 begins a measurement, SIGUSR2 ends it and writes `{place: CPU seconds}` to FOLDER/places-PID.json. A hundred
+SIGUSR1 begins a measurement, SIGUSR2 ends it and writes `{place: CPU seconds}` to FOLDER/places-PID.json. Twenty
 times a second each thread's CPU clock is read, and what it used since the last look is put down to the place where the
 thread stands. So a place's figure is an estimate; the sum of all, and that of the SDK's Rust core, are exact.
 """
@@ -18,7 +18,7 @@ from typing import Final
 
 import worker
 
-PAUSE_SECONDS: Final = 0.01
+PAUSE_SECONDS: Final = 0.05
 TASKS: Final = Path("/proc/self/task")
 NANOSECONDS: Final = 1_000_000_000
 
@@ -26,6 +26,7 @@ CORE: Final = "Temporal SDK: core"
 WORKFLOWS: Final = "Temporal SDK: workflow tasks"
 PYTHON: Final = "Temporal SDK: Python"
 LOOP: Final = "event loop"
+SAMPLER: Final = "this sampler"
 SDK: Final = (CORE, WORKFLOWS, PYTHON)
 """What counts as Temporal's part of the worker. Workflow tasks include durabill's own workflow code."""
 
@@ -55,7 +56,7 @@ class Sampler(threading.Thread):
     """Puts down the CPU of this process's threads to places, between `begin` and `end`."""
 
     def __init__(self) -> None:
-        super().__init__(name="sampler", daemon=True)
+        super().__init__(name=SAMPLER, daemon=True)
         self._measuring = threading.Event()
         self._used: dict[str, int] = defaultdict(int)
         self._clocks: dict[int, int] = {}
@@ -88,7 +89,7 @@ class Sampler(threading.Thread):
             used = clock - self._clocks.get(number, 0)
             self._clocks[number] = clock
             thread = threads.get(number)
-            if used > 0 and thread is not self:
+            if used > 0:
                 self._used[_place(thread, frames.get(thread.ident or 0)) if thread else CORE] += used
 
 
@@ -103,6 +104,8 @@ def _clocks() -> Iterator[tuple[int, int]]:
 
 def _place(thread: threading.Thread, frame: FrameType | None) -> str:
     """The innermost place that has a name."""
+    if thread.name == SAMPLER:
+        return SAMPLER
     if thread.name.startswith("temporal_workflow"):
         return WORKFLOWS
     while frame is not None:
