@@ -29,11 +29,13 @@ from models.tables import InvoiceRow, SubscriptionRow
 
 @dataclass(frozen=True, slots=True)
 class ClosePeriod:
-    """Cross the subscription's next boundary if it is due at business instant `now`."""
+    """Cross the subscription's boundary at the instant `boundary`, which has come. It names one, so that a repeat
+    after a crash finds that it has been crossed, even when the next one has passed as well.
+    """
 
     scope: Scope
     subscription_id: str
-    now: datetime
+    boundary: datetime
     clock: datetime | None = None
 
 
@@ -76,8 +78,8 @@ class SubscriptionActivities:
         """Drafts the invoice of the boundary and rolls the subscription forward; crossing it again changes nothing."""
         async with self._database.transaction(command.scope) as session:
             row = await get_subscription(session, command.subscription_id, lock=True)
-            if row.next_action_at is None or row.next_action_at > command.now:
-                invoices = list(await list_drafts_of(session, row.id))
+            if row.next_action_at is None or row.next_action_at > command.boundary:
+                invoices = list(await list_drafts_of(session, row.id))  # the start of one may have been cut off
             else:
                 invoices = await cross_boundary(session, row)
             state, drafts = subscription_state(row), [invoice_state(invoice) for invoice in invoices]

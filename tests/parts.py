@@ -39,6 +39,12 @@ class Parts:
         self._ending.enter_context(part)
         return part
 
+    def start_other(self, start: Callable[[], Running]) -> Part:
+        """A process of another kind, over what `start` starts; noted, and ended by SIGTERM in `close`."""
+        part = Part(_noted(start))
+        self._ending.enter_context(part)
+        return part
+
     def close(self) -> None:
         """Ends every part that was started here."""
         self._ending.close()

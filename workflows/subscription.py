@@ -125,7 +125,8 @@ class SubscriptionWorkflow:
 
     async def _close_period(self) -> None:
         due = self._state.next_action_at
-        command = ClosePeriod(self._state.scope, self._state.subscription_id, self._now(), self._clock)
+        assert due is not None
+        command = ClosePeriod(self._state.scope, self._state.subscription_id, due, self._clock)
         self._state = await self._steps.once(
             f"close the period that ends at {instant(due)}",
             lambda: workflow.execute_activity_method(

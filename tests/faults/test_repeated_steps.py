@@ -1,0 +1,49 @@
+"""Steps that are repeated because a worker died after its transaction and before its answer: smallest cases."""
+
+from datetime import timedelta
+
+import pytest
+
+from activities.states import InvoiceState
+from activities.subscriptions import ClosePeriod, SubscriptionActivities
+from models.queries.invoices import list_drafts_of
+from tests.faults.month import START
+from tests.faults.story import DAILY
+from tests.faults.tenant import DAY, Tenant, on_clock
+from workflows.gate import TemporalGate
+
+
+class DyingGate(TemporalGate):
+    """A gate at which the first start of an invoice's workflow dies; later ones are noted."""
+
+    def __init__(self) -> None:
+        self.died = False
+        self.started: list[str] = []
+
+    async def start_invoice(self, state: InvoiceState, clock: object) -> None:
+        """Dies once."""
+        if not self.died:
+            self.died = True
+            raise ConnectionError("killed between the transaction and the start")
+        self.started.append(state.invoice_id)
+
+
+async def test_a_close_that_is_repeated_starts_the_invoice_it_drafted(tenant: Tenant) -> None:
+    """Also when the next boundary has passed as well: the first invoice must not be left behind as a draft."""
+    await tenant.start_clock(START)
+    subscriber = on_clock("harbour", "UTC", START, "pm_card_succeeds", DAILY)
+    await tenant.sign_up(subscriber)
+    gate = DyingGate()
+    activities = SubscriptionActivities(tenant.database, gate)
+    first_end = START + DAY
+    command = ClosePeriod(tenant.scope, subscriber.subscription_id, boundary=first_end, clock=START + 3 * DAY)
+
+    with pytest.raises(ConnectionError):
+        await activities.close_period(command)
+    state = await activities.close_period(command)
+
+    async with tenant.database.transaction(tenant.scope) as session:
+        drafts = await list_drafts_of(session, subscriber.subscription_id)
+    assert [row.billing_reason for row in drafts] == ["SUBSCRIPTION_CREATE", "SUBSCRIPTION_CYCLE"]
+    assert gate.started == [row.id for row in drafts]
+    assert state.next_action_at == first_end + timedelta(days=1)
