@@ -1,8 +1,9 @@
 """Invoices in the database: drafting one from what is due, and writing down what it was computed to be."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from decimal import Decimal
 
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -76,7 +77,7 @@ async def draft_invoice(
     )
     session.add(row)
     await session.flush()
-    await write_invoice(session, scope, row, inputs, invoice)
+    await write_invoice(session, scope, row, inputs, invoice, credited={})
     await _note_credits(session, invoice)
     return row
 
@@ -87,11 +88,22 @@ def seller_json(settings: BillingSettings) -> dict[str, object]:
     return {"name": seller.name, "address": list(seller.address), "tax_id": seller.tax_id, "email": seller.email}
 
 
-async def write_invoice(
+async def rewrite_invoice(
     session: AsyncSession, scope: Scope, row: InvoiceRow, inputs: InvoiceInputs, invoice: Invoice
-) -> list[InvoiceLineRow]:
-    """Writes sums, lines and taxes of a draft, in place of what was there. Returns the lines in their order."""
-    credited = await delete_lines(session, row.id)
+) -> tuple[list[InvoiceLineRow], list[InvoiceTaxRow]]:
+    """Writes sums, lines and taxes of a draft, in place of what was there. Returns lines and taxes in their order."""
+    return await write_invoice(session, scope, row, inputs, invoice, await delete_lines(session, row.id))
+
+
+async def write_invoice(
+    session: AsyncSession,
+    scope: Scope,
+    row: InvoiceRow,
+    inputs: InvoiceInputs,
+    invoice: Invoice,
+    credited: Mapping[str, Decimal],
+) -> tuple[list[InvoiceLineRow], list[InvoiceTaxRow]]:
+    """Writes sums, lines and taxes of a draft that has no lines; `credited` is what lines of the same ids gave back."""
     row.subtotal = invoice.subtotal
     row.total_discount = invoice.total_discount
     row.total_tax = invoice.total_tax
@@ -105,10 +117,10 @@ async def write_invoice(
     lines = [_line_row(scope, row, position, line, items) for position, line in enumerate(invoice.lines)]
     for line_row in lines:
         line_row.credited_amount = credited.get(line_row.id, ZERO)
-    session.add_all(lines)
-    session.add_all(_tax_rows(scope, row, invoice))
+    taxes = _tax_rows(scope, row, invoice)
+    session.add_all([*lines, *taxes])
     await session.flush()
-    return lines
+    return lines, taxes
 
 
 async def _line_items(

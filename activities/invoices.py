@@ -10,7 +10,7 @@ from temporalio.exceptions import ApplicationError
 from activities.bookkeeping import new_columns, remember_command, scope_of, touch
 from activities.business_time import business_time
 from activities.collection import collection_state, payment_source
-from activities.drafting import credited_line, inputs_from_row, stored_invoice, write_invoice
+from activities.drafting import credited_line, inputs_from_row, rewrite_invoice, stored_invoice
 from activities.ingestion.ports import UsageProgress
 from activities.invoice_usage import Frozen, read_usage
 from activities.outbox import emit
@@ -24,7 +24,7 @@ from billing.invoices import Invoice, InvoiceInputs, build_final_invoice, invoic
 from billing.ledger import Entry, Posting, PostingKind, post_finalized, post_void
 from billing.money import ZERO
 from models.database import Database
-from models.queries.invoices import get_invoice, list_credits, list_lines, list_taxes, take_number
+from models.queries.invoices import get_invoice, list_credits, list_lines, take_number
 from models.queries.ledger import insert_posting, list_entries_of_invoice
 from models.queries.subscriptions import find_subscription
 from models.scope import Scope
@@ -113,7 +113,7 @@ async def finalize_invoice(
     """Writes a locked draft as the finalized invoice that follows from `inputs`, with everything that belongs to it."""
     scope = scope_of(row)
     invoice = build_final_invoice(inputs)
-    lines = await write_invoice(session, scope, row, inputs, invoice)
+    lines, taxes = await rewrite_invoice(session, scope, row, inputs, invoice)
     session.add_all(_snapshot_rows(scope, row, lines, frozen))
     await session.flush()  # once the invoice is finalized, the database takes nothing more that belongs to it
     row.invoice_number = invoice_number(await take_number(session, scope, f"{now:%Y%m}"), now)
@@ -131,7 +131,6 @@ async def finalize_invoice(
         await release_due(session, min(now, row.period_end), subscription_id=row.subscription_id)
     await _decide_collection(session, row, now)
     await session.flush()
-    taxes = await list_taxes(session, row.id)
     await emit(session, scope, "invoice.update.finalized", row.id, {"invoice": invoice_payload(row, lines, taxes)}, now)
 
 

@@ -26,7 +26,7 @@ from temporalio.client import (
 )
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.runtime import Runtime
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.service import GrpcCompression, RPCError, RPCStatusCode
 
 from activities.adapters.clickhouse import ClickHouseConnection, connect_clickhouse
 from activities.adapters.directory_store import DirectoryStore
@@ -177,6 +177,7 @@ async def connect_temporal(*, wait: bool = False, runtime: Runtime | None = None
                 **where,
                 data_converter=pydantic_data_converter,
                 interceptors=[UnavailableWhileDown()],
+                grpc_compression=GrpcCompression.NONE,  # messages are a few hundred bytes: packing them costs more CPU
                 lazy=not wait,
                 runtime=runtime,
             )
