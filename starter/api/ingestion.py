@@ -10,6 +10,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as AsgiScope
 
+from activities.ingestion.ports import IngestUnavailable
 from models.database import Database
 from models.queries.customers import find_customer_by_external_id
 from models.scope import Scope
@@ -85,7 +86,18 @@ class CustomerClocks:
         self._known: dict[tuple[str, str, str], _Customer] = {}
 
     async def __call__(self, tenant_id: str, environment_id: str, external_customer_id: str) -> datetime:
-        """The customer's now; the real time for customers without a test clock, and for unknown ones."""
+        """The customer's now; the real time for customers without a test clock, and for unknown ones.
+
+        Raises IngestUnavailable when Postgres does not answer.
+        """
+        try:
+            return await self._now_of(tenant_id, environment_id, external_customer_id)
+        except Exception as error:
+            if outage_of(error) is None:
+                raise
+            raise IngestUnavailable("the customer's clock cannot be read: Postgres does not answer") from error
+
+    async def _now_of(self, tenant_id: str, environment_id: str, external_customer_id: str) -> datetime:
         scope, key = Scope(tenant_id, environment_id), (tenant_id, environment_id, external_customer_id)
         known = self._known.get(key)
         if known is None or known.until < time.monotonic():

@@ -73,6 +73,8 @@ class Ingest:
             )
         except BodyUnreadable as error:
             return Refusal(400, "validation_error", "Invalid request format", {"reason": str(error)})
+        except IngestUnavailable as error:
+            return _unavailable(error, {})  # no event has been stamped yet, so none has gone anywhere
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return Refusal(400, "validation_error", "Invalid request format", {"reason": f"malformed JSON: {error}"})
 

@@ -31,4 +31,4 @@ class ClockOf(Protocol):
     """What time it is for a customer: the test clock's where there is one, else the wall clock's. Aware, UTC."""
 
     async def __call__(self, tenant_id: str, environment_id: str, external_customer_id: str) -> datetime:
-        """The customer's now."""
+        """The customer's now. Raises IngestUnavailable when it cannot be known."""

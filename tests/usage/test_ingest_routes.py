@@ -3,6 +3,7 @@
 import gzip
 import json
 from collections.abc import AsyncIterator
+from datetime import datetime
 from typing import Any
 
 import httpx
@@ -12,6 +13,7 @@ from starlette.responses import PlainTextResponse
 
 from activities.adapters.clickhouse import ClickHouseConnection
 from activities.ingestion.events import Placed
+from activities.ingestion.ports import IngestUnavailable
 from activities.ingestion.sink import Sink
 from activities.usage_reader import UsageReader
 from billing.meters import AggregationType, Meter
@@ -205,6 +207,19 @@ async def test_no_acknowledgement_is_503_with_the_stamps(client: httpx.AsyncClie
     stamps = bulk.json()["details"]["events"]
     assert stamps[0] == {"event_id": "e-1", "timestamp": "2025-12-02T10:00:00Z"}
     assert stamps[1]["event_id"].startswith("event_")
+
+
+async def test_a_clock_that_cannot_be_read_is_503(acceptor: Acceptor) -> None:
+    async def unknown(tenant_id: str, environment_id: str, external_customer_id: str) -> datetime:
+        raise IngestUnavailable("the customer's clock cannot be read", 3)
+
+    app = Ingest(PlainTextResponse("the rest"), acceptor, authenticate, unknown)
+    headers = {"x-api-key": "sk_known"}
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://api", headers=headers) as client:
+        for answer in (await post(client, EVENT), await post(client, {"events": [EVENT]}, "/v1/events/bulk")):
+            assert (answer.status_code, answer.headers["retry-after"]) == (503, "3")
+    assert acceptor.events == []
 
 
 async def test_who_may_not_and_what_is_not_ours(client: httpx.AsyncClient, acceptor: Acceptor) -> None:
