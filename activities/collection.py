@@ -23,7 +23,6 @@ from models.conversions import state_from_row
 from models.ids import derived_id, new_id
 from models.queries.ledger import insert_posting
 from models.queries.payments import (
-    find_attempt,
     find_provider_payment,
     list_attempts_of_invoice,
     list_attempts_of_payment,
@@ -65,17 +64,25 @@ async def collection_state(session: AsyncSession, row: InvoiceRow) -> InvoiceSta
 async def open_attempt(
     session: AsyncSession, row: InvoiceRow, number: int, now: datetime
 ) -> tuple[PaymentAttemptRow, bool] | None:
-    """The attempt of that number, made if need be, and whether it had been made before; None when there is none.
+    """The attempt to go on with, and whether it had been made before; None when there is none.
 
-    There is none when the attempt is settled, nothing is owed, or the method was declined for good and is the same.
+    An earlier one whose outcome is open comes first, whatever the number: a second charge beside it could take the
+    money twice. There is none when the attempt is settled, nothing is owed, there is no payment method (which ends the
+    retries), or the method was declined for good and is the same.
     """
     attempt_id = derived_id("attempt", row.id, str(number))
-    attempt = await find_attempt(session, attempt_id)
-    if attempt is not None:
-        return None if attempt.payment_status in SETTLED else (attempt, True)
+    for earlier in await list_attempts_of_invoice(session, row.id):
+        if earlier.payment_status not in SETTLED:
+            return earlier, True
+        if earlier.id == attempt_id:
+            return None
     source = await payment_source(session, row)
     owed = amount_remaining(row)
-    if row.invoice_status != InvoiceStatus.FINALIZED or owed == ZERO or source is None:
+    if row.invoice_status != InvoiceStatus.FINALIZED or owed == ZERO:
+        return None
+    if source is None:
+        row.next_action_at = None
+        touch(row)
         return None
     if await _is_dead(session, row, source):
         await exhaust(session, row, now)
@@ -225,6 +232,8 @@ async def _require_action(
     outcome: ActionRequired,
     now: datetime,
 ) -> None:
+    if attempt.action_url == outcome.url:
+        return  # asked for already, and still waiting
     attempt.payment_status = payment.payment_status = "PENDING"
     attempt.action_url = payment.payment_url = outcome.url
     if amount_remaining(row) > ZERO:

@@ -2,13 +2,16 @@
 
 from typing import Any
 
-from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
+import structlog
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory, FailureError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 from activities.ports import ProviderRefused, StoreRefused
 from billing.errors import BillingError
 
-LONGEST_MESSAGE = 8000
+LONGEST_MESSAGE = 2000
+
+log = structlog.get_logger()
 
 
 class ErrorTranslator(Interceptor):
@@ -29,6 +32,12 @@ class _Translating(ActivityInboundInterceptor):
             raise ApplicationError(
                 str(error)[:LONGEST_MESSAGE], type=type(error).__name__, non_retryable=True
             ) from error
+        except FailureError:
+            raise
+        except Exception as error:
+            # With its chain of stack traces it would be too long for the server, which then shows nothing of it.
+            log.warning("activity.failed", exc_info=error)
+            raise ApplicationError(str(error)[:LONGEST_MESSAGE], type=type(error).__name__) from None
 
 
 def to_application_error(error: BillingError) -> ApplicationError:

@@ -136,7 +136,7 @@ def _in_the_name_of(who: str) -> Iterator[None]:
     try:
         yield
     except BillingError as error:
-        raise BillingError(f"{who}: {error.message}", error.field, error.details, error.code) from error
+        raise BillingError(f"{who}: {error.message}", error.field, error.details, error.code) from None
 
 
 def _names(due: _Due) -> list[str]:

@@ -8,6 +8,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from activities.collection import NewPayment, record_payment
+from activities.invoice_states import invoice_state
 from activities.invoices import void_invoice
 from activities.states import ClockState, InvoiceState, SubscriptionState
 from activities.test_clocks import business_now, check_advance, clock_state, get_clock
@@ -142,7 +143,7 @@ class Commands:
             await send_command(self._temporal, invoice_workflow_id(scope, row.id), update, command, InvoiceState)
         except WorkflowGone:
             after = await self._invoice(scope, row.id)
-            if after.version == row.version:
+            if after.version == row.version and not invoice_state(after).is_closed:
                 raise Unavailable(
                     f"the workflow of invoice {row.id} is being started; send the command again"
                 ) from None

@@ -47,7 +47,7 @@ from tests.adapters.servers import ProviderProcess, Receiver, free_port
 from workflows.contracts import invoice_workflow_id, subscription_workflow_id
 from workflows.gate import TemporalGate
 
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 40
 
 
 @dataclass(frozen=True)
@@ -171,6 +171,11 @@ class World:
         async with self.database.transaction(self.scope) as session:
             new = NewCustomer(external_id, external_id, timezone=timezone, test_clock_id=self.clock_id or None)
             return await create_customer(session, self.scope, new, datetime.now(UTC))
+
+    async def customer_named(self, external_id: str) -> CustomerRow:
+        """The customer of that external id."""
+        async with self.database.transaction(self.scope) as session:
+            return (await session.exec(select(CustomerRow).where(CustomerRow.external_id == external_id))).one()
 
     async def subscribe(
         self,

@@ -217,6 +217,7 @@ class InvoiceWorkflow:
         elif name == "finalize":
             self._require(self._state.is_draft, "finalize", "it is a draft")
             await self._finalize(forced=True)
+            self._catch_time()
         elif name == "attempt_payment":
             self._require(
                 not self._state.is_draft and self._state.provider is not None,
@@ -224,6 +225,11 @@ class InvoiceWorkflow:
                 "it is finalized, unpaid and has a payment method",
             )
             await self._collect()
+
+    def _catch_time(self) -> None:
+        """The first attempt falls due with the finalizing; the clock may stand later than this workflow was told."""
+        if self._clock is not None and self._state.next_action_at is not None:
+            self._clock = max(self._clock, self._state.next_action_at)
 
     def _require(self, possible: bool, command: str, when: str) -> None:
         if not possible:

@@ -74,8 +74,8 @@ class Perseverance:
 
 
 def cause_of(error: BaseException) -> str:
-    """The innermost message, which is the one that was written for people."""
-    while error.__cause__ is not None:
+    """What the activity itself said: under a timeout, that is why its last try failed."""
+    while not isinstance(error, ApplicationError) and error.__cause__ is not None:
         error = error.__cause__
     return error.message if isinstance(error, ApplicationError) else str(error)
 

@@ -27,9 +27,12 @@ def attention(problem: str | None) -> str:
 
 def subscription_details(state: SubscriptionState, clock: datetime | None, problem: str | None = None) -> str:
     """Where a subscription stands and what it waits for."""
-    waiting = (
-        "Nothing: it has ended." if state.next_action_at is None else f"Boundary at {instant(state.next_action_at)}."
-    )
+    if state.next_action_at is None:
+        waiting = "nothing: it has ended"
+    elif state.next_action_at == state.period_end:
+        waiting = f"the end of the period at {instant(state.next_action_at)}"
+    else:
+        waiting = f"its start at {instant(state.next_action_at)}"
     rows = [
         ("Status", state.status),
         ("Current period", f"{instant(state.period_start)} to {instant(state.period_end)}"),
@@ -49,8 +52,7 @@ def invoice_details(state: InvoiceState, clock: datetime | None, problem: str | 
         ("Number", state.number or "(draft)"),
         ("Status", f"{state.invoice_status} / {state.payment_status}"),
         ("Remaining", f"{state.amount_remaining} {state.currency.upper()}"),
-        ("Waits for", state.waiting_for or "-"),
-        ("Next action", instant(state.next_action_at)),
+        ("Waits for", invoice_waits_for(state)),
         ("Payment attempts", str(state.attempts)),
         ("Provider", state.provider or "-"),
         ("Customer", state.customer_id),
@@ -59,6 +61,14 @@ def invoice_details(state: InvoiceState, clock: datetime | None, problem: str | 
     if clock is not None:
         rows.append(("Test clock", f"{state.test_clock_id} at {instant(clock)}"))
     return attention(problem) + table(rows)
+
+
+def invoice_waits_for(state: InvoiceState) -> str:
+    """What has to happen next, and when if a time is set for it."""
+    if not state.waiting_for:
+        return "nothing: it is closed"
+    when = "" if state.next_action_at is None else f", at {instant(state.next_action_at)}"
+    return f"{state.waiting_for}{when}"
 
 
 def clock_details(state: ClockState) -> str:
