@@ -8,8 +8,9 @@ from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
 
+from billing.coupons import Discount
 from billing.invoices import Derivation, Invoice, InvoiceLine
-from billing.money import amount_text, decimal_text, exponent, shown_decimal
+from billing.money import ZERO, amount_text, decimal_text, exponent, shown_decimal
 from billing.periods import Period, to_local
 from billing.prices import BillingModel, Price, RatingStep, RoundMode, TierMode
 from billing.taxes import TaxAmount, TaxRateType
@@ -25,8 +26,9 @@ def explain_invoice(invoice: Invoice, zone: str = "UTC") -> list[str]:
         first, *rest = explain_line(line, zone)
         text += [f"{position}. {first}", *(f"   {part}" for part in rest)]
     text.append(f"Subtotal, the sum of the lines: {_amount(invoice.subtotal, invoice.currency)}")
-    if invoice.total_discount:
-        text.append(f"Discounts: -{_amount(invoice.total_discount, invoice.currency)}")
+    text += [_explain_discount(one, invoice.currency) for one in invoice.discounts]
+    if len(invoice.discounts) > 1:
+        text.append(f"Discounts together: -{_amount(invoice.total_discount, invoice.currency)}")
     text += [_explain_tax(tax, invoice) for tax in invoice.taxes]
     text.append(f"Total: {_amount(invoice.total, invoice.currency)}")
     if invoice.carried.amount:
@@ -45,7 +47,22 @@ def explain_line(line: InvoiceLine, zone: str = "UTC") -> list[str]:
         return [*text, "The credits exceed the charges of this invoice; the rest is carried to the customer's balance."]
     if line.kind is LineKind.proration_credit:
         return text + _explain_credit(line, zone)
-    return text + _explain_rating(line, zone)
+    return text + _explain_rating(line, zone) + _explain_line_discounts(line)
+
+
+def _explain_discount(discount: Discount, currency: str) -> str:
+    coupon, amount = discount.coupon, _amount(discount.amount, currency)
+    if coupon.percentage_off is None:
+        worth, base = _amount(coupon.amount_off or ZERO, currency), _amount(discount.base, currency)
+        return f"{coupon.name}: {worth} off {base}: -{amount}"
+    return f"{coupon.name}: {decimal_text(coupon.percentage_off)} % off {_amount(discount.base, currency)}: -{amount}"
+
+
+def _explain_line_discounts(line: InvoiceLine) -> list[str]:
+    text = [f"discount {part.display_name}: -{_amount(part.amount, line.currency)}" for part in line.discounts]
+    if text:
+        text.append(f"net of discounts: {_amount(line.net_amount, line.currency)}")
+    return text
 
 
 def _explain_rating(line: InvoiceLine, zone: str) -> list[str]:

@@ -70,8 +70,8 @@ class Posting:
 
 
 def deferred_amount(line: InvoiceLine) -> Decimal:
-    """What a line puts into deferred revenue: its amount without inclusive tax; 0 for lines that are not deferred."""
-    return minus(line.amount, line.inclusive_tax) if is_deferred(line) else ZERO
+    """What a line puts into deferred revenue: its net amount without inclusive tax; 0 if it is not deferred."""
+    return minus(line.net_amount, line.inclusive_tax) if is_deferred(line) else ZERO
 
 
 def reversed_amount(line: InvoiceLine) -> Decimal:
@@ -99,7 +99,7 @@ def post_finalized(invoice_id: str, invoice: Invoice) -> Posting:
     for line in invoice.lines:
         if line.kind is LineKind.adjustment:
             continue
-        net = minus(line.amount, line.inclusive_tax)
+        net = minus(line.net_amount, line.inclusive_tax)
         deferred = minus(deferred_amount(line), reversed_amount(line))
         movements += [(DEFERRED_REVENUE, deferred), (REVENUE, minus(net, deferred))]
     carried = invoice.carried

@@ -1,0 +1,123 @@
+"""What an invoice is made from and made of: inputs, lines, derivations. Values only.
+
+Owns the shapes that are stored with an invoice. The order of the sum is in billing.invoice_steps, the whole invoice in
+billing.invoices. Rules: billing-rules.md sections 1 and 6.
+"""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+from typing import Final
+
+from billing.coupons import CouponAssociation, Discount
+from billing.meters import UsageSnapshot
+from billing.money import ZERO, minus, total
+from billing.periods import Period
+from billing.prices import Price, RatingStep
+from billing.taxes import TaxAmount, TaxRate
+from billing.terms import BilledLine, DueInvoice, LineKind
+
+
+@dataclass(frozen=True, slots=True)
+class InvoiceInputs:
+    """Everything an invoice follows from. `usage` is matched to lines by meter and period; a draft may lack it.
+
+    `coupons` are those in force at the boundary, with their counts as of then.
+    """
+
+    currency: str
+    due: DueInvoice
+    tax_rates: tuple[TaxRate, ...] = ()
+    usage: tuple[UsageSnapshot, ...] = ()
+    coupons: tuple[CouponAssociation, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Derivation:
+    """How a line's amount came about: `rated` (the sum of `steps`) x `share` = `exact`, rounded once to the amount.
+
+    `quantity` is what was rated, exactly. `nominal` is the whole period of which `share` is a part. For a credit,
+    `rated` is what `credit_of` billed and `exact` is negative, at most what was left to credit.
+    """
+
+    quantity: Fraction
+    rated: Fraction
+    share: Fraction
+    exact: Fraction
+    steps: tuple[RatingStep, ...] = ()
+    price: Price | None = None
+    nominal: Period | None = None
+    usage: UsageSnapshot | None = None
+    credit_of: BilledLine | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LineDiscount:
+    """One line's part of what a coupon takes off the invoice."""
+
+    association_id: str
+    display_name: str
+    amount: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class InvoiceLine:
+    """One line. `amount` (major units) contains the line's part of inclusive taxes, not of exclusive ones.
+
+    `taxable` is the line's part of the tax base; the two taxes are its parts of the invoice's taxes. `discounts` are
+    what the coupons take off `amount`.
+    """
+
+    kind: LineKind
+    display_name: str
+    currency: str
+    period: Period
+    quantity: Decimal
+    amount: Decimal
+    derivation: Derivation
+    line_item_id: str | None = None
+    price_id: str | None = None
+    taxable: Decimal = ZERO
+    exclusive_tax: Decimal = ZERO
+    inclusive_tax: Decimal = ZERO
+    discounts: tuple[LineDiscount, ...] = ()
+
+    @property
+    def discount(self) -> Decimal:
+        """What coupons take off the line."""
+        return total(part.amount for part in self.discounts)
+
+    @property
+    def net_amount(self) -> Decimal:
+        """`amount` less its discounts."""
+        return minus(self.amount, self.discount)
+
+
+@dataclass(frozen=True, slots=True)
+class CarriedCredit:
+    """Credit beyond the invoice's charges, which goes to the customer's balance: `amount` plus `exclusive_tax`.
+
+    `inclusive_tax` is the tax inside `amount`; both taxes are parts of what the credited lines were billed with.
+    """
+
+    amount: Decimal = ZERO
+    exclusive_tax: Decimal = ZERO
+    inclusive_tax: Decimal = ZERO
+
+    @property
+    def to_customer(self) -> Decimal:
+        """What the customer gets."""
+        return total((self.amount, self.exclusive_tax))
+
+
+NOTHING_CARRIED: Final = CarriedCredit()
+
+
+@dataclass(frozen=True, slots=True)
+class Workings:
+    """The invoice while the steps work on it."""
+
+    lines: tuple[InvoiceLine, ...] = ()
+    discounts: tuple[Discount, ...] = ()
+    taxes: tuple[TaxAmount, ...] = ()
+    carried: CarriedCredit = NOTHING_CARRIED

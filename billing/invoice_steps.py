@@ -1,0 +1,164 @@
+"""The sum of an invoice, step by step, in the one order that there is.
+
+Owns the steps and `STEPS`. Each takes what is done and the inputs and returns what is done. Rules: billing-rules.md
+section 6.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from decimal import Decimal
+from fractions import Fraction
+from typing import Final
+
+from billing.coupons import DiscountBase, discounts
+from billing.invoice_lines import CarriedCredit, Derivation, InvoiceInputs, InvoiceLine, LineDiscount, Workings
+from billing.meters import UsageSnapshot
+from billing.money import ZERO, allocate, apportion, minus, negated, round_amount, shown_decimal, total
+from billing.periods import Period
+from billing.prices import Rating, rate
+from billing.taxes import TaxRate, TaxRateType, exact_tax, tax_amounts
+from billing.terms import BilledLine, DueLine, LineKind
+
+DISCOUNTED: Final = frozenset({LineKind.fixed, LineKind.usage})
+"""Kinds of lines that coupons lower."""
+
+
+def rate_lines(done: Workings, inputs: InvoiceInputs) -> Workings:
+    """Each due line at its price, times its share of the period, rounded once."""
+    snapshots = {(usage.meter_id, usage.period): usage for usage in inputs.usage}
+    lines = []
+    for due in inputs.due.lines:
+        if due.credit_of is not None:
+            lines.append(_credit_line(due, due.credit_of, inputs.currency))
+        else:
+            usage = snapshots.get((due.price.meter_id or "", due.period)) if due.kind is LineKind.usage else None
+            lines.append(_rated_line(due, usage, inputs.currency))
+    return replace(done, lines=tuple(lines))
+
+
+def apply_coupons(done: Workings, inputs: InvoiceInputs) -> Workings:
+    """Line coupons on the original amounts, then invoice coupons on the running total; credits take none."""
+    bases = [DiscountBase(line.line_item_id, _discountable(line)) for line in done.lines]
+    found = discounts(bases, inputs.coupons, inputs.currency)
+    lines = []
+    for index, line in enumerate(done.lines):
+        own = [LineDiscount(one.association_id, one.coupon.name, one.parts[index]) for one in found if one.parts[index]]
+        lines.append(replace(line, discounts=tuple(own)))
+    return replace(done, lines=tuple(lines), discounts=found)
+
+
+def carry_excess_credit(done: Workings, inputs: InvoiceInputs) -> Workings:
+    """Credits beyond the charges net of discounts: an adjustment line makes them 0, the customer gets the rest."""
+    excess = negated(total(line.net_amount for line in done.lines))
+    if excess <= 0:
+        return replace(done, lines=tuple(replace(line, taxable=line.net_amount) for line in done.lines))
+    credits = [line for line in done.lines if line.kind is LineKind.proration_credit]
+    parts = iter(allocate(excess, [negated(line.amount) for line in credits], inputs.currency))
+    lines = []
+    exclusive = inclusive = Fraction(0)
+    for line in done.lines:
+        billed = line.derivation.credit_of
+        part = next(parts) if billed is not None else ZERO
+        if billed is not None and billed.amount:
+            exclusive += Fraction(part) * Fraction(billed.exclusive_tax) / Fraction(billed.amount)
+            inclusive += Fraction(part) * Fraction(billed.inclusive_tax) / Fraction(billed.amount)
+        lines.append(replace(line, taxable=total((line.net_amount, part))))
+    carried = CarriedCredit(excess, round_amount(exclusive, inputs.currency), round_amount(inclusive, inputs.currency))
+    return replace(done, lines=(*lines, _carry_line(carried, inputs)), carried=carried)
+
+
+def apply_taxes(done: Workings, inputs: InvoiceInputs) -> Workings:
+    """Each rate once on subtotal - discounts, then shared out to the lines, and credits can take their part back."""
+    base = total(line.taxable for line in done.lines)
+    taxes = tax_amounts(base, inputs.tax_rates, inputs.currency)
+    lines = list(done.lines)
+    for tax in taxes:
+        shares = [_line_tax(Fraction(line.taxable), Fraction(base), tax.rate, inputs.tax_rates) for line in lines]
+        for index, part in enumerate(apportion(tax.amount, shares, inputs.currency)):
+            line = lines[index]
+            if tax.rate.inclusive:
+                lines[index] = replace(line, inclusive_tax=total((line.inclusive_tax, part)))
+            else:
+                lines[index] = replace(line, exclusive_tax=total((line.exclusive_tax, part)))
+    return replace(done, lines=tuple(lines), taxes=taxes)
+
+
+# Proration credits are lines and so shrink the tax base, as discounts do.
+STEPS: Final[tuple[Callable[[Workings, InvoiceInputs], Workings], ...]] = (
+    rate_lines,
+    apply_coupons,
+    carry_excess_credit,
+    apply_taxes,
+)
+
+
+def _discountable(line: InvoiceLine) -> Decimal:
+    """What coupons may lower: charges. Credits were discounted when they were billed."""
+    return line.amount if line.kind in DISCOUNTED else ZERO
+
+
+def _rated_line(due: DueLine, usage: UsageSnapshot | None, currency: str) -> InvoiceLine:
+    quantity = due.quantity if usage is None else usage.usage.quantity
+    rating: Rating = rate(due.price, quantity)
+    exact = rating.amount * due.share
+    derivation = Derivation(
+        quantity=Fraction(quantity),
+        rated=rating.amount,
+        share=due.share,
+        exact=exact,
+        steps=rating.steps,
+        price=due.price,
+        nominal=due.nominal,
+        usage=usage,
+    )
+    return _line(due, due.price.display_name, quantity, exact, derivation, currency)
+
+
+def _credit_line(due: DueLine, billed: BilledLine, currency: str) -> InvoiceLine:
+    rated = Fraction(billed.amount)
+    exact = -min(rated * due.share, Fraction(minus(billed.amount, billed.credited)))
+    derivation = Derivation(
+        quantity=Fraction(billed.quantity),
+        rated=rated,
+        share=due.share,
+        exact=exact,
+        price=due.price,
+        nominal=due.nominal,
+        credit_of=billed,
+    )
+    return _line(due, f"Unused time: {due.price.display_name}", billed.quantity, exact, derivation, currency)
+
+
+def _line(
+    due: DueLine, display_name: str, quantity: Decimal, exact: Fraction, derivation: Derivation, currency: str
+) -> InvoiceLine:
+    return InvoiceLine(
+        kind=due.kind,
+        display_name=display_name,
+        currency=currency,
+        period=due.period,
+        quantity=shown_decimal(quantity),
+        amount=round_amount(exact, currency),
+        derivation=derivation,
+        line_item_id=due.line_item_id,
+        price_id=due.price.id,
+    )
+
+
+def _carry_line(carried: CarriedCredit, inputs: InvoiceInputs) -> InvoiceLine:
+    exact = Fraction(carried.amount)
+    return InvoiceLine(
+        kind=LineKind.adjustment,
+        display_name="Credit carried to the customer's balance",
+        currency=inputs.currency,
+        period=Period(inputs.due.at, inputs.due.at),
+        quantity=Decimal(1),
+        amount=carried.amount,
+        derivation=Derivation(quantity=Fraction(1), rated=exact, share=Fraction(1), exact=exact),
+    )
+
+
+def _line_tax(taxable: Fraction, base: Fraction, tax_rate: TaxRate, rates: tuple[TaxRate, ...]) -> Fraction:
+    if tax_rate.type is TaxRateType.fixed:
+        return Fraction(tax_rate.value) * taxable / base if base > 0 else Fraction(0)
+    return exact_tax(taxable, tax_rate, rates)
