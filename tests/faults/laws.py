@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 import httpx
-from sqlmodel import col, func, select
+from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 from standardwebhooks import Webhook
 
@@ -70,8 +70,8 @@ async def check_laws(tenant: Tenant) -> str:
     return (
         f"subscriptions {len(tenant.subscribers)}, events posted {tenant.posted}, requests repeated"
         f" {tenant.client.repeated}; invoices {len(found.invoices)} of {expected} expected, all as billing/ computes"
-        f" them and all verified; charges {charges['attempts']}, successful {charges['succeeded']}, double 0, answers"
-        f" lost {charges['lost']}; ledger transactions {len(found.currencies)}, unbalanced 0; webhook events"
+        f" them and all verified; charges {charges['attempts']}, successful {charges['succeeded']}, double 0;"
+        f" ledger transactions {len(found.currencies)}, unbalanced 0; webhook events"
         f" {len(found.events)}, received {len(found.received)}, lost 0, more than once {repeats}"
     )
 
@@ -156,6 +156,8 @@ async def _books(tenant: Tenant, invoice_ids: set[str]) -> dict[str, list[Json]]
 def _received(tenant: Tenant) -> Counter[str]:
     received: Counter[str] = Counter()
     for request in list(tenant.receiver.received.queue):
+        if len(request.body) < int(request.headers["content-length"]):
+            continue  # its sender was killed in the middle of it
         Webhook(tenant.endpoint_secret).verify(request.body, request.headers)
         received[request.headers["webhook-id"]] += 1
     return received
@@ -232,7 +234,6 @@ def _one_successful_charge_an_invoice(found: Found) -> Counter[str]:
         assert succeeded == [totals[invoice_id]], (invoice_id, charges)
         counts["attempts"] += len(charges)
         counts["succeeded"] += len(succeeded)
-        counts["lost"] += sum("lost" in each["payment_method"] for each in charges)
     return counts
 
 
@@ -265,9 +266,3 @@ def _no_webhook_is_lost(found: Found) -> None:
     assert set(found.received) == {event.id for event in found.events}
     assert {row.event_id for row in found.deliveries} == {event.id for event in found.events}
     assert {row.delivery_status for row in found.deliveries} == {"delivered"}
-
-
-async def count_of(tenant: Tenant, table: type[OutboxRow] | type[InvoiceRow]) -> int:
-    """How many rows of that table the tenant has."""
-    async with tenant.database.transaction(tenant.scope) as session:
-        return (await session.exec(select(func.count()).select_from(table))).one()

@@ -17,12 +17,12 @@ MOST_SECONDS_TO_RECOVER = 60
 
 
 def customers() -> list[Subscriber]:
-    """Who lives by the test clock: two by the month, two by the day, with cards of every temper."""
+    """Who lives by the test clock: three by the month and one by the day, with cards of every temper."""
     return [
         on_clock("kaveri", "Asia/Kolkata", datetime(2025, 1, 30, 18, 30, tzinfo=UTC), "pm_card_succeeds", MONTHLY),
         on_clock("seine", "Europe/Paris", datetime(2025, 1, 31, tzinfo=UTC), "pm_script_ok_soft_down_lost", MONTHLY, 7),
-        on_clock("northwind", "America/New_York", datetime(2025, 1, 30, 5, tzinfo=UTC), "pm_card_answer_lost", DAILY),
-        on_clock("harbour", "UTC", datetime(2025, 1, 31, tzinfo=UTC), "pm_card_succeeds", DAILY, 2),
+        on_clock("harbour", "UTC", datetime(2025, 1, 31, tzinfo=UTC), "pm_card_answer_lost", MONTHLY, 2),
+        on_clock("northwind", "America/New_York", datetime(2025, 1, 30, 5, tzinfo=UTC), "pm_card_succeeds", DAILY),
     ]
 
 

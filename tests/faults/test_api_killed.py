@@ -18,7 +18,7 @@ from tests.faults.tenant import Tenant
 from workflows.contracts import subscription_workflow_id
 
 KILLS = 4
-CREATES = 40
+CREATES = 30
 AT_ONCE = 8
 SECONDS_TO_START = 60
 

