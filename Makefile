@@ -9,10 +9,10 @@ PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
 STAMP := $(VENV)/installed
 OPTIONS := $(if $(filter-out 0,$(KAFKA)),--kafka) $(if $(filter-out 0,$(S3)),--s3)
 
-.PHONY: help setup demo dev test lint format bench stop clean lock
+.PHONY: help setup demo dev test test-full lint format bench stop clean lock
 
 help: ## What can be made
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
 
 setup: $(STAMP) ## Install what requirements.lock pins into .venv
 
@@ -41,6 +41,9 @@ test: setup ## Lint, types, import contracts and all tests against the real serv
 	@$(BIN)/python -m deploy.embedded.prepare
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/python -m pytest $(TESTS)
+
+test-full: setup ## All tests, with the long fault runs
+	@FAULTS_LONG=1 $(MAKE) --no-print-directory test
 
 lint: setup ## Lint, types and import contracts
 	@$(BIN)/ruff check .
