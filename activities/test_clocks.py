@@ -240,7 +240,8 @@ def check_advance(clock: TestClockRow, to: datetime) -> None:
             f"the clock is advancing to {clock.target_time.isoformat()}; advance it again when it is ready",
             state="advancing",
         )
-    if to <= clock.frozen_time:
+    resumes = clock.clock_status == "internal_failure" and to == clock.frozen_time
+    if to <= clock.frozen_time and not resumes:
         raise Invalid(
             f"frozen_time must lie after the clock's time {clock.frozen_time.isoformat()}; got {to.isoformat()}",
             field="frozen_time",

@@ -34,6 +34,7 @@ from activities.outbox_relay import OutboxRelay
 from activities.prices import NewPrice, create_price
 from activities.settings import save_billing_settings
 from activities.test_clocks import create_test_clock, get_clock
+from activities.webhook_endpoints import NewWebhookEndpoint, create_webhook_endpoint
 from billing.periods import BillingPeriod
 from billing.prices import BillingModel, InvoiceCadence, PriceType, Tier, TierMode
 from models.database import Database
@@ -171,6 +172,11 @@ class World:
         async with self.database.transaction(self.scope) as session:
             new = NewCustomer(external_id, external_id, timezone=timezone, test_clock_id=self.clock_id or None)
             return await create_customer(session, self.scope, new, datetime.now(UTC))
+
+    async def endpoint(self) -> None:
+        """The tenant's webhooks go to the receiver."""
+        async with self.database.transaction(self.scope) as session:
+            await create_webhook_endpoint(session, self.scope, NewWebhookEndpoint(self.receiver.url))
 
     async def customer_named(self, external_id: str) -> CustomerRow:
         """The customer of that external id."""

@@ -1,0 +1,1 @@
+"""Workflows of earlier days, played again with today's code."""

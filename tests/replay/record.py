@@ -1,0 +1,209 @@
+"""Records the histories that the replay tests play again: `python -m tests.replay.record`.
+
+Record anew only with a change that needs no history of before, and say so in the commit: a workflow that runs in
+production has the old history. Everything that names a machine is left out.
+"""
+
+import asyncio
+import json
+import shutil
+import tempfile
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import text
+from sqlmodel import select
+from temporalio.api.enums.v1 import EventType
+from temporalio.client import WorkflowHandle
+
+from billing.periods import BillingPeriod
+from models.tables import SubscriptionRow, WebhookDeliveryRow
+from tests.parts import Parts
+from tests.workflows.test_catching_up import runs_of
+from tests.world import Servers, World, open_world, until, utc
+from workflows.contracts import BILLING, clock_workflow_id, delivery_workflow_id
+
+HISTORIES = Path(__file__).parent / "histories"
+OF_A_MACHINE = ("identity", "stackTrace", "binaryChecksum")
+UNDER_WAY = (
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED,
+    EventType.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED,
+    EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED,
+)
+DAY = timedelta(days=1)
+
+
+async def keep(name: str, workflow: WorkflowHandle[Any, Any]) -> None:
+    """Writes the workflow's history to `histories/NAME.json`, once it is at rest: its id beside its events."""
+
+    async def at_rest() -> bool:
+        return (await workflow.fetch_history()).events[-1].event_type not in UNDER_WAY
+
+    await until(at_rest)
+    history = json.loads((await workflow.fetch_history()).to_json())
+    path = HISTORIES / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"workflow_id": workflow.id, "history": _cleaned(history)}, indent=1) + "\n")
+
+
+async def keep_runs(name: str, world: World, subscription_id: str) -> None:
+    """One file for each of the subscription's runs."""
+    for number, run in enumerate(await runs_of(world, subscription_id), 1):
+        await keep(f"{name}_{number}", world.temporal.get_workflow_handle(run.workflow_id, run_id=run.run_id))
+
+
+def _cleaned(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _cleaned(each) for key, each in value.items() if key not in OF_A_MACHINE}
+    return [_cleaned(each) for each in value] if isinstance(value, list) else value
+
+
+async def record(world: World) -> None:
+    """Every story once."""
+    for story in (in_real_time, under_a_test_clock, commanded, with_an_action, with_a_problem, delivered, released):
+        await story(await world.another_tenant())
+
+
+async def subscribed(world: World, start: datetime, *, card: str = "pm_card_succeeds") -> SubscriptionRow:
+    """A daily subscription on the world's clock, if it has one."""
+    await world.sell(BillingPeriod.DAILY)
+    customer = await world.customer("acme")
+    now = start if world.clock_id else datetime.now(UTC)
+    subscription = await world.subscribe(customer, start, card=card, now=now)
+    await world.until_started(subscription.id)
+    return subscription
+
+
+async def in_real_time(world: World) -> None:
+    """Missed boundaries caught up, a period closed by its timer, its invoice paid after the grace."""
+    await world.configure(finalization_delay_seconds=1)
+    end = datetime.now(UTC) + timedelta(seconds=4)
+    subscription = await subscribed(world, end - 15 * DAY)
+
+    async def closed() -> bool:
+        return len(await world.invoices(subscription.id)) == 16
+
+    await until(closed)
+    last = (await world.invoices(subscription.id))[-1]
+    await world.closed(last.id)
+    await keep("invoice/paid_after_grace", world.invoice_workflow(last.id))
+    ended = await world.commands.cancel_subscription(world.scope, subscription.id, "immediate")
+    assert ended.cancelled_at
+    await world.subscription_workflow(subscription.id).result()
+    await keep_runs("subscription/real_time", world, subscription.id)
+
+
+async def under_a_test_clock(world: World) -> None:
+    """A decline and its retry, moved by a test clock."""
+    await world.clock(utc("2025-01-01"))
+    subscription = await subscribed(world, utc("2025-01-01"), card="pm_script_soft_ok")
+    await world.advance(utc("2025-01-03"))
+    opening = (await world.invoices(subscription.id))[0]
+    await world.closed(opening.id)
+    await keep("invoice/recovered_under_a_test_clock", world.invoice_workflow(opening.id))
+    await keep_runs("subscription/test_clock", world, subscription.id)
+    await keep("test_clock/advanced", world.temporal.get_workflow_handle(clock_workflow_id(world.clock_id)))
+
+
+async def commanded(world: World) -> None:
+    """Drafts finalized and voided by command."""
+    await world.clock(utc("2025-01-01"))
+    subscription = await subscribed(world, utc("2025-01-01"))
+    await world.advance(utc("2025-01-03T01:00"))
+    first, second = (await world.invoices(subscription.id))[1:]
+    await world.advance(utc("2025-01-03T01:30"))
+    await world.commands.void_invoice(world.scope, second.id, "recorded")
+    await world.closed(second.id)
+    await keep("invoice/voided", world.invoice_workflow(second.id))
+    assert first.payment_status == "SUCCEEDED"
+    await world.advance(utc("2025-01-04T01:00"))
+    third = (await world.invoices(subscription.id))[-1]
+    await world.commands.finalize_invoice(world.scope, third.id)
+    await world.closed(third.id)
+    await keep("invoice/finalized_by_command", world.invoice_workflow(third.id))
+
+
+async def with_an_action(world: World) -> None:
+    """A payment that waits for the customer; the news come by signal."""
+    await world.clock(utc("2025-01-01"))
+    subscription = await subscribed(world, utc("2025-01-01"), card="pm_card_needs_action")
+    await world.advance(utc("2025-01-01T00:01"))
+    (invoice,) = await world.invoices(subscription.id)
+    await world.commands.tell_facts_changed(world.scope, invoice.id)
+    await world.commands.void_invoice(world.scope, invoice.id)
+    await world.closed(invoice.id)
+    await keep("invoice/needs_action", world.invoice_workflow(invoice.id))
+
+
+async def with_a_problem(world: World) -> None:
+    """A close that fails, needs attention, stops a test clock, and is mended."""
+    await world.clock(utc("2025-01-01"))
+    subscription = await subscribed(world, utc("2025-01-01"))
+    statement = text("UPDATE subscriptions SET timezone = :zone WHERE id = :id")
+
+    async def set_zone(zone: str) -> None:
+        async with world.database.transaction(world.scope) as session:
+            await session.execute(statement, {"zone": zone, "id": subscription.id})
+
+    async def stopped() -> bool:
+        return (await world.clock_row()).clock_status == "internal_failure"
+
+    await set_zone("Mars/Olympus")
+    await world.commands.advance_clock(world.scope, world.clock_id, utc("2025-01-02"))
+    await until(stopped)
+    await set_zone("UTC")
+    await world.advance(utc("2025-01-02"))
+    await keep_runs("subscription/mended", world, subscription.id)
+    await keep("test_clock/stopped_and_sent_on", world.temporal.get_workflow_handle(clock_workflow_id(world.clock_id)))
+
+
+async def delivered(world: World) -> None:
+    """A webhook that arrives."""
+    await world.endpoint()
+    await world.clock(utc("2025-01-01"))
+    await subscribed(world, utc("2025-01-01"))
+
+    async def has_arrived() -> bool:
+        async with world.database.transaction(world.scope) as session:
+            rows = (await session.exec(select(WebhookDeliveryRow))).all()
+        return any(row.delivery_status == "delivered" for row in rows)
+
+    await until(has_arrived)
+    async with world.database.transaction(world.scope) as session:
+        rows = (await session.exec(select(WebhookDeliveryRow))).all()
+    row = next(row for row in rows if row.delivery_status == "delivered")
+    workflow = world.temporal.get_workflow_handle(delivery_workflow_id(row.event_id, row.endpoint_id))
+    await workflow.result()
+    await keep("webhook_delivery/delivered", workflow)
+
+
+async def released(world: World) -> None:
+    """The Schedule's pass over deferred revenue."""
+    workflow = await world.temporal.start_workflow(
+        "RevenueReleaseWorkflow", id=f"release/{world.scope.tenant_id}", task_queue=BILLING
+    )
+    await workflow.result()
+    await keep("revenue_release/passed", workflow)
+
+
+async def main() -> None:
+    """Starts engines of its own in a temporary folder, plays, and ends them."""
+    shutil.rmtree(HISTORIES, ignore_errors=True)
+    with tempfile.TemporaryDirectory() as folder:
+        parts = Parts(Path(folder))
+        try:
+            postgres, clickhouse, temporal = (parts.start(name) for name in ("postgres", "clickhouse", "temporal"))
+            servers = Servers(
+                postgres.running.url, clickhouse.running.url, temporal.running.url, Path(folder) / "durabill"
+            )
+            async with open_world(servers) as world:
+                await world.start_workers()
+                await record(world)
+        finally:
+            parts.close()
+    print(f"{len(list(HISTORIES.rglob('*.json')))} histories in {HISTORIES.relative_to(Path.cwd())}")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
