@@ -3,16 +3,19 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import text
+from sqlmodel import select
 
 from billing.errors import Conflict, Invalid
 from billing.periods import BillingPeriod
-from models.tables import InvoiceRow, SubscriptionRow
+from models.tables import InvoiceRow, SubscriptionRow, WebhookDeliveryRow
+from tests.adapters.servers import Answer
 from tests.world import World, until, utc
+from workflows.contracts import delivery_workflow_id
 
 DAY = timedelta(days=1)
 ZONES = ("Asia/Kolkata", "America/New_York", "Europe/Paris", "Pacific/Auckland")
@@ -158,3 +161,30 @@ async def set_zone(world: World, subscription: SubscriptionRow, zone: str) -> No
     statement = text("UPDATE subscriptions SET timezone = :zone WHERE id = :id")
     async with world.database.transaction(world.scope) as session:
         await session.execute(statement, {"zone": zone, "id": subscription.id})
+
+
+async def test_a_webhooks_retry_waits_in_real_time(world: World) -> None:
+    world.receiver.answers = [Answer(status=503, headers={"retry-after": "3600"})]
+    await world.endpoint()
+    await world.sell(BillingPeriod.DAILY)
+    await world.clock(utc("2025-01-01"))
+    customer = await world.customer("acme")
+    await world.subscribe(customer, utc("2025-01-01"))
+
+    async def refused() -> list[WebhookDeliveryRow]:
+        query = select(WebhookDeliveryRow).where(WebhookDeliveryRow.last_status_code == 503)
+        async with world.database.transaction(world.scope) as session:
+            return list((await session.exec(query)).all())
+
+    async def one_is_refused() -> bool:
+        return len(await refused()) == 1
+
+    await until(one_is_refused)
+    await world.advance(utc("2025-01-04"))
+
+    (delivery,) = await refused()
+    assert delivery.attempts == 1
+    workflow = world.temporal.get_workflow_handle(delivery_workflow_id(delivery.event_id, delivery.endpoint_id))
+    (pending,) = (await workflow.describe()).raw_description.pending_activities
+    next_try = pending.scheduled_time.ToDatetime(UTC)
+    assert timedelta(minutes=58) < next_try - datetime.now(UTC) < timedelta(minutes=61)
