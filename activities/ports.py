@@ -94,6 +94,50 @@ ChargeOutcome = Charged | Declined | ActionRequired
 
 
 @dataclass(frozen=True, slots=True)
+class RefundRequest:
+    """Give back all or part of a charge. `refund_id` is our refund's id and the provider's idempotency key."""
+
+    refund_id: str
+    provider_payment_id: str
+    """The charge, as `Charged` named it."""
+    amount: Decimal
+    """In major units of `currency`, at that currency's precision; greater than zero."""
+    currency: str
+    """ISO 4217, lower case: that of the charge."""
+    metadata: dict[str, str] = field(default_factory=dict)
+    """Stored by the provider."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refunded:
+    """The money is on its way back, for good."""
+
+    provider_refund_id: str
+    outcome: Literal["refunded"] = "refunded"
+
+
+@dataclass(frozen=True, slots=True)
+class RefundPending:
+    """The provider has accepted the refund and works on it; it may still fail. The same request tells what became."""
+
+    provider_refund_id: str
+    outcome: Literal["pending"] = "pending"
+
+
+@dataclass(frozen=True, slots=True)
+class RefundDeclined:
+    """The provider said no: more than is left of the charge, or the bank sent it back."""
+
+    reason: str
+    provider_refund_id: str | None = None
+    outcome: Literal["declined"] = "declined"
+
+
+RefundOutcome = Refunded | RefundPending | RefundDeclined
+"""What a refund came to. The field `outcome` tells the three apart in JSON."""
+
+
+@dataclass(frozen=True, slots=True)
 class ProviderEvent:
     """An inbound webhook, verified and read. Stored once by (`provider`, `event_id`), then signalled to the invoice."""
 
@@ -127,11 +171,20 @@ class PaymentProvider(Protocol):
         Raises `ProviderUnavailable` when it cannot be asked, `OutcomeUnknown` while the provider is still at work.
         """
 
+    async def refund(self, request: RefundRequest) -> RefundOutcome:
+        """Give the money back, at most once per `refund_id`, however often it is called: asking again tells the state.
+
+        Raises `ProviderUnavailable` (nothing happened), `OutcomeUnknown` (send the same again), `ProviderRefused`.
+        """
+
     def parse_webhook(self, headers: Mapping[str, str], body: bytes, now: datetime) -> ProviderEvent:
         """Verify the signature over the raw body, with a tolerance around `now` (real UTC time), and read the event.
 
         Raises `BadWebhook`.
         """
+
+    async def aclose(self) -> None:
+        """Close the connections."""
 
 
 # --- documents --------------------------------------------------------------------------------------------------------

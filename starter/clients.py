@@ -34,6 +34,7 @@ from activities.adapters.kafka_producer import KafkaEventLog
 from activities.adapters.kafka_settings import KafkaSettings
 from activities.adapters.s3_store import S3Settings, S3Store
 from activities.adapters.sandbox import SandboxProvider
+from activities.adapters.stripe_provider import StripeProvider
 from activities.adapters.webhook_sender import HttpWebhookSender
 from activities.ingestion.direct_writer import DirectWriter
 from activities.ingestion.lease import PostgresWriterLease
@@ -156,13 +157,16 @@ def kafka_settings(settings: Settings) -> KafkaSettings:
     return KafkaSettings(settings.require("kafka_brokers"), settings.kafka_options())
 
 
-def payment_providers(settings: Settings) -> dict[str, SandboxProvider]:
+def payment_providers(settings: Settings) -> dict[str, PaymentProvider]:
     """The payment companies that are configured, by name."""
-    if settings.sandbox_provider_url is None:
-        return {}
-    secret = settings.sandbox_webhook_secret
-    secrets = [secret.get_secret_value()] if secret else []
-    return {"sandbox": SandboxProvider(settings.sandbox_provider_url, secrets)}
+    providers: list[PaymentProvider] = []
+    if settings.sandbox_provider_url is not None:
+        secrets = settings.secrets_of("sandbox_webhook_secret")
+        providers.append(SandboxProvider(settings.sandbox_provider_url, secrets))
+    if settings.stripe_secret_key is not None:
+        key, secrets = settings.require("stripe_secret_key"), settings.secrets_of("stripe_webhook_secret")
+        providers.append(StripeProvider(key, secrets, settings.return_url, settings.stripe_api_base))
+    return {provider.name: provider for provider in providers}
 
 
 async def connect_temporal(*, wait: bool = False, runtime: Runtime | None = None) -> Client:

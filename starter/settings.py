@@ -96,6 +96,17 @@ class Settings(BaseSettings):
     sandbox_webhook_secret: SecretStr | None = Field(
         default=None, description="`whsec_...`: signs what the fake payment company reports."
     )
+    stripe_secret_key: SecretStr | None = Field(
+        default=None, description="`sk_...` or `rk_...` of a Stripe account; set: the payment provider `stripe` exists."
+    )
+    stripe_webhook_secret: SecretStr | None = Field(
+        default=None,
+        description="`whsec_...` of the endpoint at Stripe; several, separated by commas, during a rotation.",
+    )
+    stripe_api_base: str | None = Field(default=None, description="Another address than Stripe's own. For tests.")
+    payment_return_url: str | None = Field(
+        default=None, description="Where customers land after a payment that they had to confirm. Unset: `public_url`."
+    )
     webhooks_allow_private: bool = Field(
         default=False, description="Lets webhooks go to `http` and to private addresses. For development only."
     )
@@ -144,6 +155,16 @@ class Settings(BaseSettings):
     def base_url(self) -> str:
         """How customers reach the API, without a slash at the end."""
         return (self.public_url or f"http://localhost:{self.api_port}").rstrip("/")
+
+    @property
+    def return_url(self) -> str:
+        """Where customers land after a payment that they had to confirm."""
+        return self.payment_return_url or self.base_url
+
+    def secrets_of(self, name: str) -> list[str]:
+        """The parts of a secret that may hold several, separated by commas; none when it is not set."""
+        secret: SecretStr | None = getattr(self, name)
+        return [part.strip() for part in secret.get_secret_value().split(",") if part.strip()] if secret else []
 
     def kafka_options(self) -> dict[str, str]:
         """What is set for librdkafka beside the brokers, under its own names."""

@@ -22,6 +22,10 @@ from activities.ports import (
     ProviderEvent,
     ProviderRefused,
     ProviderUnavailable,
+    RefundDeclined,
+    Refunded,
+    RefundOutcome,
+    RefundRequest,
 )
 
 TIMEOUT_SECONDS = 20
@@ -51,15 +55,7 @@ class SandboxProvider:
 
     async def charge(self, request: ChargeRequest) -> ChargeOutcome:
         """See `PaymentProvider.charge`."""
-        try:
-            answer = await self._client.post(
-                "/v1/charges", json=_body(request), headers={"idempotency-key": request.attempt_id}
-            )
-        except NOT_SENT as failure:
-            raise ProviderUnavailable(f"sandbox: cannot reach {self._client.base_url}: {failure!r}") from failure
-        except httpx.HTTPError as failure:
-            raise OutcomeUnknown(f"sandbox: no answer to attempt {request.attempt_id}: {failure!r}") from failure
-        _raise_for(answer, OutcomeUnknown)
+        answer = await self._post("/v1/charges", _body(request), request.attempt_id)
         try:
             return _outcome(_read(answer))
         except (KeyError, ValueError) as broken:
@@ -77,6 +73,32 @@ class SandboxProvider:
             return _outcome(items[0]) if items else None
         except (KeyError, ValueError) as broken:
             raise ProviderUnavailable(f"sandbox: cannot read what became of {attempt_id}: {broken!r}") from broken
+
+    async def refund(self, request: RefundRequest) -> RefundOutcome:
+        """See `PaymentProvider.refund`."""
+        body: dict[str, object] = {
+            "charge_id": request.provider_payment_id,
+            "amount": f"{request.amount.normalize():f}",
+        }
+        answer = await self._post("/v1/refunds", body, request.refund_id)
+        try:
+            refund = _read(answer)
+            if refund["status"] == "refunded":
+                return Refunded(refund["id"])
+            return RefundDeclined(refund["reason"], refund["id"])
+        except (KeyError, ValueError) as broken:
+            raise OutcomeUnknown(f"sandbox: cannot read the answer to {request.refund_id}: {broken!r}") from broken
+
+    async def _post(self, path: str, body: dict[str, object], key: str) -> httpx.Response:
+        """The company's answer to a request that moves money. Raises as the port says."""
+        try:
+            answer = await self._client.post(path, json=body, headers={"idempotency-key": key})
+        except NOT_SENT as failure:
+            raise ProviderUnavailable(f"sandbox: cannot reach {self._client.base_url}: {failure!r}") from failure
+        except httpx.HTTPError as failure:
+            raise OutcomeUnknown(f"sandbox: no answer to {key}: {failure!r}") from failure
+        _raise_for(answer, OutcomeUnknown)
+        return answer
 
     def parse_webhook(self, headers: Mapping[str, str], body: bytes, now: datetime) -> ProviderEvent:
         """See `PaymentProvider.parse_webhook`."""

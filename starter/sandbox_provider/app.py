@@ -7,6 +7,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import asdict
 from decimal import Decimal
 from html import escape
 from typing import Annotated
@@ -23,6 +24,7 @@ from starter.sandbox_provider.callbacks import Callbacks, Target
 from starter.sandbox_provider.connection import drop_connection
 from starter.sandbox_provider.summary import summarize
 
+KEY_REQUIRED = "the header Idempotency-Key is required: your id of this attempt, up to 255 characters"
 Name = Annotated[str, Field(min_length=1, max_length=255)]
 
 
@@ -38,6 +40,15 @@ class ChargeBody(BaseModel):
     currency: Annotated[str, Field(pattern="^[a-z]{3}$")]
     description: str = ""
     metadata: dict[str, str] = {}
+
+
+class RefundBody(BaseModel):
+    """The body of `POST /v1/refunds`; the key is in the header `Idempotency-Key`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    charge_id: Name
+    amount: Annotated[Decimal, Field(gt=0, allow_inf_nan=False)]
 
 
 class Desk:
@@ -65,12 +76,12 @@ class Desk:
         """Charge once per key; the same key and body again answers the stored result."""
         key = request.headers.get("idempotency-key", "")
         if not key or len(key) > 255:
-            return _error(400, "the header Idempotency-Key is required: your id of this attempt, up to 255 characters")
+            return _error(400, KEY_REQUIRED)
         raw = await request.body()
         try:
             body = ChargeBody.model_validate_json(raw)
         except ValidationError as invalid:
-            return _error(400, "; ".join(f"{_field(problem['loc'])}: {problem['msg']}" for problem in invalid.errors()))
+            return _invalid(invalid)
         try:
             charge, answer_gets_lost = self._books.charge(_order(key, body))
         except KeyReused:
@@ -80,6 +91,22 @@ class Desk:
         if answer_gets_lost:
             return await drop_connection(request)
         return JSONResponse(self._json(request, charge))
+
+    async def create_refund(self, request: Request) -> Response:
+        """Give a charge back, in whole or in part, once per key."""
+        key = request.headers.get("idempotency-key", "")
+        if not key or len(key) > 255:
+            return _error(400, KEY_REQUIRED)
+        try:
+            body = RefundBody.model_validate_json(await request.body())
+            refund = self._books.refund(key, body.charge_id, body.amount)
+        except ValidationError as invalid:
+            return _invalid(invalid)
+        except KeyReused:
+            return _error(409, f"Idempotency-Key {key!r} was used before with another body")
+        if refund is None:
+            return _error(404, f"there is no charge {body.charge_id!r}")
+        return JSONResponse(asdict(refund) | {"amount": f"{refund.amount:f}"})
 
     async def list_charges(self, request: Request) -> Response:
         """All charges, or those of `?attempt_id=` (one or none) or `?invoice_id=`."""
@@ -153,6 +180,7 @@ def build_app(books: Books, target: Target | None) -> Starlette:
             Route("/healthz", desk.health),
             Route("/v1/charges", desk.create_charge, methods=["POST"]),
             Route("/v1/charges", desk.list_charges, methods=["GET"]),
+            Route("/v1/refunds", desk.create_refund, methods=["POST"]),
             Route("/actions/{charge_id}", desk.show_action, methods=["GET"]),
             Route("/actions/{charge_id}", desk.complete_action, methods=["POST"]),
             Route("/books/summary", desk.summary),
@@ -176,6 +204,10 @@ def _order(key: str, body: ChargeBody) -> Order:
 
 def _field(location: tuple[int | str, ...]) -> str:
     return ".".join(str(part) for part in location) or "body"
+
+
+def _invalid(invalid: ValidationError) -> Response:
+    return _error(400, "; ".join(f"{_field(problem['loc'])}: {problem['msg']}" for problem in invalid.errors()))
 
 
 def _error(status: int, message: str) -> Response:

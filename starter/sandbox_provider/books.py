@@ -30,6 +30,11 @@ CREATE TABLE IF NOT EXISTS outages (
     attempt_id TEXT NOT NULL, customer_id TEXT NOT NULL, payment_method TEXT NOT NULL, created_at TEXT NOT NULL
 ) STRICT;
 CREATE INDEX IF NOT EXISTS outages_token ON outages (customer_id, payment_method);
+CREATE TABLE IF NOT EXISTS refunds (
+    refund_id TEXT PRIMARY KEY, id TEXT NOT NULL UNIQUE, charge_id TEXT NOT NULL, amount TEXT NOT NULL,
+    status TEXT NOT NULL, reason TEXT, created_at TEXT NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS refunds_charge ON refunds (charge_id);
 CREATE TABLE IF NOT EXISTS webhooks (
     id TEXT PRIMARY KEY, url TEXT NOT NULL, body TEXT NOT NULL, created_at TEXT NOT NULL,
     tries INTEGER NOT NULL DEFAULT 0, next_try INTEGER NOT NULL DEFAULT 0, last_error TEXT, delivered_at TEXT
@@ -74,6 +79,19 @@ class Charge:
     answer_lost: bool
     created_at: str
     updated_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refund:
+    """Money given back, or not: `status` is refunded or declined. `refund_id` is the client's key."""
+
+    refund_id: str
+    id: str
+    charge_id: str
+    amount: Decimal
+    status: str
+    reason: str | None
+    created_at: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +149,29 @@ class Books:
                 (order.attempt_id, order.customer_id, order.payment_method, _now()),
             )
         raise OutOfService(order.attempt_id)
+
+    def refund(self, refund_id: str, charge_id: str, amount: Decimal) -> Refund | None:
+        """The refund under that key; the first request decides, later ones repeat it. None without such a charge.
+
+        Raises `KeyReused`.
+        """
+        with self._transaction():
+            known = self._refunds("refund_id = ?", refund_id)
+            if known:
+                if (known[0].charge_id, known[0].amount) != (charge_id, amount):
+                    raise KeyReused(refund_id)
+                return known[0]
+            charge = self.by_id(charge_id)
+            if charge is None:
+                return None
+            earlier = self._refunds("charge_id = ?", charge_id)
+            given = sum((each.amount for each in earlier if each.status == "refunded"), Decimal(0))
+            fits = charge.status == "succeeded" and given + amount <= charge.amount
+            status, reason = ("refunded", None) if fits else ("declined", "more_than_is_left")
+            made = Refund(refund_id, f"re_{ULID()}", charge_id, amount, status, reason, _now())
+            row = asdict(made) | {"amount": f"{amount:f}"}
+            self._db.execute("INSERT INTO refunds VALUES (?, ?, ?, ?, ?, ?, ?)", tuple(row.values()))
+            return made
 
     def by_id(self, charge_id: str) -> Charge | None:
         """The charge of that id."""
@@ -194,6 +235,11 @@ class Books:
     def _select(self, where: str, value: object) -> list[Charge]:
         rows = self._db.execute(f"SELECT {COLUMNS} FROM charges WHERE {where} ORDER BY rowid", (value,))
         return [_charge(row) for row in rows]
+
+    def _refunds(self, where: str, value: str) -> list[Refund]:
+        columns = "refund_id, id, charge_id, amount, status, reason, created_at"
+        rows = self._db.execute(f"SELECT {columns} FROM refunds WHERE {where} ORDER BY rowid", (value,))
+        return [replace(Refund(*row), amount=Decimal(str(row[3]))) for row in rows]
 
     def _insert(self, charge: Charge) -> None:
         row = asdict(charge) | {"amount": f"{charge.amount:f}", "metadata": json.dumps(charge.metadata)}
