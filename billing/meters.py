@@ -1,6 +1,7 @@
 """Meters: which events count and how they fold into a quantity; and the frozen facts of a read.
 
-Owns definitions and their checks. Reading events is the business of models/clickhouse and activities/usage_reader.
+Owns definitions and their checks. Reading events is the business of models/clickhouse and activities/usage_reader, and
+of billing.usage_aggregation for events in memory.
 Rules: billing-rules.md sections 1 and 2, usage.md section 4.
 """
 
@@ -8,9 +9,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from fractions import Fraction
+from typing import Final
 
 from billing.errors import Invalid
+from billing.money import shown_decimal
 from billing.periods import Period, check_utc
+from billing.windows import WindowSize
 
 
 class AggregationType(StrEnum):
@@ -21,12 +26,31 @@ class AggregationType(StrEnum):
     MAX = "MAX"
     LATEST = "LATEST"
     COUNT_UNIQUE = "COUNT_UNIQUE"
+    AVG = "AVG"
+    MIN = "MIN"
+    SUM_WITH_MULTIPLIER = "SUM_WITH_MULTIPLIER"
+    WEIGHTED_SUM = "WEIGHTED_SUM"
+
+
+OFFERED_AGGREGATIONS: Final = (
+    AggregationType.COUNT,
+    AggregationType.SUM,
+    AggregationType.MAX,
+    AggregationType.LATEST,
+    AggregationType.COUNT_UNIQUE,
+)
+"""What a running stack can read from its store; `simulate` knows all."""
 
 
 class ResetUsage(StrEnum):
     """When a meter starts again from 0."""
 
     BILLING_PERIOD = "BILLING_PERIOD"
+    NEVER = "NEVER"
+
+
+OFFERED_RESETS: Final = (ResetUsage.BILLING_PERIOD,)
+"""The same for resets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +69,11 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Meter:
-    """A named rule from events to a quantity. `field` is the property that is read; COUNT has none."""
+    """A named rule from events to a quantity. `field` is the property that is read; COUNT has none.
+
+    `multiplier` belongs to SUM_WITH_MULTIPLIER. With `bucket_size` (SUM and MAX) each bucket is measured and priced by
+    itself; with `group_by` (MAX) each value of that property within it as well.
+    """
 
     id: str
     name: str
@@ -54,6 +82,9 @@ class Meter:
     field: str | None = None
     filters: tuple[Filter, ...] = ()
     reset_usage: ResetUsage = ResetUsage.BILLING_PERIOD
+    multiplier: Decimal | None = None
+    bucket_size: WindowSize | None = None
+    group_by: str | None = None
 
     def __post_init__(self) -> None:
         if not self.event_name or self.event_name != self.event_name.strip():
@@ -62,6 +93,8 @@ class Meter:
             raise Invalid("aggregation.field must be absent for COUNT", field="aggregation.field")
         if self.aggregation is not AggregationType.COUNT and not self.field:
             raise Invalid(f"aggregation.field is required for {self.aggregation}", field="aggregation.field")
+        _check_multiplier(self)
+        _check_buckets(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,17 +102,35 @@ class UsageQuantity:
     """What a meter measured: `quantity` with at most 12 digits after the point, from `event_count` events.
 
     `rejected_values` counts events whose value was absent, not a number or negative (they count 0).
-    `checksum` identifies exactly which events, in which revisions, were counted.
+    `checksum` identifies exactly which events, in which revisions, were counted. `exact` is the quantity where 12
+    digits do not hold it (averages, weighted sums); amounts follow from it.
     """
 
     quantity: Decimal
     event_count: int
     rejected_values: int = 0
     checksum: str = ""
+    exact: Fraction | None = None
 
     def __post_init__(self) -> None:
         if self.quantity < 0 or self.event_count < 0 or self.rejected_values < 0:
             raise Invalid(f"usage must not be negative: {self}", field="quantity")
+        if self.exact is not None and shown_decimal(self.exact) != self.quantity:
+            raise Invalid(f"quantity must be the exact value at 12 digits: {self}", field="quantity")
+
+    @property
+    def value(self) -> Fraction:
+        """The quantity, exactly."""
+        return Fraction(self.quantity) if self.exact is None else self.exact
+
+
+@dataclass(frozen=True, slots=True)
+class UsagePart:
+    """Usage of one window of a period: a bucket (of one `group`, where the meter groups) or an allowance's window."""
+
+    period: Period
+    quantity: Fraction
+    group: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +138,8 @@ class UsageSnapshot:
     """Usage of one meter over one period as it was read once, with the facts that prove it.
 
     `cutoff` is the wall-clock instant: events accepted before it were counted. `query` is the statement that was run.
+    `parts`, in time order, are the windows in which it was read, where it was read in windows; `bucketed` says that
+    they are buckets, each priced by itself.
     """
 
     id: str
@@ -95,24 +148,51 @@ class UsageSnapshot:
     cutoff: datetime
     usage: UsageQuantity
     query: str = ""
+    parts: tuple[UsagePart, ...] = ()
+    bucketed: bool = False
 
     def __post_init__(self) -> None:
         check_utc(self.cutoff, "cutoff")
 
 
+def check_offered(meter: Meter) -> None:
+    """Raises Invalid for a meter that a running stack cannot read from its store."""
+    parse_aggregation(meter.aggregation)
+    parse_reset_usage(meter.reset_usage)
+    if meter.bucket_size is not None:
+        raise Invalid("aggregation.bucket_size must be absent: meters have no buckets", "aggregation.bucket_size")
+
+
 def parse_aggregation(text: str) -> AggregationType:
-    """The aggregation named `text` on the wire. Raises Invalid naming the possible ones."""
-    try:
+    """The aggregation named `text` on the API's wire. Raises Invalid naming those that are offered."""
+    if text in OFFERED_AGGREGATIONS:
         return AggregationType(text)
-    except ValueError:
-        known = ", ".join(AggregationType)
-        raise Invalid(f"aggregation.type must be one of {known}; got {text!r}", field="aggregation.type") from None
+    known = ", ".join(OFFERED_AGGREGATIONS)
+    raise Invalid(f"aggregation.type must be one of {known}; got {text!r}", field="aggregation.type")
 
 
 def parse_reset_usage(text: str) -> ResetUsage:
-    """The reset named `text` on the wire. Raises Invalid naming the possible ones."""
-    try:
+    """The reset named `text` on the API's wire. Raises Invalid naming those that are offered."""
+    if text in OFFERED_RESETS:
         return ResetUsage(text)
-    except ValueError:
-        known = ", ".join(ResetUsage)
-        raise Invalid(f"reset_usage must be one of {known}; got {text!r}", field="reset_usage") from None
+    known = ", ".join(OFFERED_RESETS)
+    raise Invalid(f"reset_usage must be one of {known}; got {text!r}", field="reset_usage")
+
+
+def _check_multiplier(meter: Meter) -> None:
+    wanted = meter.aggregation is AggregationType.SUM_WITH_MULTIPLIER
+    if wanted != (meter.multiplier is not None) or (meter.multiplier is not None and meter.multiplier <= 0):
+        raise Invalid(
+            "aggregation.multiplier must be above 0 for SUM_WITH_MULTIPLIER, and absent for others",
+            field="aggregation.multiplier",
+        )
+
+
+def _check_buckets(meter: Meter) -> None:
+    bucketed = meter.bucket_size is not None
+    if bucketed and meter.aggregation not in (AggregationType.SUM, AggregationType.MAX):
+        raise Invalid("aggregation.bucket_size is for SUM and MAX only", field="aggregation.bucket_size")
+    if bucketed and meter.reset_usage is ResetUsage.NEVER:
+        raise Invalid("reset_usage must be BILLING_PERIOD for a meter with buckets", field="reset_usage")
+    if meter.group_by is not None and not (bucketed and meter.aggregation is AggregationType.MAX and meter.group_by):
+        raise Invalid("aggregation.group_by is for MAX with a bucket_size only", field="aggregation.group_by")

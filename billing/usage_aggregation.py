@@ -1,0 +1,216 @@
+"""Meters applied to events in memory: what the simulator reads instead of ClickHouse, with the same digits.
+
+Owns what an event's property means as a number and how numbers fold; models/clickhouse/meter_query.py is its twin in
+SQL. Does not receive or store events. Rules: billing-rules.md sections 1 and 2, usage.md section 4.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from fractions import Fraction
+from typing import Final
+
+from billing.errors import Invalid
+from billing.meters import AggregationType, Meter, ResetUsage, UsagePart, UsageQuantity
+from billing.money import decimal_text, round_places, shown_decimal
+from billing.periods import Period, check_utc
+from billing.windows import window_at
+
+VALUE_PLACES: Final = 12
+VALUE_LIMIT: Final = 10**26
+_NUMBER: Final = re.compile(
+    r"[+-]?(?:[0-9]{1,60}(?:\.[0-9]*)?|\.[0-9]+"
+    r"|(?:[0-9]{1,20}(?:\.[0-9]{0,20})?|\.[0-9]{1,20})[eE](?:\+?[0-4]?[0-9]|-[0-9]{1,3}))"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class UsageEvent:
+    """One event of one customer. `properties` are JSON values whose numbers are int or Decimal.
+
+    `received_at` is when it was accepted, absent: at its timestamp. As in the store, both count in whole milliseconds.
+    """
+
+    event_id: str
+    event_name: str
+    timestamp: datetime
+    properties: Mapping[str, object] = field(default_factory=dict)
+    received_at: datetime | None = None
+
+    def __post_init__(self) -> None:
+        check_utc(self.timestamp, "timestamp")
+        if self.received_at is not None:
+            check_utc(self.received_at, "received_at")
+
+    @property
+    def at(self) -> datetime:
+        """When it happened, cut to milliseconds."""
+        return _milliseconds(self.timestamp)
+
+    @property
+    def accepted_at(self) -> datetime:
+        """When it was accepted, cut to milliseconds."""
+        return _milliseconds(self.timestamp if self.received_at is None else self.received_at)
+
+
+@dataclass(frozen=True, slots=True)
+class _Value:
+    """A matching event with the text and the number of its field; `number` is None where it is rejected."""
+
+    event: UsageEvent
+    place: int
+    text: str | None
+    number: Decimal | None
+
+    @property
+    def counted(self) -> Fraction:
+        """The number, 0 for a rejected one."""
+        return Fraction(self.number or 0)
+
+
+def first_accepted(events: Iterable[UsageEvent]) -> tuple[UsageEvent, ...]:
+    """The events that count: of each id the first accepted, of two accepted together the earlier in `events`."""
+    first: dict[str, UsageEvent] = {}
+    for event in sorted(events, key=lambda event: event.accepted_at):
+        first.setdefault(event.event_id, event)
+    return tuple(first.values())
+
+
+def measure(meter: Meter, events: Sequence[UsageEvent], period: Period) -> UsageQuantity:
+    """What `meter` measured over `period`, of events that count once each, in order of acceptance.
+
+    A meter that never resets measures everything before the period's end; one with buckets is `measure_buckets`'s.
+    """
+    if meter.bucket_size is not None:
+        raise Invalid(f"meter {meter.id} has buckets: they are measured one by one", field="aggregation.bucket_size")
+    return _quantity(meter, _values(meter, events, period), period)
+
+
+def measure_parts(meter: Meter, events: Sequence[UsageEvent], windows: Sequence[Period]) -> tuple[UsagePart, ...]:
+    """What `meter` measured in each of `windows` (allowance windows of a line), in their order."""
+    return tuple(UsagePart(window, measure(meter, events, window).value) for window in windows)
+
+
+def measure_buckets(
+    meter: Meter, events: Sequence[UsageEvent], period: Period, zone: str, anchor: datetime
+) -> tuple[UsageQuantity, tuple[UsagePart, ...]]:
+    """The quantity of each bucket (and group) that has events, in time order, and their sum."""
+    if meter.bucket_size is None:
+        raise Invalid(f"meter {meter.id} has no buckets", field="aggregation.bucket_size")
+    values = _values(meter, events, period)
+    found: dict[tuple[datetime, str], tuple[Period, list[_Value]]] = {}
+    for value in values:
+        window = window_at(meter.bucket_size, zone, anchor, value.event.at)
+        cut = Period(max(window.start, period.start), min(window.end, period.end))
+        group = property_text(value.event.properties, meter.group_by) or "" if meter.group_by else ""
+        found.setdefault((cut.start, group), (cut, []))[1].append(value)
+    parts = tuple(
+        UsagePart(cut, _folded(meter, own, cut), group if meter.group_by else None)
+        for (_, group), (cut, own) in sorted(found.items(), key=lambda item: item[0])
+    )
+    return _usage(meter, sum((part.quantity for part in parts), Fraction(0)), values), parts
+
+
+def rejected_events(meter: Meter, events: Iterable[UsageEvent], period: Period) -> tuple[UsageEvent, ...]:
+    """The events whose value counts 0 because it is absent, not a number or negative."""
+    return tuple(value.event for value in _values(meter, events, period) if _is_rejected(meter, value))
+
+
+def matches(meter: Meter, event: UsageEvent) -> bool:
+    """Whether the event counts for the meter: its name and every filter."""
+    return event.event_name == meter.event_name and all(
+        property_text(event.properties, one.key) in one.values for one in meter.filters
+    )
+
+
+def property_text(properties: Mapping[str, object], key: str) -> str | None:
+    """A scalar property as filters and COUNT_UNIQUE compare it: 1.0 is "1", true is "true"; None for all else."""
+    value = properties.get(key)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Decimal):
+        return decimal_text(value)
+    return str(value) if isinstance(value, (str, int)) else None
+
+
+def event_value(text: str | None, negative: bool = False) -> Decimal | None:
+    """The number in `text` at 12 digits after the point, half away from zero; None where it is rejected.
+
+    Rejected are absent values, texts that are not numbers, 10^26 and more, and, unless `negative`, negative ones.
+    """
+    if text is None or not _NUMBER.fullmatch(text):
+        return None
+    value = round_places(Decimal(text), VALUE_PLACES)
+    return value if (value >= 0 or negative) and value.copy_abs() < VALUE_LIMIT else None
+
+
+def _milliseconds(at: datetime) -> datetime:
+    return at.replace(microsecond=at.microsecond // 1000 * 1000)
+
+
+def _values(meter: Meter, events: Iterable[UsageEvent], period: Period) -> list[_Value]:
+    whole = meter.reset_usage is ResetUsage.NEVER
+    level = meter.aggregation is AggregationType.WEIGHTED_SUM
+    found = []
+    for place, event in enumerate(events):
+        inside = event.at < period.end and (whole or event.at >= period.start)
+        if inside and matches(meter, event):
+            text = property_text(event.properties, meter.field) if meter.field else None
+            found.append(_Value(event, place, text, event_value(text, negative=level)))
+    return found
+
+
+def _quantity(meter: Meter, values: Sequence[_Value], period: Period) -> UsageQuantity:
+    return _usage(meter, _folded(meter, values, period), values)
+
+
+def _usage(meter: Meter, exact: Fraction, values: Sequence[_Value]) -> UsageQuantity:
+    shown = shown_decimal(exact)
+    rejected = sum(_is_rejected(meter, value) for value in values)
+    return UsageQuantity(shown, len(values), rejected, exact=None if Fraction(shown) == exact else exact)
+
+
+def _is_rejected(meter: Meter, value: _Value) -> bool:
+    if meter.aggregation is AggregationType.COUNT:
+        return False
+    return (value.text if meter.aggregation is AggregationType.COUNT_UNIQUE else value.number) is None
+
+
+def _folded(meter: Meter, values: Sequence[_Value], period: Period) -> Fraction:
+    """One quantity of many values, exactly. No event: 0."""
+    numbers = [value.counted for value in values]
+    if meter.aggregation is AggregationType.COUNT:
+        return Fraction(len(values))
+    if meter.aggregation is AggregationType.COUNT_UNIQUE:
+        return Fraction(len({value.text for value in values if value.text is not None}))
+    if meter.aggregation is AggregationType.WEIGHTED_SUM:
+        return _weighted_sum(values, period)
+    if not numbers:
+        return Fraction(0)
+    if meter.aggregation is AggregationType.MAX:
+        return max(numbers)
+    if meter.aggregation is AggregationType.MIN:
+        return min(numbers)
+    if meter.aggregation is AggregationType.LATEST:
+        # At one timestamp the event accepted last wins, then the larger id.
+        return max(values, key=lambda value: (value.event.at, value.event.accepted_at, value.event.event_id)).counted
+    whole = sum(numbers, Fraction(0))
+    if meter.aggregation is AggregationType.AVG:
+        return whole / len(numbers)
+    return whole * Fraction(meter.multiplier) if meter.multiplier is not None else whole
+
+
+def _weighted_sum(values: Sequence[_Value], period: Period) -> Fraction:
+    """Changes of a level, each weighted by the share of the period that it lasts; never less than 0.
+
+    Changes from before the period (of a meter that never resets) last for the whole of it.
+    """
+    level = Fraction(0)
+    if not period.microseconds:
+        return level
+    for value in values:
+        lasting = Period(max(value.event.at, period.start), period.end)
+        level += value.counted * Fraction(lasting.microseconds, period.microseconds)
+    return max(level, Fraction(0))

@@ -1,0 +1,68 @@
+"""Windows of usage: minutes to months, cut in the customer's time zone.
+
+Owns where a window begins and ends. Rules: billing-rules.md section 2. Weeks start on Monday; months are the billing
+months of the anchor, clamped. Up to an hour a window is counted back by the minutes that the local clock shows; windows
+of 3, 6 and 12 hours are cut from local midnight, so that a change of the clocks makes one longer or shorter. The same
+rules as models/clickhouse/windows.py.
+"""
+
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+from billing.periods import BillingPeriod, Cadence, Period, from_local, nominal_period, to_local
+
+
+class WindowSize(StrEnum):
+    """How long a window is, as the wire names it."""
+
+    MINUTE = "MINUTE"
+    FIFTEEN_MINUTES = "15MIN"
+    THIRTY_MINUTES = "30MIN"
+    HOUR = "HOUR"
+    THREE_HOURS = "3HOUR"
+    SIX_HOURS = "6HOUR"
+    TWELVE_HOURS = "12HOUR"
+    DAY = "DAY"
+    WEEK = "WEEK"
+    MONTH = "MONTH"
+
+
+_MINUTES: Final = {
+    WindowSize.MINUTE: 1,
+    WindowSize.FIFTEEN_MINUTES: 15,
+    WindowSize.THIRTY_MINUTES: 30,
+    WindowSize.HOUR: 60,
+}
+_HOURS: Final = {WindowSize.THREE_HOURS: 3, WindowSize.SIX_HOURS: 6, WindowSize.TWELVE_HOURS: 12}
+_MONTHLY: Final = Cadence(BillingPeriod.MONTHLY)
+
+
+def window_at(size: WindowSize, zone: str, anchor: datetime, at: datetime) -> Period:
+    """The window that contains `at`. `anchor` is the subscription's billing anchor; only MONTH reads it."""
+    if size is WindowSize.MONTH:
+        return nominal_period(anchor, zone, _MONTHLY, at)
+    local = to_local(at, zone)
+    if size in _MINUTES:
+        minutes = _MINUTES[size]
+        shown = timedelta(minutes=local.minute % minutes, seconds=local.second, microseconds=local.microsecond)
+        return Period(at - shown, at - shown + timedelta(minutes=minutes))
+    midnight = local.replace(hour=0, minute=0, second=0, microsecond=0)
+    if size in _HOURS:
+        hours = _HOURS[size]
+        start = midnight + timedelta(hours=local.hour // hours * hours)
+        return Period(from_local(start, zone), from_local(start + timedelta(hours=hours), zone))
+    days = 7 if size is WindowSize.WEEK else 1
+    start = midnight - timedelta(days=local.weekday() if days == 7 else 0)
+    return Period(from_local(start, zone), from_local(start + timedelta(days=days), zone))
+
+
+def windows_of(period: Period, size: WindowSize, zone: str, anchor: datetime) -> tuple[Period, ...]:
+    """`period` cut into windows, in time order, the first and the last cut to it."""
+    found: list[Period] = []
+    at = period.start
+    while at < period.end:
+        end = min(window_at(size, zone, anchor, at).end, period.end)
+        found.append(Period(at, end))
+        at = end
+    return tuple(found)
