@@ -68,7 +68,7 @@ class Servers:
 def running(kafka: bool, customers: int) -> Iterator[Servers]:
     """Everything up, migrated, with a key and known customers; stopped and deleted on leaving."""
     data = Path(tempfile.mkdtemp(prefix="durabill-bench-ingest-")).resolve()
-    parts: tuple[PartName, ...] = ("postgres", "clickhouse", *(("kafka",) if kafka else ()))  # type: ignore[assignment]
+    parts: tuple[PartName, ...] = ("postgres", "clickhouse", *(("kafka",) if kafka else ()))
     stack = Stack(data, {}, {part: free_port() for part in parts}, external={"temporal": f"{LOOPBACK}:1"})
     with ExitStack() as ending:
         ending.callback(shutil.rmtree, data, ignore_errors=True)
