@@ -9,6 +9,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 from billing.coupons import Discount
+from billing.invoice_lines import RatedPart
 from billing.invoices import Derivation, Invoice, InvoiceLine
 from billing.money import ZERO, amount_text, decimal_text, exponent, shown_decimal
 from billing.periods import Period, to_local
@@ -70,11 +71,17 @@ def _explain_rating(line: InvoiceLine, zone: str) -> list[str]:
     price = derivation.price
     if price is None:
         return text
+    text += [_explain_part(part, zone) for part in derivation.parts]
     text.append(_explain_model(price, derivation))
     text += [_explain_step(price, step) for step in derivation.steps]
-    if len(derivation.steps) > 1:
-        parts = " + ".join(_exact(step.amount) for step in derivation.steps)
-        text.append(f"sum: {parts} = {_exact(derivation.rated)}")
+    for bucket in derivation.parts:
+        text += [f"{_span(bucket.period, zone)}: {_explain_step(price, step)}" for step in bucket.steps]
+    whole = derivation.rated if derivation.uncapped is None else derivation.uncapped
+    amounts = [step.amount for step in (*derivation.steps, *(step for part in derivation.parts for step in part.steps))]
+    if len(amounts) > 1:
+        text.append(f"sum: {' + '.join(_exact(amount) for amount in amounts)} = {_exact(whole)}")
+    if derivation.uncapped is not None:
+        text.append(f"the price's maximum for a period cuts {_exact(whole)} to {_exact(derivation.rated)}")
     text += _explain_share(derivation, line.period, zone)
     text.append(_explain_rounding(derivation.exact, line))
     return text
@@ -94,6 +101,15 @@ def _explain_usage(line: InvoiceLine, zone: str) -> list[str]:
     if usage.rejected_values:
         text.append(f"{usage.rejected_values} of these events had no usable value and count 0")
     return text
+
+
+def _explain_part(part: RatedPart, zone: str) -> str:
+    group = "" if part.group is None else f" of {part.group or 'no group'}"
+    text = f"{_span(part.period, zone)}{group}: {_exact(part.quantity)}"
+    if part.window is None:
+        return text
+    limit = "unlimited" if part.limit is None else f"{_exact(part.limit)} for {_span(part.window, zone)}"
+    return f"{text}, less {_exact(part.free)} of the allowance ({limit}) = {_exact(part.quantity - part.free)}"
 
 
 def _explain_model(price: Price, derivation: Derivation) -> str:

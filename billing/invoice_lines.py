@@ -10,6 +10,7 @@ from fractions import Fraction
 from typing import Final
 
 from billing.coupons import CouponAssociation, Discount
+from billing.entitlements import Allowance
 from billing.meters import UsageSnapshot
 from billing.money import ZERO, minus, total
 from billing.periods import Period
@@ -22,7 +23,8 @@ from billing.terms import BilledLine, DueInvoice, LineKind
 class InvoiceInputs:
     """Everything an invoice follows from. `usage` is matched to lines by meter and period; a draft may lack it.
 
-    `coupons` are those in force at the boundary, with their counts as of then.
+    `coupons` are those in force at the boundary, with their counts as of then; `allowances` those on which its usage
+    can draw.
     """
 
     currency: str
@@ -30,6 +32,24 @@ class InvoiceInputs:
     tax_rates: tuple[TaxRate, ...] = ()
     usage: tuple[UsageSnapshot, ...] = ()
     coupons: tuple[CouponAssociation, ...] = ()
+    allowances: tuple[Allowance, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RatedPart:
+    """One part of a line's usage: `quantity` less `free` of the allowance (`limit`) of `window`.
+
+    A bucket of a meter is priced by itself: `amount` is the sum of its `steps`. Other parts are priced together.
+    """
+
+    period: Period
+    quantity: Fraction
+    free: Fraction = Fraction(0)
+    window: Period | None = None
+    limit: Fraction | None = None
+    group: str | None = None
+    amount: Fraction | None = None
+    steps: tuple[RatingStep, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +57,8 @@ class Derivation:
     """How a line's amount came about: `rated` (the sum of `steps`) x `share` = `exact`, rounded once to the amount.
 
     `quantity` is what was rated, exactly. `nominal` is the whole period of which `share` is a part. For a credit,
-    `rated` is what `credit_of` billed and `exact` is negative, at most what was left to credit.
+    `rated` is what `credit_of` billed and `exact` is negative, at most what was left to credit. `parts` are there when
+    usage drew on an allowance or was read in windows; `uncapped` is the sum that the price's maximum cut to `rated`.
     """
 
     quantity: Fraction
@@ -49,6 +70,8 @@ class Derivation:
     nominal: Period | None = None
     usage: UsageSnapshot | None = None
     credit_of: BilledLine | None = None
+    parts: tuple[RatedPart, ...] = ()
+    uncapped: Fraction | None = None
 
 
 @dataclass(frozen=True, slots=True)

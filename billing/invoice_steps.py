@@ -12,27 +12,26 @@ from typing import Final
 
 from billing.coupons import DiscountBase, discounts
 from billing.invoice_lines import CarriedCredit, Derivation, InvoiceInputs, InvoiceLine, LineDiscount, Workings
-from billing.meters import UsageSnapshot
-from billing.money import ZERO, allocate, apportion, minus, negated, round_amount, shown_decimal, total
+from billing.money import ZERO, Number, allocate, apportion, minus, negated, round_amount, shown_decimal, total
 from billing.periods import Period
-from billing.prices import Rating, rate
 from billing.taxes import TaxRate, TaxRateType, exact_tax, tax_amounts
 from billing.terms import BilledLine, DueLine, LineKind
+from billing.usage_lines import RatedUsage, rate_fixed, rate_usage
 
 DISCOUNTED: Final = frozenset({LineKind.fixed, LineKind.usage})
 """Kinds of lines that coupons lower."""
 
 
 def rate_lines(done: Workings, inputs: InvoiceInputs) -> Workings:
-    """Each due line at its price, times its share of the period, rounded once."""
-    snapshots = {(usage.meter_id, usage.period): usage for usage in inputs.usage}
+    """Each due line at its price, usage less its allowance, times its share of the period, rounded once."""
+    usage = rate_usage(inputs)
     lines = []
-    for due in inputs.due.lines:
+    for place, due in enumerate(inputs.due.lines):
         if due.credit_of is not None:
             lines.append(_credit_line(due, due.credit_of, inputs.currency))
         else:
-            usage = snapshots.get((due.price.meter_id or "", due.period)) if due.kind is LineKind.usage else None
-            lines.append(_rated_line(due, usage, inputs.currency))
+            rated = usage.get(place) or rate_fixed(due.price, due.quantity)
+            lines.append(_rated_line(due, rated, inputs.currency))
     return replace(done, lines=tuple(lines))
 
 
@@ -97,21 +96,21 @@ def _discountable(line: InvoiceLine) -> Decimal:
     return line.amount if line.kind in DISCOUNTED else ZERO
 
 
-def _rated_line(due: DueLine, usage: UsageSnapshot | None, currency: str) -> InvoiceLine:
-    quantity = due.quantity if usage is None else usage.usage.quantity
-    rating: Rating = rate(due.price, quantity)
-    exact = rating.amount * due.share
+def _rated_line(due: DueLine, rated: RatedUsage, currency: str) -> InvoiceLine:
+    exact = rated.rated * due.share
     derivation = Derivation(
-        quantity=Fraction(quantity),
-        rated=rating.amount,
+        quantity=rated.quantity,
+        rated=rated.rated,
         share=due.share,
         exact=exact,
-        steps=rating.steps,
+        steps=rated.steps,
         price=due.price,
         nominal=due.nominal,
-        usage=usage,
+        usage=rated.usage,
+        parts=rated.parts,
+        uncapped=rated.uncapped,
     )
-    return _line(due, due.price.display_name, quantity, exact, derivation, currency)
+    return _line(due, due.price.display_name, rated.quantity, exact, derivation, currency)
 
 
 def _credit_line(due: DueLine, billed: BilledLine, currency: str) -> InvoiceLine:
@@ -130,7 +129,7 @@ def _credit_line(due: DueLine, billed: BilledLine, currency: str) -> InvoiceLine
 
 
 def _line(
-    due: DueLine, display_name: str, quantity: Decimal, exact: Fraction, derivation: Derivation, currency: str
+    due: DueLine, display_name: str, quantity: Number, exact: Fraction, derivation: Derivation, currency: str
 ) -> InvoiceLine:
     return InvoiceLine(
         kind=due.kind,

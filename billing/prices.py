@@ -76,7 +76,8 @@ class Price:
     """How one thing is charged. Amounts are major units of `currency`, up to 15 digits after the point.
 
     `amount` belongs to FLAT_FEE and PACKAGE, `tiers` and `tier_mode` to TIERED, `transform_quantity` to PACKAGE,
-    `meter_id` to USAGE, `min_quantity` (the least quantity that is charged) to FIXED. Raises Invalid naming the field.
+    `meter_id` to USAGE, `min_quantity` (the least quantity that is charged) to FIXED. `maximum_amount` caps what a line
+    costs for one of its whole periods. Raises Invalid naming the field.
     """
 
     id: str
@@ -92,6 +93,7 @@ class Price:
     transform_quantity: TransformQuantity | None = None
     meter_id: str | None = None
     min_quantity: Decimal | None = None
+    maximum_amount: Decimal | None = None
 
     def __post_init__(self) -> None:
         exponent(self.currency)
@@ -181,6 +183,8 @@ def _check_type(price: Price) -> None:
         raise Invalid("a ONETIME price must be FIXED and ADVANCE", field="billing_period")
     if price.min_quantity is not None and (usage or price.min_quantity < 0):
         raise Invalid("min_quantity must be 0 or more, and only FIXED prices have it", field="min_quantity")
+    if price.maximum_amount is not None and price.maximum_amount < 0:
+        raise Invalid(f"maximum_amount must be 0 or more; got {price.maximum_amount}", field="maximum_amount")
 
 
 def _check_model(price: Price) -> None:

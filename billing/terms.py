@@ -9,6 +9,7 @@ from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
 
+from billing.entitlements import EffectiveEntitlement
 from billing.errors import Invalid
 from billing.money import ZERO, exponent
 from billing.periods import BillingCycle, BillingPeriod, Cadence, Period, check_utc, zone_info
@@ -80,6 +81,7 @@ class Terms:
     end_date: datetime | None = None
     tax_rates: tuple[TaxRate, ...] = ()
     proration_behavior: ProrationBehavior = ProrationBehavior.create_prorations
+    entitlements: tuple[EffectiveEntitlement, ...] = ()
 
     def __post_init__(self) -> None:
         exponent(self.currency)

@@ -1,0 +1,107 @@
+"""Usage lines: from snapshots to what is billable of each line, and what that costs before any rounding.
+
+Owns matching usage to lines, allowances, pricing bucket by bucket, and the cap of a price. Does not round. Rules:
+billing-rules.md sections 2, 6 and 10.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from billing.allowances import FreePart, LineUsage, draw_free
+from billing.entitlements import AllowanceDraw
+from billing.invoice_lines import InvoiceInputs, InvoiceLine, RatedPart
+from billing.meters import UsagePart, UsageSnapshot
+from billing.money import Number
+from billing.prices import Price, Rating, RatingStep, rate
+from billing.terms import DueLine, LineKind
+
+
+@dataclass(frozen=True, slots=True)
+class RatedUsage:
+    """What a line rates: `quantity` (billable) costs `rated`, after the price's cap; `uncapped` where that cut it."""
+
+    quantity: Fraction
+    rated: Fraction
+    steps: tuple[RatingStep, ...]
+    parts: tuple[RatedPart, ...] = ()
+    uncapped: Fraction | None = None
+    usage: UsageSnapshot | None = None
+
+
+def rate_usage(inputs: InvoiceInputs) -> dict[int, RatedUsage]:
+    """Each usage line of the due invoice by its position. A line without a snapshot counts 0, as in a draft."""
+    snapshots = {(usage.meter_id, usage.period): usage for usage in inputs.usage}
+    positions = [place for place, due in enumerate(inputs.due.lines) if due.kind is LineKind.usage]
+    found: dict[int, RatedUsage] = {}
+    measured: list[tuple[int, UsageSnapshot]] = []
+    for place in positions:
+        due = inputs.due.lines[place]
+        usage = snapshots.get((due.price.meter_id or "", due.period))
+        if usage is None:
+            found[place] = RatedUsage(Fraction(0), Fraction(0), ())
+        else:
+            measured.append((place, usage))
+    lines = [LineUsage(usage.meter_id, _parts(usage), usage.bucketed) for _, usage in measured]
+    for (place, usage), parts in zip(measured, draw_free(lines, inputs.allowances), strict=True):
+        found[place] = _rated(inputs.due.lines[place], usage, parts)
+    return found
+
+
+def rate_fixed(price: Price, quantity: Number) -> RatedUsage:
+    """A fixed line, with the price's cap."""
+    return _capped(price, Fraction(quantity), rate(price, quantity))
+
+
+def allowance_draws(lines: Sequence[InvoiceLine]) -> tuple[AllowanceDraw, ...]:
+    """What `lines` took free: what later invoices must know of the windows that are still open.
+
+    A line split by a commitment says it once, on its first half.
+    """
+    return tuple(
+        AllowanceDraw(line.derivation.price.meter_id or "", part.window, part.free)
+        for line in lines
+        if line.derivation.price is not None
+        for part in line.derivation.parts
+        if part.window is not None and part.free
+    )
+
+
+def _parts(usage: UsageSnapshot) -> tuple[UsagePart, ...]:
+    return usage.parts or (() if usage.bucketed else (UsagePart(usage.period, usage.usage.value),))
+
+
+def _rated(due: DueLine, usage: UsageSnapshot, parts: tuple[FreePart, ...]) -> RatedUsage:
+    billable = sum((one.billable for one in parts), Fraction(0))
+    if usage.bucketed:
+        ratings = [rate(due.price, one.billable) for one in parts]
+        whole = Rating(sum((rating.amount for rating in ratings), Fraction(0)), ())
+        stored = tuple(_bucket(one, rating) for one, rating in zip(parts, ratings, strict=True))
+        return _capped(due.price, billable, whole, stored, usage)
+    plain = len(parts) == 1 and parts[0].window is None
+    stored = () if plain else tuple(_part(one) for one in parts)
+    return _capped(due.price, billable, rate(due.price, billable), stored, usage)
+
+
+def _capped(
+    price: Price,
+    quantity: Fraction,
+    rating: Rating,
+    parts: tuple[RatedPart, ...] = (),
+    usage: UsageSnapshot | None = None,
+) -> RatedUsage:
+    cap = price.maximum_amount
+    if cap is None or rating.amount <= cap:
+        return RatedUsage(quantity, rating.amount, rating.steps, parts, None, usage)
+    return RatedUsage(quantity, Fraction(cap), rating.steps, parts, rating.amount, usage)
+
+
+def _part(one: FreePart) -> RatedPart:
+    return RatedPart(one.part.period, one.part.quantity, one.free, one.window, one.limit, one.part.group)
+
+
+def _bucket(one: FreePart, rating: Rating) -> RatedPart:
+    part = one.part
+    return RatedPart(
+        part.period, part.quantity, one.free, one.window, one.limit, part.group, rating.amount, rating.steps
+    )
