@@ -20,8 +20,8 @@ from activities.ingestion.events import ENVELOPE_EVENTS, Event, customer_key, en
 from activities.ingestion.ports import IngestUnavailable
 
 GATHER_SECONDS: Final = 0.003
-ENVELOPE_CHARACTERS: Final = 200_000
-"""Keeps a record under Kafka's default of 1 MB: at most 4 bytes a character, and one event of at most 256 KiB more."""
+ENVELOPE_BYTES: Final = 900_000
+"""Keeps a record under Kafka's default of 1 MB; a single event has at most 256 KiB of properties."""
 
 ACKNOWLEDGED_WITHIN_MS: Final = 10_000
 
@@ -123,20 +123,24 @@ class KafkaEventLog:
         self._flushing = None
         waiting, self._waiting = self._waiting, []
         by_partition: dict[int, list[tuple[Event, _Request]]] = {}
+        places: dict[tuple[str, str, str], list[tuple[Event, _Request]]] = {}
         for request in waiting:
             for event in request.events:
-                partition = zlib.crc32(customer_key(event)) % self._partitions
-                by_partition.setdefault(partition, []).append((event, request))
+                customer = (event.tenant_id, event.environment_id, event.external_customer_id)
+                place = places.get(customer)
+                if place is None:
+                    partition = zlib.crc32(customer_key(event)) % self._partitions
+                    place = places[customer] = by_partition.setdefault(partition, [])
+                place.append((event, request))
         envelopes = [(partition, part) for partition, all_ in by_partition.items() for part in _envelopes(all_)]
-        owners = [list({id(request): request for _, request in part}.values()) for _, part in envelopes]
-        for requests in owners:
-            for request in requests:
+        for _, part in envelopes:
+            for request in part.requests:
                 request.envelopes += 1
-        for (partition, part), requests in zip(envelopes, owners, strict=True):
-            self._produce(partition, [event for event, _ in part], requests)
+        for partition, part in envelopes:
+            self._produce(partition, part)
 
-    def _produce(self, partition: int, events: Sequence[Event], requests: list[_Request]) -> None:
-        loop, producer = self._loop, self._producer
+    def _produce(self, partition: int, envelope: "_Envelope") -> None:
+        loop, producer, requests = self._loop, self._producer, envelope.requests
         if loop is None or producer is None:
             self._delivered(requests, "this process is shutting down")
             return
@@ -149,8 +153,8 @@ class KafkaEventLog:
         try:
             producer.produce(
                 self._settings.topic,
-                value=encode_envelope(events),
-                key=customer_key(events[0]),
+                value=envelope.value,
+                key=envelope.key,
                 partition=partition,
                 timestamp=self._clock_ns() // 1_000_000,
                 on_delivery=acknowledged,
@@ -169,21 +173,27 @@ class KafkaEventLog:
             self._producer = self._new_producer()
 
 
-def _envelopes(events: Sequence[tuple[Event, _Request]]) -> Iterator[list[tuple[Event, _Request]]]:
-    """`events` cut into lists that one record can hold."""
-    part: list[tuple[Event, _Request]] = []
-    characters = 0
-    for event, request in events:
-        size = _characters(event)
-        if part and (len(part) == ENVELOPE_EVENTS or characters + size > ENVELOPE_CHARACTERS):
-            yield part
-            part, characters = [], 0
-        part.append((event, request))
-        characters += size
-    if part:
-        yield part
+@dataclass(frozen=True, slots=True)
+class _Envelope:
+    """One Kafka record, and the requests whose events it holds."""
+
+    key: bytes
+    value: bytes
+    requests: list[_Request]
 
 
-def _characters(event: Event) -> int:
-    named = event.tenant_id, event.environment_id, event.external_customer_id, event.event_name, event.event_id
-    return len(event.properties) + len(event.source) + sum(map(len, named)) + 40
+def _envelopes(events: Sequence[tuple[Event, _Request]]) -> Iterator[_Envelope]:
+    """`events` cut into records; one that would be too large is halved until it fits or holds a single event."""
+    for start in range(0, len(events), ENVELOPE_EVENTS):
+        yield from _fitting(events[start : start + ENVELOPE_EVENTS])
+
+
+def _fitting(part: Sequence[tuple[Event, _Request]]) -> Iterator[_Envelope]:
+    value = encode_envelope([event for event, _ in part])
+    if len(value) > ENVELOPE_BYTES and len(part) > 1:
+        middle = len(part) // 2
+        yield from _fitting(part[:middle])
+        yield from _fitting(part[middle:])
+        return
+    requests = list({id(request): request for _, request in part}.values())
+    yield _Envelope(customer_key(part[0][0]), value, requests)

@@ -19,6 +19,8 @@ TIMESTAMP_MIN: Final = 0
 TIMESTAMP_MAX: Final = 253_402_300_799_999
 """Unix milliseconds of 1970 and of the end of 9999."""
 
+_TIMES: Final = "Unix milliseconds between the years 1970 and 9999"
+
 
 class Event(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One accepted event. Times are Unix milliseconds; `properties` is a JSON object as text.
@@ -51,10 +53,28 @@ def identity(event: Event) -> tuple[int, int]:
 
     The first half of SHA-256 over length-prefixed fields. `sink.REPAIR` computes the same inside ClickHouse.
     """
-    fields = (event.tenant_id, event.environment_id, event.external_customer_id, event.event_id)
-    encoded = [field.encode() for field in fields]
-    digest = hashlib.sha256(b"".join(b"%d:%s" % (len(field), field) for field in encoded)).digest()
-    return int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:16], "little")
+    digest = identities([event])[0]
+    return int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little")
+
+
+def identities(events: Sequence[Event]) -> list[bytes]:
+    """The identity of each event as its 16 bytes: the words `hi` and `lo`, each with its low byte first."""
+    sha256 = hashlib.sha256
+    starts: dict[tuple[str, str, str], bytes] = {}
+    found = []
+    for event in events:
+        customer = (event.tenant_id, event.environment_id, event.external_customer_id)
+        start = starts.get(customer)
+        if start is None:
+            start = starts[customer] = b"".join(map(_prefixed, customer))
+        event_id = event.event_id.encode()
+        found.append(sha256(b"%b%d:%b" % (start, len(event_id), event_id)).digest()[:16])
+    return found
+
+
+def _prefixed(field: str) -> bytes:
+    encoded = field.encode()
+    return b"%d:%b" % (len(encoded), encoded)
 
 
 def customer_key(event: Event) -> bytes:
@@ -68,14 +88,16 @@ def check_event(event: Event) -> None:
         event.tenant_id and event.environment_id and event.external_customer_id and event.event_name and event.event_id
     ):
         raise ValueError("tenant, environment, customer, event name and event id must not be empty")
-    for name, at in (("timestamp", event.timestamp), ("accepted_at", event.accepted_at)):
-        if not TIMESTAMP_MIN <= at <= TIMESTAMP_MAX:
-            raise ValueError(f"{name} must be Unix milliseconds between the years 1970 and 9999; got {at}")
+    if not TIMESTAMP_MIN <= event.timestamp <= TIMESTAMP_MAX:
+        raise ValueError(f"timestamp must be {_TIMES}; got {event.timestamp}")
+    if not TIMESTAMP_MIN <= event.accepted_at <= TIMESTAMP_MAX:
+        raise ValueError(f"accepted_at must be {_TIMES}; got {event.accepted_at}")
 
 
 _encoder = msgspec.msgpack.Encoder()
 _raw_decoder = msgspec.msgpack.Decoder(list[msgspec.Raw])
 _event_decoder = msgspec.msgpack.Decoder(Event)
+_events_decoder = msgspec.msgpack.Decoder(list[Event])
 
 
 def encode_envelope(events: Sequence[Event]) -> bytes:
@@ -85,6 +107,17 @@ def encode_envelope(events: Sequence[Event]) -> bytes:
 
 def decode_envelope(value: bytes) -> tuple[list[Event], list[tuple[bytes, str]]]:
     """The good events of a record, and each bad one as (its bytes, the reason). An unreadable record is one bad one."""
+    try:
+        events = _events_decoder.decode(value)
+        for event in events:
+            check_event(event)
+    except (msgspec.MsgspecError, ValueError):
+        return _sorted_out(value)
+    return events, []
+
+
+def _sorted_out(value: bytes) -> tuple[list[Event], list[tuple[bytes, str]]]:
+    """The same, event by event."""
     try:
         parts = _raw_decoder.decode(value)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:

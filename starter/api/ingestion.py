@@ -1,8 +1,7 @@
 """What the raw ingest routes ask of the API: who sends, and what time it is for a customer."""
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -12,9 +11,8 @@ from starlette.types import Scope as AsgiScope
 
 from activities.ingestion.ports import IngestUnavailable
 from models.database import Database
-from models.queries.customers import find_customer_by_external_id
+from models.queries.customer_clocks import frozen_times
 from models.scope import Scope
-from models.tables import TestClockRow
 from starter.api.authentication import Authenticator, BadKey, may
 from starter.api.context import utc_now
 from starter.api.errors import error_response, outage_of, unauthorized
@@ -72,48 +70,42 @@ class KeyFirst:
         await self._app(scope, receive, send)
 
 
-@dataclass(frozen=True, slots=True)
-class _Customer:
-    test_clock_id: str | None
-    until: float
-
-
 class CustomerClocks:
-    """The `ClockOf` port. Which clock a customer is on is remembered briefly; where a clock stands never is."""
+    """The `ClocksOf` port. That a customer is on no test clock is remembered briefly; where a clock stands never is."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._known: dict[tuple[str, str, str], _Customer] = {}
+        self._real: dict[Scope, dict[str, float]] = {}
+        """Customers that live in real time, and until when (monotonic seconds) that is taken for granted."""
 
-    async def __call__(self, tenant_id: str, environment_id: str, external_customer_id: str) -> datetime:
-        """The customer's now; the real time for customers without a test clock, and for unknown ones.
+    async def __call__(
+        self, tenant_id: str, environment_id: str, external_customer_ids: Collection[str]
+    ) -> Mapping[str, datetime]:
+        """Each customer's now; the real time for customers without a test clock, and for unknown ones.
 
         Raises IngestUnavailable when Postgres does not answer.
         """
-        try:
-            return await self._now_of(tenant_id, environment_id, external_customer_id)
-        except Exception as error:
-            if outage_of(error) is None:
-                raise
-            raise IngestUnavailable("the customer's clock cannot be read: Postgres does not answer") from error
+        scope, asked_at = Scope(tenant_id, environment_id), time.monotonic()
+        real = self._real.setdefault(scope, {})
+        asked = [name for name in external_customer_ids if real.get(name, 0.0) < asked_at]
+        frozen: dict[str, datetime] = {}
+        if asked:
+            try:
+                frozen = await self._look_up(scope, asked, real)
+            except Exception as error:
+                if outage_of(error) is None:
+                    raise
+                raise IngestUnavailable("the customers' clocks cannot be read: Postgres does not answer") from error
+        return dict.fromkeys(external_customer_ids, utc_now()) | frozen
 
-    async def _now_of(self, tenant_id: str, environment_id: str, external_customer_id: str) -> datetime:
-        scope, key = Scope(tenant_id, environment_id), (tenant_id, environment_id, external_customer_id)
-        known = self._known.get(key)
-        if known is None or known.until < time.monotonic():
-            known = await self._look_up(scope, key)
-        if known.test_clock_id is None:
-            return utc_now()
+    async def _look_up(self, scope: Scope, asked: Sequence[str], real: dict[str, float]) -> dict[str, datetime]:
         async with self._database.transaction(scope) as session:
-            clock = await session.get_one(TestClockRow, known.test_clock_id)
-            return clock.frozen_time
-
-    async def _look_up(self, scope: Scope, key: tuple[str, str, str]) -> _Customer:
-        async with self._database.transaction(scope) as session:
-            row = await find_customer_by_external_id(session, scope, key[2])
-        seconds = UNKNOWN_SECONDS if row is None else CUSTOMER_SECONDS
-        known = _Customer(row.test_clock_id if row else None, time.monotonic() + seconds)
-        if len(self._known) >= REMEMBERED_MAX:
-            self._known.clear()
-        self._known[key] = known
-        return known
+            found = await frozen_times(session, scope, asked)
+        if len(real) + len(asked) > REMEMBERED_MAX:
+            real.clear()
+        now = time.monotonic()
+        real |= {name: now + (CUSTOMER_SECONDS if name in found else UNKNOWN_SECONDS) for name in asked}
+        frozen = {name: at for name, at in found.items() if at is not None}
+        for name in frozen:
+            del real[name]
+        return frozen

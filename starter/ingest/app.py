@@ -3,9 +3,7 @@
 202 is answered only after the acceptor has made every event durable; a request is accepted whole or not at all.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
-from datetime import datetime
 from typing import Any, Final
 
 import msgspec
@@ -18,8 +16,8 @@ from activities.ingestion.ports import EventAcceptor, IngestUnavailable
 from models.clickhouse.times import milliseconds
 from models.scope import Scope
 from starter.ingest.bodies import BODY_BYTES, BodyTooLarge, BodyUnreadable, ClientGone, Message, Receive, read_body
-from starter.ingest.ports import Authenticate, ClockOf, Refusal
-from starter.ingest.wire import BadEvent, Checked, check_time, parse_bulk, parse_event, timestamp_text
+from starter.ingest.ports import Authenticate, ClocksOf, Refusal
+from starter.ingest.wire import BadEvent, BadField, Checked, TimeLimits, parse_bulk, parse_event, timestamp_text
 
 Send = Callable[[Message], Awaitable[None]]
 AsgiScope = MutableMapping[str, Any]
@@ -36,11 +34,11 @@ _encoder = msgspec.json.Encoder()
 class Ingest:
     """The ASGI application in front of `rest`: it answers the two ingest routes and hands everything else on."""
 
-    def __init__(self, rest: AsgiApp, acceptor: EventAcceptor, authenticate: Authenticate, clock_of: ClockOf) -> None:
+    def __init__(self, rest: AsgiApp, acceptor: EventAcceptor, authenticate: Authenticate, clocks_of: ClocksOf) -> None:
         self._rest = rest
         self._acceptor = acceptor
         self._authenticate = authenticate
-        self._clock_of = clock_of
+        self._clocks_of = clocks_of
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         """Answers one request (ASGI 3)."""
@@ -81,11 +79,11 @@ class Ingest:
     async def _single(self, caller: Scope, body: bytes) -> bytes | Refusal:
         try:
             checked = parse_event(body)
-            now = await self._clock_of(caller.tenant_id, caller.environment_id, checked.external_customer_id)
-            event = stamped(caller, checked, now)
+            customer = checked.external_customer_id
+            clocks = await self._clocks_of(caller.tenant_id, caller.environment_id, (customer,))
+            event = stamped(caller, checked, TimeLimits(clocks[customer]))
         except BadEvent as error:
-            details = {"field": error.bad.field, "reason": error.bad.message}
-            return Refusal(400, "validation_error", error.bad.message, details)
+            return _bad_request(error)
         try:
             await self._acceptor.accept([event])
         except IngestUnavailable as error:
@@ -95,15 +93,15 @@ class Ingest:
 
     async def _bulk(self, caller: Scope, body: bytes) -> bytes | Refusal:
         try:
-            raw = parse_bulk(body)
+            good, bad, count = parse_bulk(body)
         except BadEvent as error:
-            details = {"field": error.bad.field, "reason": error.bad.message}
-            return Refusal(400, "validation_error", error.bad.message, details)
-        events, errors = await self._checked(caller, raw)
-        if errors:
-            places = ", ".join(str(error["index"]) for error in errors[:10]) + (" ..." if len(errors) > 10 else "")
-            message = f"{len(errors)} of {len(raw)} events are not valid (index {places}); nothing was accepted"
-            return Refusal(400, "validation_error", message, {"errors": errors})
+            return _bad_request(error)
+        events, too_far = await self._stamped(caller, good)
+        if errors := sorted([*bad, *too_far], key=lambda one: one[0]):
+            places = ", ".join(str(index) for index, _ in errors[:10]) + (" ..." if len(errors) > 10 else "")
+            message = f"{len(errors)} of {count} events are not valid (index {places}); nothing was accepted"
+            named = [{"index": index, "field": bad.field, "message": bad.message} for index, bad in errors]
+            return Refusal(400, "validation_error", message, {"errors": named})
         try:
             await self._acceptor.accept(events)
         except IngestUnavailable as error:
@@ -112,49 +110,46 @@ class Ingest:
         metrics.ACCEPTED.inc(len(events))
         return _BULK_ANSWER
 
-    async def _checked(
-        self, caller: Scope, raw: Sequence[msgspec.Raw]
-    ) -> tuple[list[Event], list[dict[str, int | str]]]:
-        """The stamped events, and every bad one by its index."""
-        errors: list[dict[str, int | str]] = []
-        parsed: list[tuple[int, Checked]] = []
-        for index, part in enumerate(raw):
-            try:
-                parsed.append((index, parse_event(part)))
-            except BadEvent as error:
-                errors.append({"index": index, "field": error.bad.field, "message": error.bad.message})
-        clocks = await self._clocks(caller, {checked.external_customer_id for _, checked in parsed})
+    async def _stamped(
+        self, caller: Scope, good: Sequence[tuple[int, Checked]]
+    ) -> tuple[list[Event], list[tuple[int, BadField]]]:
+        """The stamped events, and by index those whose times their customers' clocks do not allow."""
+        customers = {checked.external_customer_id for _, checked in good}
+        clocks = await self._clocks_of(caller.tenant_id, caller.environment_id, customers)
+        limits = {now: TimeLimits(now) for now in set(clocks.values())}
         events: list[Event] = []
-        for index, checked in parsed:
+        bad: list[tuple[int, BadField]] = []
+        for index, checked in good:
             try:
-                events.append(stamped(caller, checked, clocks[checked.external_customer_id]))
+                events.append(stamped(caller, checked, limits[clocks[checked.external_customer_id]]))
             except BadEvent as error:
-                errors.append({"index": index, "field": error.bad.field, "message": error.bad.message})
-        return events, sorted(errors, key=lambda error: error["index"])
-
-    async def _clocks(self, caller: Scope, customers: set[str]) -> dict[str, datetime]:
-        names = list(customers)
-        found = await asyncio.gather(
-            *(self._clock_of(caller.tenant_id, caller.environment_id, customer) for customer in names)
-        )
-        return dict(zip(names, found, strict=True))
+                bad.append((index, error.bad))
+        return events, bad
 
 
-def stamped(caller: Scope, checked: Checked, now: datetime) -> Event:
-    """The event with everything that makes its row; `now` is its customer's clock. Raises BadEvent for its time."""
-    timestamp = checked.timestamp or now
-    check_time(timestamp, now)
+def stamped(caller: Scope, checked: Checked, limits: TimeLimits) -> Event:
+    """The event with everything that makes its row. Raises BadEvent for its time."""
+    if checked.timestamp is None:
+        timestamp = limits.now_ms
+    else:
+        limits.check(checked.timestamp)
+        timestamp = milliseconds(checked.timestamp)
     return Event(
         caller.tenant_id,
         caller.environment_id,
         checked.external_customer_id,
         checked.event_name,
-        milliseconds(timestamp),
+        timestamp,
         checked.event_id or f"event_{ULID()}",
         checked.source,
         checked.properties,
-        milliseconds(now),
+        limits.now_ms,
     )
+
+
+def _bad_request(error: BadEvent) -> Refusal:
+    details = {"field": error.bad.field, "reason": error.bad.message}
+    return Refusal(400, "validation_error", error.bad.message, details)
 
 
 def _unavailable(error: IngestUnavailable, stamps: Mapping[str, Any]) -> Refusal:

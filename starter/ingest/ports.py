@@ -1,6 +1,6 @@
 """What the ingest routes ask of the rest of the API."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -27,8 +27,10 @@ class Authenticate(Protocol):
         """The caller's tenant and environment, or why not."""
 
 
-class ClockOf(Protocol):
-    """What time it is for a customer: the test clock's where there is one, else the wall clock's. Aware, UTC."""
+class ClocksOf(Protocol):
+    """What time it is for customers: the test clock's where there is one, else the wall clock's. Aware, UTC."""
 
-    async def __call__(self, tenant_id: str, environment_id: str, external_customer_id: str) -> datetime:
-        """The customer's now. Raises IngestUnavailable when it cannot be known."""
+    async def __call__(
+        self, tenant_id: str, environment_id: str, external_customer_ids: Collection[str]
+    ) -> Mapping[str, datetime]:
+        """Each customer's now. Raises IngestUnavailable when it cannot be known."""

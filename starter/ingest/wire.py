@@ -22,7 +22,14 @@ AHEAD: Final = timedelta(hours=24)
 DEPTH: Final = 64
 """Levels of nesting in properties; ClickHouse reads a document that is much deeper as empty."""
 
+INTEGER_MIN: Final = -(2**63)
+INTEGER_MAX: Final = 2**64 - 1
+"""Integers beyond 64 bits would be read as doubles."""
+
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+_CARRIED: Final = frozenset({str, Decimal, bool, type(None)})
+"""Kinds of values that the store reads as they are; of the others, integers may be too large and objects too deep."""
+
 _PATH = re.compile(r" - at `\$\.?([^`]*)`$")
 
 
@@ -39,7 +46,13 @@ class SentEvent(msgspec.Struct, frozen=True, gc=False):
 
 
 class SentBulk(msgspec.Struct, frozen=True, gc=False):
-    """The body of a bulk request; each event is parsed by itself, so that each bad one can be named."""
+    """The body of a bulk request."""
+
+    events: list[SentEvent]
+
+
+class RawBulk(msgspec.Struct, frozen=True, gc=False):
+    """The same with each event to be parsed by itself, so that each bad one can be named."""
 
     events: list[msgspec.Raw]
 
@@ -52,8 +65,7 @@ class BadField:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
+class Checked(msgspec.Struct, frozen=True, gc=False):
     """A well-formed event that still lacks the stamps which depend on its customer's clock."""
 
     event_name: str
@@ -77,25 +89,45 @@ class BadEvent(Exception):
 def _exact_number(text: str) -> Decimal | str:
     # ClickHouse reads a JSON number with a point or an exponent as a double, which carries 15 digits of any number, and
     # reads nothing of a document with one beyond a double's range. What a double cannot carry becomes a string.
+    if len(text) <= 16 and "e" not in text and "E" not in text:
+        return Decimal(text)  # a point and 15 digits at most: what nearly all numbers are
     value = Decimal(text)
     digits = "".join(map(str, value.as_tuple().digits)).strip("0")
     return value if len(digits) <= 15 and -290 < value.adjusted() < 290 else text
 
 
 _event_decoder = msgspec.json.Decoder(SentEvent, float_hook=_exact_number)
-_bulk_decoder = msgspec.json.Decoder(SentBulk)
+_bulk_decoder = msgspec.json.Decoder(SentBulk, float_hook=_exact_number)
+_raw_decoder = msgspec.json.Decoder(RawBulk)
 _encoder = msgspec.json.Encoder(decimal_format="number")
 
 
-def parse_bulk(body: bytes) -> Sequence[msgspec.Raw]:
-    """The events of a bulk body, unparsed. Raises BadEvent for the body, msgspec.DecodeError for malformed JSON."""
+def parse_bulk(body: bytes) -> tuple[list[tuple[int, Checked]], list[tuple[int, BadField]], int]:
+    """The good events of a bulk body and the bad ones, each with its index, and how many there are in all.
+
+    Raises BadEvent for the body, msgspec.DecodeError for malformed JSON.
+    """
     try:
-        events = _bulk_decoder.decode(body).events
+        sent: Sequence[SentEvent | msgspec.Raw] = _bulk_decoder.decode(body).events
+    except (msgspec.ValidationError, RecursionError, InvalidOperation, OverflowError):
+        sent = _raw_events(body)  # one of them is bad, or the body is
+    if not 1 <= len(sent) <= BULK_EVENTS:
+        raise BadEvent("events", f"events must hold 1 to {BULK_EVENTS} events; got {len(sent)}")
+    good: list[tuple[int, Checked]] = []
+    bad: list[tuple[int, BadField]] = []
+    for index, event in enumerate(sent):
+        try:
+            good.append((index, _checked(event) if isinstance(event, SentEvent) else parse_event(event)))
+        except BadEvent as error:
+            bad.append((index, error.bad))
+    return good, bad, len(sent)
+
+
+def _raw_events(body: bytes) -> list[msgspec.Raw]:
+    try:
+        return _raw_decoder.decode(body).events
     except msgspec.ValidationError as error:
         raise _bad_field(error, "events") from error
-    if not 1 <= len(events) <= BULK_EVENTS:
-        raise BadEvent("events", f"events must hold 1 to {BULK_EVENTS} events; got {len(events)}")
-    return events
 
 
 def parse_event(raw: bytes | msgspec.Raw) -> Checked:
@@ -108,38 +140,52 @@ def parse_event(raw: bytes | msgspec.Raw) -> Checked:
         raise BadEvent("properties", f"properties may be nested {DEPTH} levels deep") from None
     except (InvalidOperation, OverflowError):
         raise BadEvent("properties", "properties hold a number that is too large") from None
-    event_name = sent.event_name.strip()
-    _check_name("event_name", event_name)
-    _check_name("external_customer_id", sent.external_customer_id)
-    if sent.event_id:
-        _check_name("event_id", sent.event_id)
-    source = sent.source or ""
-    if len(source) > NAME_CHARACTERS:
-        raise BadEvent("source", f"source may have at most {NAME_CHARACTERS} characters")
-    properties = _properties_text(sent.properties or {})
+    return _checked(sent)
+
+
+def _checked(sent: SentEvent) -> Checked:
+    event_name, customer, event_id, source = sent.event_name.strip(), sent.external_customer_id, sent.event_id, ""
+    if not 0 < len(event_name) <= NAME_CHARACTERS:
+        raise _bad_name("event_name", event_name)
+    if not 0 < len(customer) <= NAME_CHARACTERS:
+        raise _bad_name("external_customer_id", customer)
+    if event_id and len(event_id) > NAME_CHARACTERS:
+        raise _bad_name("event_id", event_id)
+    if sent.source:
+        source = sent.source
+        if len(source) > NAME_CHARACTERS:
+            raise BadEvent("source", f"source may have at most {NAME_CHARACTERS} characters")
     timestamp = None if sent.timestamp is None else parse_timestamp(sent.timestamp)
-    return Checked(event_name, sent.external_customer_id, sent.event_id or "", timestamp, source, properties)
+    return Checked(event_name, customer, event_id or "", timestamp, source, _properties_text(sent.properties))
 
 
 def parse_timestamp(text: str) -> datetime:
     """An RFC 3339 instant; fractions of a second beyond the sixth digit are cut, never rounded into a next period."""
     if _RFC3339.fullmatch(text):
         try:
-            return datetime.fromisoformat(text.upper()).astimezone(UTC)
+            at = datetime.fromisoformat(text.upper())
+            return at if at.tzinfo is UTC else at.astimezone(UTC)
         except (ValueError, OverflowError):
             pass
     raise BadEvent("timestamp", f"timestamp must be RFC 3339, such as 2025-12-02T10:00:00Z; got {text[:60]!r}")
 
 
-def check_time(timestamp: datetime, now: datetime) -> None:
-    """Raises BadEvent for an event that is older than the retention or over a day ahead of its customer's clock."""
-    oldest = months_before(now, RETENTION_MONTHS)
-    if timestamp < oldest:
-        text = f"timestamp must not be older than {RETENTION_MONTHS} months, that is before {_text(oldest)}"
-        raise BadEvent("timestamp", text)
-    if timestamp > now + AHEAD:
-        text = f"timestamp must not be more than 24 hours ahead, that is after {_text(now + AHEAD)}"
-        raise BadEvent("timestamp", text)
+class TimeLimits:
+    """What timestamps a customer's clock allows: not older than the retention, not over a day ahead."""
+
+    def __init__(self, now: datetime) -> None:
+        self.now_ms = milliseconds(now)
+        self.oldest = months_before(now, RETENTION_MONTHS)
+        self.newest = now + AHEAD
+
+    def check(self, timestamp: datetime) -> None:
+        """Raises BadEvent for an event outside of them."""
+        if timestamp < self.oldest:
+            text = f"timestamp must not be older than {RETENTION_MONTHS} months, that is before {_text(self.oldest)}"
+            raise BadEvent("timestamp", text)
+        if timestamp > self.newest:
+            text = f"timestamp must not be more than 24 hours ahead, that is after {_text(self.newest)}"
+            raise BadEvent("timestamp", text)
 
 
 def months_before(now: datetime, months: int) -> datetime:
@@ -163,16 +209,21 @@ def _text(at: datetime, thousandths: int = 0) -> str:
     return f"{at:%Y-%m-%dT%H:%M:%S}{f'.{thousandths:03d}' if thousandths else ''}Z"
 
 
-def _check_name(field: str, value: str) -> None:
+def _bad_name(field: str, value: str) -> BadEvent:
     if not value:
-        raise BadEvent(field, f"{field} must not be empty")
-    if len(value) > NAME_CHARACTERS:
-        raise BadEvent(field, f"{field} may have at most {NAME_CHARACTERS} characters; got {len(value)}")
+        return BadEvent(field, f"{field} must not be empty")
+    return BadEvent(field, f"{field} may have at most {NAME_CHARACTERS} characters; got {len(value)}")
 
 
-def _properties_text(properties: dict[str, Any]) -> str:
-    kept = {key: _exact_integer(value, 1) for key, value in properties.items()}
-    encoded = _encoder.encode(kept)
+def _properties_text(properties: dict[str, Any] | None) -> str:
+    if not properties:
+        return "{}"
+    for value in properties.values():
+        kind = type(value)
+        if kind not in _CARRIED and not (kind is int and INTEGER_MIN <= value <= INTEGER_MAX):
+            properties = {key: _exact_integer(value, 1) for key, value in properties.items()}
+            break
+    encoded = _encoder.encode(properties)
     if len(encoded) > EVENT_BYTES:
         raise BadEvent("properties", f"properties may have at most {EVENT_BYTES} bytes of JSON; got {len(encoded)}")
     return encoded.decode()
@@ -182,7 +233,7 @@ def _exact_integer(value: Any, depth: int) -> Any:
     # Integers beyond 64 bits would be read as doubles, too.
     kind = type(value)
     if kind is int:
-        return value if -(2**63) <= value < 2**64 else str(value)
+        return value if INTEGER_MIN <= value <= INTEGER_MAX else str(value)
     if kind is dict or kind is list:
         if depth >= DEPTH:
             raise BadEvent("properties", f"properties may be nested {DEPTH} levels deep")

@@ -1,6 +1,6 @@
 """Stand-ins for what the ingest routes ask of others: an acceptor, a caller, a clock."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 
 from activities.ingestion.events import Event
@@ -31,6 +31,9 @@ async def authenticate(headers: Mapping[str, str]) -> Scope | Refusal:
     return Refusal(401, "permission_denied", "Invalid API key")
 
 
-async def clock_of(tenant_id: str, environment_id: str, external_customer_id: str) -> datetime:
+async def clocks_of(
+    tenant_id: str, environment_id: str, external_customer_ids: Collection[str]
+) -> Mapping[str, datetime]:
     """Customers named `past...` live on a test clock in 2020."""
-    return datetime(2020, 5, 1, tzinfo=UTC) if external_customer_id.startswith("past") else NOW
+    past = datetime(2020, 5, 1, tzinfo=UTC)
+    return {name: past if name.startswith("past") else NOW for name in external_customer_ids}

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,9 +36,11 @@ async def authenticate(headers: Mapping[str, str]) -> Scope:
     return TENANT
 
 
-async def clock_of(tenant_id: str, environment_id: str, external_customer_id: str) -> datetime:
+async def clocks_of(
+    tenant_id: str, environment_id: str, external_customer_ids: Collection[str]
+) -> Mapping[str, datetime]:
     """The wall clock."""
-    return datetime.now(UTC)
+    return dict.fromkeys(external_customer_ids, datetime.now(UTC))
 
 
 class Child:
@@ -90,7 +92,7 @@ async def serve(options: argparse.Namespace) -> None:
         lease = PostgresWriterLease(options.postgres)
         acceptor = DirectWriter(Sink(await connect_clickhouse(options.clickhouse)), lease)
         acceptor.start()
-    app = Ingest(PlainTextResponse("the rest"), acceptor, authenticate, clock_of)
+    app = Ingest(PlainTextResponse("the rest"), acceptor, authenticate, clocks_of)
     await uvicorn.Server(uvicorn.Config(app, port=options.port, lifespan="off", log_level="warning")).serve()
     await acceptor.close()
 

@@ -2,7 +2,7 @@
 
 import gzip
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -22,7 +22,7 @@ from models.scope import Scope
 from starter.ingest.app import Ingest
 from starter.ingest.bodies import BODY_BYTES
 from starter.ingest.wire import months_before, parse_timestamp
-from tests.usage.doubles import NOW, Acceptor, authenticate, clock_of
+from tests.usage.doubles import NOW, Acceptor, authenticate, clocks_of
 
 EVENT = {
     "event_name": "voice_call",
@@ -41,7 +41,7 @@ def acceptor() -> Acceptor:
 
 @pytest.fixture
 async def client(acceptor: Acceptor) -> AsyncIterator[httpx.AsyncClient]:
-    app = Ingest(PlainTextResponse("the rest"), acceptor, authenticate, clock_of)
+    app = Ingest(PlainTextResponse("the rest"), acceptor, authenticate, clocks_of)
     transport = httpx.ASGITransport(app)
     headers = {"x-api-key": "sk_known"}
     async with httpx.AsyncClient(transport=transport, base_url="http://api", headers=headers) as made:
@@ -210,7 +210,9 @@ async def test_no_acknowledgement_is_503_with_the_stamps(client: httpx.AsyncClie
 
 
 async def test_a_clock_that_cannot_be_read_is_503(acceptor: Acceptor) -> None:
-    async def unknown(tenant_id: str, environment_id: str, external_customer_id: str) -> datetime:
+    async def unknown(
+        tenant_id: str, environment_id: str, external_customer_ids: Collection[str]
+    ) -> Mapping[str, datetime]:
         raise IngestUnavailable("the customer's clock cannot be read", 3)
 
     app = Ingest(PlainTextResponse("the rest"), acceptor, authenticate, unknown)
