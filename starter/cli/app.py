@@ -13,6 +13,7 @@ from starter.cli import (
     keys,
     processes,
     schedules,
+    simulate,
     stack,
     subscriptions,
     usage,
@@ -55,5 +56,6 @@ def durabill(
 
 stack.register(app)
 processes.register(app)
+simulate.register(app)
 for _group in (configuration, keys, customers, subscriptions, invoices, events, usage, clock, webhooks, schedules):
     app.add_typer(_group.commands)

@@ -1,0 +1,58 @@
+"""Collecting an invoice: what follows from a decline and from money that arrives.
+
+Owns the decisions only; the schedule is billing.dunning's, statuses are billing.invoice_states's. Rules:
+billing-rules.md section 8.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from billing.dunning import DeclineKind, DunningSettings, gives_up_at, next_attempt
+from billing.errors import Conflict, Invalid
+from billing.invoice_states import InvoiceStatus, PaymentStatus, require_finalized
+from billing.money import ZERO, decimal_text, is_rounded, minus, total
+
+
+@dataclass(frozen=True, slots=True)
+class NextStep:
+    """What happens to an unpaid invoice at `at`: another charge, or (a hard decline) giving up on the method."""
+
+    at: datetime
+    charge: bool
+
+
+def after_decline(
+    settings: DunningSettings, kind: DeclineKind, failures: int, first_failed_at: datetime, now: datetime
+) -> NextStep | None:
+    """What follows a decline at `now`, the invoice's `failures`-th; None when the schedule is exhausted."""
+    charge = kind is DeclineKind.soft
+    at = next_attempt(settings, failures, first_failed_at) if charge else gives_up_at(settings, first_failed_at)
+    return None if at is None or at <= now else NextStep(at, charge)
+
+
+def remaining(status: InvoiceStatus, amount_due: Decimal, amount_paid: Decimal) -> Decimal:
+    """What is still owed, in major units: never below 0, all of it on a draft, nothing once voided or skipped."""
+    if status is InvoiceStatus.DRAFT:
+        return amount_due
+    return max(minus(amount_due, amount_paid), ZERO) if status is InvoiceStatus.FINALIZED else ZERO
+
+
+def after_receipt(amount_due: Decimal, amount_paid: Decimal, amount: Decimal) -> PaymentStatus:
+    """The payment status once `amount` has arrived on a finalized invoice that `amount_paid` was paid of before."""
+    paid = total((amount_paid, amount))
+    if paid > amount_due:
+        return PaymentStatus.OVERPAID
+    return PaymentStatus.SUCCEEDED if paid == amount_due else PaymentStatus.PENDING
+
+
+def check_offline_payment(status: InvoiceStatus, amount: Decimal, owed: Decimal, currency: str) -> None:
+    """Whether `amount`, received outside a provider, can be booked. Raises Conflict or Invalid."""
+    require_finalized(status, "pay")
+    if owed == ZERO:
+        raise Conflict("pay is not possible: the invoice is paid", state=PaymentStatus.SUCCEEDED)
+    if amount <= ZERO or not is_rounded(amount, currency):
+        raise Invalid(
+            f"amount must be above 0, with no more decimals than {currency} has; got {decimal_text(amount)}",
+            field="amount",
+        )

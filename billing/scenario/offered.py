@@ -1,0 +1,100 @@
+"""Refuses a scenario that needs a rule which billing does not have: never a sum that is silently another.
+
+Owns the list of such rules, each with the path of the field that asks for it. It shrinks as rules arrive.
+"""
+
+from collections.abc import Iterator
+
+from billing.errors import Invalid
+from billing.scenario import document as doc
+from billing.scenario.catalog_parts import MeterPart, PricePart
+from billing.scenario.parse import prices_of
+
+NOT_OFFERED = "not_offered_yet"
+ACTIONS = (
+    doc.ChangePlan,
+    doc.ChangeQuantity,
+    doc.AddAddon,
+    doc.RemoveAddon,
+    doc.Pause,
+    doc.Resume,
+    doc.TopUp,
+    doc.Debit,
+    doc.TerminateWallet,
+    doc.CreditNote,
+)
+
+
+class NotOffered(Invalid):
+    """The rule that the field at `field` asks for does not exist here."""
+
+    default_code = NOT_OFFERED
+
+
+def not_offered(path: str, what: str) -> NotOffered:
+    """The error of a document that needs `what`."""
+    return NotOffered(f"{path}: {what} cannot be simulated yet", field=path)
+
+
+def require_offered(scenario: doc.Scenario) -> None:
+    """Raises NotOffered for the first thing in the document that billing has no rule for."""
+    for path, what in _missing(scenario):
+        raise not_offered(path, what)
+
+
+def _missing(scenario: doc.Scenario) -> Iterator[tuple[str, str]]:
+    for index, meter in enumerate(scenario.meters):
+        yield from _of_meter(meter, f"meters[{index}]")
+    for path, price in prices_of(scenario):
+        yield from _of_price(price, path)
+    if scenario.price_units:
+        yield "price_units", "a custom price unit"
+    if scenario.wallets:
+        yield "wallets", "a wallet"
+    if scenario.settings.proration_unit == "day":
+        yield "settings.proration_unit", "proration by days"
+    yield from _of_subscription(scenario)
+    for index, action in enumerate(scenario.actions):
+        if isinstance(action, ACTIONS):
+            yield f"actions[{index}].do", "this action"
+        if isinstance(action, doc.Cancel) and action.type == "scheduled":
+            yield f"actions[{index}].type", "a cancellation at a date"
+
+
+def _of_meter(part: MeterPart, path: str) -> Iterator[tuple[str, str]]:
+    if part.aggregation.expression is not None:
+        yield f"{path}.aggregation.expression", "an expression"
+    if part.aggregation.bucket_size is not None:
+        yield f"{path}.aggregation.bucket_size", "a meter with buckets"
+
+
+def _of_price(part: PricePart, path: str) -> Iterator[tuple[str, str]]:
+    if part.maximum_amount is not None:
+        yield f"{path}.maximum_amount", "a cap"
+    if part.trial_period_days:
+        yield f"{path}.trial_period_days", "a trial"
+    if part.price_unit_type == "CUSTOM" or part.price_unit_config is not None:
+        yield f"{path}.price_unit_type", "a custom price unit"
+
+
+def _of_subscription(scenario: doc.Scenario) -> Iterator[tuple[str, str]]:
+    part = scenario.subscription
+    for index, plan in enumerate(scenario.plans):
+        if plan.key == part.plan and plan.entitlements:
+            yield f"plans[{index}].entitlements", "an entitlement"
+        if plan.key == part.plan and plan.credit_grants:
+            yield f"plans[{index}].credit_grants", "a credit grant"
+    wanted = {
+        "trial_period_days": "a trial",
+        "auto_invoice_threshold": "a threshold invoice",
+        "addons": "an add-on",
+        "line_tax_rates": "a tax rate of one line",
+        "commitment": "a commitment",
+        "line_commitments": "a commitment of a line",
+        "phases": "a phase",
+        "credit_grants": "a credit grant",
+        "override_entitlements": "an entitlement",
+    }
+    for name, what in wanted.items():
+        if getattr(part, name):
+            yield f"subscription.{name}", what

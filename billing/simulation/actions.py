@@ -1,0 +1,119 @@
+"""What the customer or the operator does in a story: one function an action, each by the rules of billing.
+
+Owns which rule an action asks. A rule's refusal is the action's, and the story goes on.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from billing import subscriptions as rules
+from billing.coupons import check_redeemable
+from billing.errors import Conflict, NotFound
+from billing.invoice_states import (
+    InvoiceCommand,
+    InvoiceStatus,
+    PaymentCommand,
+    next_invoice_status,
+    next_payment_status,
+)
+from billing.money import ZERO
+from billing.scenario import document as doc
+from billing.scenario.catalog import associate
+from billing.scenario.offered import not_offered
+from billing.simulation.collecting import awaits_money
+from billing.simulation.events import Revision, amended
+from billing.simulation.invoices import PlayedInvoice, billed_beyond, crediting
+from billing.simulation.story import Story
+
+
+def perform(story: Story, action: doc.Action, path: str) -> None:
+    """Does what `action` asks. Raises a BillingError when the rules refuse it; then nothing has changed."""
+    ACTIONS[type(action)](story, action, path)
+
+
+def _cancel(story: Story, action: doc.Cancel, path: str) -> None:
+    state = _state(story)
+    kind = rules.CancellationType(action.type)
+    billed = billed_beyond(story.invoices, action.at)
+    transition = rules.cancel(
+        story.terms, state, action.at, kind, billed, action.proration_behavior, action.final_usage
+    )
+    story.apply(transition, action.at)
+    if transition.state.status is state.status:
+        story.tell(action.at, "subscription.updated", "subscription")
+
+
+def _void_invoice(story: Story, action: doc.VoidInvoice, path: str) -> None:
+    played = _invoice(story, action.invoice)
+    after = next_invoice_status(played.status, InvoiceCommand.void)
+    by = crediting(story.invoices, played)
+    if by is not None:
+        raise Conflict(
+            f"void is not possible: {by.id} credits unused time of this one; void {by.id} first", played.status
+        )
+    if played.amount_paid or played.invoice.carried.amount:
+        raise not_offered(path, "voiding an invoice that was paid, or that carried a credit")
+    played.payment_status = next_payment_status(played.payment_status, PaymentCommand.void)
+    played.status, played.next_at = after, None
+    story.tell(action.at, "invoice.voided", played.id)
+
+
+def _pay(story: Story, action: doc.Pay, path: str) -> None:
+    played = _invoice(story, action.invoice)
+    if played.status is InvoiceStatus.FINALIZED and ZERO < played.amount_remaining < action.amount:
+        raise not_offered(f"{path}.amount", "paying more than is owed")
+    story.pay_offline(played, story.collection.pay_offline(played, action.amount, action.at), action.at)
+
+
+def _add_payment_method(story: Story, action: doc.AddPaymentMethod, path: str) -> None:
+    for played in list(story.invoices):
+        if awaits_money(played):
+            story.charge_now(played, action.at)
+
+
+def _apply_coupon(story: Story, action: doc.ApplyCoupon, path: str) -> None:
+    state = _state(story)
+    if state.status is rules.SubscriptionStatus.cancelled:
+        raise Conflict("apply_coupon is not possible: the subscription is cancelled", state=state.status)
+    coupon = story.catalog.coupons[action.coupon]
+    association = associate(coupon, action.price)
+    if any(each.id == association.id for each in story.coupons):
+        raise Conflict(f"the subscription carries coupon {coupon.id} already", state="applied")
+    check_redeemable(coupon, story.terms.currency, action.at, redemptions=0)
+    story.coupons = (*story.coupons, association)
+    story.tell(action.at, "subscription.updated", "subscription")
+
+
+def _void_event(story: Story, action: doc.VoidEvent, path: str) -> None:
+    logged = story.log.find(action.event_id, action.at)
+    logged.revisions.append(Revision(action.at, None, path))
+    story.check_late()
+
+
+def _amend_event(story: Story, action: doc.AmendEvent, path: str) -> None:
+    logged = story.log.find(action.event_id, action.at)
+    logged.revisions.append(Revision(action.at, amended(logged.original, action.properties), path))
+    story.check_late()
+
+
+def _state(story: Story) -> rules.SubscriptionState:
+    if story.state is None:
+        raise Conflict("the subscription has not started", state="not_started")
+    return story.state
+
+
+def _invoice(story: Story, position: int) -> PlayedInvoice:
+    if not 0 <= position < len(story.invoices):
+        raise NotFound(f"there is no invoice {position} at that time", field="invoice")
+    return story.invoices[position]
+
+
+ACTIONS: Final[Mapping[type[Any], Callable[[Story, Any, str], None]]] = {
+    doc.Cancel: _cancel,
+    doc.VoidInvoice: _void_invoice,
+    doc.Pay: _pay,
+    doc.AddPaymentMethod: _add_payment_method,
+    doc.ApplyCoupon: _apply_coupon,
+    doc.VoidEvent: _void_event,
+    doc.AmendEvent: _amend_event,
+}

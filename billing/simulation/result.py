@@ -1,0 +1,117 @@
+"""The result of a story as its document: amounts and quantities as decimal text, instants in UTC.
+
+Owns the names and the order of fields, nothing else.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from billing.codec import instant_text
+from billing.errors import BillingError
+from billing.invoices import InvoiceLine
+from billing.money import ZERO, decimal_text, minus, total
+from billing.simulation.invoices import PlayedInvoice
+from billing.simulation.story import Story
+from billing.simulation.usage import unwanted
+
+Json = dict[str, Any]
+
+
+def result_of(story: Story) -> Json:
+    """Everything that came of the story, as of its end."""
+    until = story.scenario.until
+    return {
+        "name": story.scenario.name,
+        "invoices": [_invoice(story, played, until) for played in story.invoices],
+        "credit_notes": [],
+        "refused": [{"action": each.action, "code": each.code, "message": each.message} for each in story.refused],
+        "rejected_events": [
+            {"event_id": each.event_id, "reason": each.reason}
+            for each in unwanted(story.log, story.catalog.meters.values())
+        ],
+        "wallets": _wallets(story),
+        "subscription": _subscription(story),
+        "timeline": [{"at": instant_text(each.at), "event": each.event, "id": each.id} for each in story.timeline],
+    }
+
+
+def error_of(error: BillingError) -> Json:
+    """An error as a result carries it."""
+    return {"code": error.code, "message": error.message, "path": error.field or ""}
+
+
+def _invoice(story: Story, played: PlayedInvoice, until: datetime) -> Json:
+    invoice = story.present(played, until)
+    return {
+        "number": played.number,
+        "billing_reason": invoice.reason.value,
+        "period_start": instant_text(invoice.period.start),
+        "period_end": instant_text(invoice.period.end),
+        "finalized_at": _maybe(played.finalized_at),
+        "invoice_status": played.status.value,
+        "payment_status": played.payment_status.value,
+        "paid_at": _maybe(played.paid_at),
+        "lines": [_line(line) for line in invoice.lines],
+        "subtotal": decimal_text(invoice.subtotal),
+        "total_discount": decimal_text(invoice.total_discount),
+        "total_tax": decimal_text(invoice.total_tax),
+        "total_prepaid_credits_applied": decimal_text(ZERO),
+        "total": decimal_text(invoice.total),
+        "amount_due": decimal_text(invoice.amount_due),
+        "amount_paid": decimal_text(played.amount_paid),
+        "amount_remaining": decimal_text(played.remaining_of(invoice.amount_due)),
+        "attempts": [
+            {"at": instant_text(each.at), "amount": decimal_text(each.amount), "outcome": each.outcome}
+            for each in played.attempts
+        ],
+    }
+
+
+def _line(line: InvoiceLine) -> Json:
+    return {
+        "kind": line.kind.value,
+        "price": line.price_id,
+        "description": line.display_name,
+        "quantity": decimal_text(line.quantity),
+        "amount": decimal_text(line.amount),
+        "period_start": instant_text(line.period.start),
+        "period_end": instant_text(line.period.end),
+        "discount": decimal_text(total(part.amount for part in line.discounts)),
+        "prepaid_credits": decimal_text(ZERO),
+    }
+
+
+def _subscription(story: Story) -> Json:
+    state = story.state
+    if state is None:
+        raise AssertionError("a story is played until its subscription's start at least")
+    return {
+        "status": state.status.value,
+        "current_period_start": instant_text(state.current_period.start),
+        "current_period_end": instant_text(state.current_period.end),
+    }
+
+
+def _wallets(story: Story) -> list[Json]:
+    """The wallet that is created for credit beyond an invoice's charges."""
+    if not story.carried:
+        return []
+    owed = total(played.amount_remaining for played in story.invoices)
+    return [
+        {
+            "key": None,
+            "wallet_type": "PRE_PAID",
+            "balance": decimal_text(story.carried),
+            "credit_balance": decimal_text(story.carried),
+            "real_time_balance": decimal_text(minus(story.carried, owed)),
+            "transactions": [
+                {"type": "credit", "amount": decimal_text(carried), "at": _maybe(played.finalized_at), "id": played.id}
+                for played in story.invoices
+                if played.finalized_at and (carried := played.invoice.carried.to_customer)
+            ],
+        }
+    ]
+
+
+def _maybe(instant: datetime | None) -> str | None:
+    return None if instant is None else instant_text(instant)

@@ -1,0 +1,210 @@
+"""Plays a scenario: boundaries, invoices and payments in the order of time, and the customer's actions between them.
+
+Owns the order: at one instant the boundary, then invoices, then actions. Every decision is billing's own; actions are
+in billing.simulation.actions.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from billing import subscriptions as rules
+from billing.coupons import CouponAssociation
+from billing.dunning import ExhaustedSubscription
+from billing.invoice_states import InvoiceStatus, PaymentStatus
+from billing.invoices import Invoice, InvoiceInputs, build_invoice, invoice_number
+from billing.meters import UsageSnapshot
+from billing.money import ZERO, total
+from billing.scenario.catalog import build_catalog, build_coupons, build_dunning, build_terms
+from billing.scenario.document import Scenario
+from billing.scenario.offered import not_offered
+from billing.simulation.collecting import Collection
+from billing.simulation.events import EventLog
+from billing.simulation.invoices import PlayedInvoice, billed_beyond
+from billing.simulation.late import require_no_late_usage
+from billing.simulation.usage import snapshot
+from billing.terms import DueInvoice, LineKind
+
+SUBSCRIPTION = "subscription"
+
+
+@dataclass(frozen=True, slots=True)
+class TimelineEntry:
+    """Something that happened; `id` names the invoice by its place in the result, or the subscription."""
+
+    at: datetime
+    event: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An action that the rules refused; `action` is its place in the document."""
+
+    action: int
+    code: str
+    message: str
+
+
+class Story:
+    """A scenario while it is played. Raises Invalid with the path of what makes no sense or is not offered."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self.scenario = scenario
+        self.catalog = build_catalog(scenario)
+        self.terms = build_terms(scenario, self.catalog)
+        self.coupons = build_coupons(scenario, self.catalog)
+        self.log = EventLog(scenario, self.catalog.meters)
+        self.dunning = build_dunning(scenario.settings)
+        self.collection = Collection(self.dunning, scenario.payments)
+        self.state: rules.SubscriptionState | None = None
+        self.invoices: list[PlayedInvoice] = []
+        self.timeline: list[TimelineEntry] = []
+        self.refused: list[Refusal] = []
+        self.carried = ZERO
+        self._open: list[PlayedInvoice] = []
+        self._numbers: dict[str, int] = {}
+
+    def advance(self, to: datetime) -> None:
+        """Does everything due at or before `to`."""
+        while True:
+            boundary = self._next_boundary()
+            self._open = [played for played in self._open if played.next_at is not None]
+            due = min(self._open, key=lambda played: (played.next_at, played.position), default=None)
+            at = due.next_at if due is not None else None
+            if boundary is not None and boundary <= to and (at is None or boundary <= at):
+                self._cross(boundary)
+            elif due is not None and at is not None and at <= to:
+                self._act_on(due, at)
+            else:
+                return
+
+    def apply(self, transition: rules.Transition, at: datetime) -> None:
+        """Takes over the state after a step, and drafts the invoice that it makes due."""
+        before, self.state = self.state, transition.state
+        if transition.invoice is not None:
+            self._draft(transition.invoice)
+        if transition.state.status is not (before.status if before else None):
+            name = "activated" if before is None else transition.state.status.value
+            self.tell(at, f"subscription.{name}", SUBSCRIPTION)
+
+    def charge_now(self, played: PlayedInvoice, at: datetime) -> None:
+        """One attempt at the provider."""
+        for event in self.collection.charge(played, at):
+            self._payment_event(event, played, at)
+        self._watch(played)
+
+    def pay_offline(self, played: PlayedInvoice, events: list[str], at: datetime) -> None:
+        """What money by hand caused."""
+        for event in events:
+            self._payment_event(event, played, at)
+
+    def tell(self, at: datetime, event: str, about: str) -> None:
+        """Adds to the timeline."""
+        self.timeline.append(TimelineEntry(at, event, about))
+
+    def present(self, played: PlayedInvoice, at: datetime) -> Invoice:
+        """A draft as it would be finalized with the usage known at `at`; any other invoice as it is."""
+        if played.status is not InvoiceStatus.DRAFT:
+            return played.invoice
+        return build_invoice(replace(played.inputs, usage=self._usage(played.inputs.due, at)))
+
+    def check_late(self) -> None:
+        """Raises NotOffered when an event came, or was changed, after its invoice was finalized."""
+        for played in self.invoices:
+            for frozen in played.inputs.usage if played.finalized_at else ():
+                meter = self.catalog.meters[frozen.meter_id]
+                require_no_late_usage(self.log, meter, frozen.period, frozen.cutoff, self.scenario.settings)
+
+    def _next_boundary(self) -> datetime | None:
+        return self.terms.start if self.state is None else self.state.next_boundary
+
+    def _cross(self, at: datetime) -> None:
+        if self.state is None:
+            transition = rules.open_subscription(self.terms)
+        else:
+            transition = rules.close_period(self.terms, self.state, billed_beyond(self.invoices, at))
+        self.apply(transition, at)
+
+    def _draft(self, due: DueInvoice) -> None:
+        inputs = InvoiceInputs(
+            currency=self.terms.currency, due=due, tax_rates=self.terms.tax_rates, coupons=self._coupons_in_force()
+        )
+        status = InvoiceStatus.DRAFT if due.lines else InvoiceStatus.SKIPPED
+        act_at = rules.finalize_at(due, self.scenario.settings.finalization_delay_seconds)
+        next_at = act_at if status is InvoiceStatus.DRAFT else None
+        played = PlayedInvoice(len(self.invoices), inputs, status, act_at, next_at)
+        self.invoices.append(played)
+        self._watch(played)
+        self.tell(due.at, "invoice.drafted" if status is InvoiceStatus.DRAFT else "invoice.skipped", played.id)
+
+    def _coupons_in_force(self) -> tuple[CouponAssociation, ...]:
+        """Each coupon with the number of invoices on which it took something off."""
+        used = [
+            discount.association_id
+            for played in self.invoices
+            if played.status is not InvoiceStatus.VOIDED
+            for discount in played.invoice.discounts
+        ]
+        return tuple(replace(each, invoices_discounted=used.count(each.id)) for each in self.coupons)
+
+    def _act_on(self, played: PlayedInvoice, at: datetime) -> None:
+        if played.status is InvoiceStatus.DRAFT:
+            self._finalize(played, at)
+        elif played.gives_up:
+            for event in self.collection.give_up(played):
+                self._payment_event(event, played, at)
+        else:
+            self.charge_now(played, at)
+
+    def _finalize(self, played: PlayedInvoice, at: datetime) -> None:
+        usage = self._usage(played.inputs.due, at)
+        month = f"{at:%Y%m}"
+        self._numbers[month] = self._numbers.get(month, 0) + 1
+        number = invoice_number(self._numbers[month], at)
+        played.finalize(replace(played.inputs, usage=usage), at, number)
+        self.check_late()
+        self._carry(played)
+        self.tell(at, "invoice.finalized", played.id)
+        if played.invoice.total:
+            played.next_at = at
+            return
+        played.next_at, played.payment_status, played.paid_at = None, PaymentStatus.SUCCEEDED, at
+        self.tell(at, "invoice.paid", played.id)
+
+    def _carry(self, played: PlayedInvoice) -> None:
+        """Credit beyond the charges goes to the customer's balance; paying from it needs the rules of wallets."""
+        if self.carried and played.invoice.total:
+            raise not_offered("subscription.proration_behavior", "paying an invoice from a credit that was carried")
+        self.carried = total((self.carried, played.invoice.carried.to_customer))
+
+    def _usage(self, due: DueInvoice, at: datetime) -> tuple[UsageSnapshot, ...]:
+        """One snapshot a meter and period, as known before `at`."""
+        wanted = dict.fromkeys((line.price.meter_id, line.period) for line in due.lines if line.kind is LineKind.usage)
+        return tuple(
+            snapshot(self.log, self.catalog.meters[meter_id], self.terms, period, at)
+            for meter_id, period in wanted
+            if meter_id
+        )
+
+    def _payment_event(self, event: str, played: PlayedInvoice, at: datetime) -> None:
+        self.tell(at, event, played.id)
+        if self.state is None:
+            return
+        if event == "invoice.paid" and self.state.status is rules.SubscriptionStatus.past_due:
+            self.apply(rules.Transition(rules.clear_past_due(self.state), None), at)
+        if event in ("invoice.uncollectible", "invoice.left_open"):
+            self.apply(rules.Transition(rules.mark_past_due(self.state), None), at)
+            self._end_after_dunning(at)
+
+    def _end_after_dunning(self, at: datetime) -> None:
+        """A subscription that the tenant does not keep ends at once, with its final invoice."""
+        keeps = self.dunning.on_exhausted_subscription is ExhaustedSubscription.keep
+        if keeps or self.state is None or self.state.status is rules.SubscriptionStatus.cancelled:
+            return
+        billed = billed_beyond(self.invoices, at)
+        kind = rules.CancellationType.immediate
+        self.apply(rules.cancel(self.terms, self.state, at, kind, billed), at)
+
+    def _watch(self, played: PlayedInvoice) -> None:
+        if played not in self._open:
+            self._open.append(played)

@@ -1,0 +1,65 @@
+"""What a meter measured over a period, from the events of a story that were known at a cutoff.
+
+Owns which events are known when, and the report of those that do not count. The fold is billing.usage_aggregation's.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from billing.meters import Meter, ResetUsage, UsageSnapshot
+from billing.periods import Period
+from billing.simulation.events import EventLog, LoggedEvent, Rejected
+from billing.terms import Terms
+from billing.usage_aggregation import matches, measure, measure_buckets, rejected_events
+
+
+def snapshot(log: EventLog, meter: Meter, terms: Terms, period: Period, cutoff: datetime) -> UsageSnapshot:
+    """The meter's usage in [start, end) as it was known before `cutoff`."""
+    events = [
+        event
+        for logged in log.named(meter.event_name)
+        if _can_count(meter, logged, period) and (event := logged.known_before(cutoff)) is not None
+        for _ in range(logged.count)
+    ]
+    identity = f"{meter.id}:{period.start.isoformat()}"
+    if meter.bucket_size is None:
+        return UsageSnapshot(identity, meter.id, period, cutoff, measure(meter, events, period))
+    quantity, parts = measure_buckets(meter, events, period, terms.zone, terms.anchor)
+    return UsageSnapshot(identity, meter.id, period, cutoff, quantity, parts=parts, bucketed=True)
+
+
+def unwanted(log: EventLog, meters: Iterable[Meter]) -> list[Rejected]:
+    """Events that were refused, that no meter wants, or whose value counts 0."""
+    by_name: dict[str, list[Meter]] = {}
+    for meter in meters:
+        by_name.setdefault(meter.event_name, []).append(meter)
+    found = list(log.rejected)
+    for logged in log.all():
+        reason = _reason(logged, by_name.get(logged.original.event_name, []))
+        if reason is not None:
+            found.append(Rejected(logged.original.event_id, reason))
+    return found
+
+
+def _can_count(meter: Meter, logged: LoggedEvent, period: Period) -> bool:
+    at = logged.original.timestamp
+    return at < period.end and (at >= period.start or meter.reset_usage is ResetUsage.NEVER)
+
+
+def _reason(logged: LoggedEvent, meters: list[Meter]) -> str | None:
+    if not meters:
+        return "no_meter_for_event_name"
+    event = logged.last
+    if event is None:
+        return None
+    wanting = [meter for meter in meters if matches(meter, event)]
+    if not wanting:
+        return "no_matching_meter"
+    own = _moment(logged)
+    return "value_rejected" if any(rejected_events(meter, [event], own) for meter in wanting) else None
+
+
+def _moment(logged: LoggedEvent) -> Period:
+    """A period with this event alone in it, for asking about its value."""
+    at = logged.original.timestamp
+    return Period(at, at + timedelta(days=1))
