@@ -1,35 +1,31 @@
 """The values that billing works on, made from a scenario's parts; each rule that one breaks is told with its path.
 
-Owns the defaults that depend on the subscription: a price's period, its cadence, a line's quantity.
+Owns the defaults of a price that depend on the subscription: its period, its cadence.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 
-from billing.coupons import Coupon, CouponAssociation, CouponCadence, CouponType, check_redeemable
-from billing.dunning import DunningSettings
-from billing.errors import BillingError, Invalid
+from billing.coupons import Coupon, CouponCadence, CouponType
+from billing.entitlements import Entitlement, UsageResetPeriod
+from billing.errors import Invalid
 from billing.meters import AggregationType, Filter, Meter, ResetUsage
 from billing.periods import BillingPeriod, Cadence
-from billing.prices import BillingModel, InvoiceCadence, Price, PriceType, Tier, TransformQuantity
+from billing.prices import InvoiceCadence, Price, PriceType, Tier, TransformQuantity
 from billing.scenario import document as doc
 from billing.scenario.catalog_parts import (
     CouponPart,
+    EntitlementPart,
     MeterPart,
-    PriceOverridePart,
     PricePart,
     TaxRatePart,
     TierPart,
     TransformPart,
 )
 from billing.scenario.decoding import at_path
-from billing.subscriptions import billing_anchor
 from billing.taxes import TaxRate, TaxRateType
-from billing.terms import LineItem, Terms
 from billing.windows import WindowSize
-
-SUBSCRIPTION_ID = "subscription"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +36,12 @@ class Catalog:
     plans: Mapping[str, tuple[Price, ...]]
     tax_rates: Mapping[str, TaxRate]
     coupons: Mapping[str, Coupon]
+    entitlements: Mapping[str, tuple[Entitlement, ...]]
 
 
 def build_catalog(scenario: doc.Scenario) -> Catalog:
-    """Meters, prices, tax rates and coupons. Raises Invalid with the path of the part that breaks a rule."""
-    _cadence_of_subscription(scenario)
+    """Everything with a key. Raises Invalid with the path of the part that breaks a rule."""
+    subscription_cadence(scenario)
     meters = {part.key: _meter(part, f"meters[{index}]") for index, part in enumerate(scenario.meters)}
     rates = {part.key: _tax_rate(part, f"tax_rates[{index}]") for index, part in enumerate(scenario.tax_rates)}
     plans = {
@@ -55,7 +52,11 @@ def build_catalog(scenario: doc.Scenario) -> Catalog:
         for index, plan in enumerate(scenario.plans)
     }
     coupons = {part.key: _coupon(part, f"coupons[{index}]") for index, part in enumerate(scenario.coupons)}
-    return Catalog(meters, plans, rates, coupons)
+    entitlements = {
+        plan.key: build_entitlements(plan.entitlements, f"plans[{index}].entitlements")
+        for index, plan in enumerate(scenario.plans)
+    }
+    return Catalog(meters, plans, rates, coupons, entitlements)
 
 
 def build_price(scenario: doc.Scenario, part: PricePart, path: str) -> Price:
@@ -72,92 +73,38 @@ def build_price(scenario: doc.Scenario, part: PricePart, path: str) -> Price:
             invoice_cadence=_invoice_cadence(part, cadence),
             amount=part.amount,
             tier_mode=part.tier_mode,
-            tiers=_tiers(part.tiers),
-            transform_quantity=_transform(part.transform_quantity),
+            tiers=tiers_of(part.tiers),
+            transform_quantity=transform_of(part.transform_quantity),
             meter_id=part.meter,
             min_quantity=part.min_quantity,
+            maximum_amount=part.maximum_amount,
         )
     except Invalid as error:
         raise at_path(_renamed(error, {"meter_id": "meter"}), path) from error
 
 
-def build_terms(scenario: doc.Scenario, catalog: Catalog) -> Terms:
-    """What the subscription agrees to at its start. Raises Invalid with the path of what makes no sense."""
-    part = scenario.subscription
-    cadence = _cadence_of_subscription(scenario)
-    zone = scenario.customer.timezone
-    prices = [_overridden(price, part, "subscription.price_overrides") for price in catalog.plans[part.plan]]
-    if not prices:
-        raise Invalid(f"subscription.plan {part.plan!r} has no price", field="subscription.plan")
-    try:
-        anchor = billing_anchor(part.start_date, zone, cadence, part.billing_cycle, part.billing_anchor)
-        return Terms(
-            id=SUBSCRIPTION_ID,
-            currency=scenario.currency,
-            zone=zone,
-            cadence=cadence,
-            anchor=anchor,
-            start=part.start_date,
-            lines=tuple(
-                LineItem(price.id, price, line_quantity(price, part.quantities), part.start_date) for price in prices
-            ),
-            cycle=part.billing_cycle,
-            end_date=part.end_date,
-            tax_rates=tuple(catalog.tax_rates[key] for key in part.tax_rates),
-            proration_behavior=part.proration_behavior,
-        )
-    except Invalid as error:
-        raise at_path(error, "subscription") from error
-
-
-def build_coupons(scenario: doc.Scenario, catalog: Catalog) -> tuple[CouponAssociation, ...]:
-    """The coupons that the subscription starts with, on lines and on the whole invoice. Raises Invalid."""
-    part, path = scenario.subscription, "subscription"
-    given: list[tuple[str, str, str | None]] = [
-        (f"{path}.coupons[{index}]", key, None) for index, key in enumerate(part.coupons)
-    ]
-    for price, keys in part.line_coupons.items():
-        given += [(f"{path}.line_coupons.{price}[{index}]", key, price) for index, key in enumerate(keys)]
-    found: dict[str, CouponAssociation] = {}
-    for where, key, line in given:
-        association = associate(catalog.coupons[key], line)
-        if association.id in found:
-            raise Invalid(f"{where} names the coupon {key!r} a second time", field=where)
+def build_entitlements(parts: tuple[EntitlementPart, ...], path: str) -> tuple[Entitlement, ...]:
+    """What a plan grants; a feature is named by its meter. Raises Invalid."""
+    found = []
+    for index, part in enumerate(parts):
         try:
-            check_redeemable(association.coupon, scenario.currency, part.start_date, redemptions=0)
-        except BillingError as error:
-            raise Invalid(f"{where}: {error.message}", where, error.details) from error
-        found[association.id] = association
-    return tuple(found.values())
+            found.append(
+                Entitlement(
+                    id=part.key or f"{path}[{index}]",
+                    feature_id=part.meter,
+                    meter_id=part.meter,
+                    usage_limit=None if part.usage_limit is None else Decimal(part.usage_limit),
+                    usage_reset_period=UsageResetPeriod(part.usage_reset_period),
+                    is_soft_limit=part.is_soft_limit,
+                    is_enabled=part.is_enabled,
+                )
+            )
+        except Invalid as error:
+            raise at_path(error, f"{path}[{index}]") from error
+    return tuple(found)
 
 
-def associate(coupon: Coupon, price: str | None) -> CouponAssociation:
-    """The subscription takes `coupon`: on the line of `price`, or on the whole invoice."""
-    identity = coupon.id if price is None else f"{coupon.id}:{price}"
-    return CouponAssociation(identity, coupon, price)
-
-
-def line_quantity(price: Price, quantities: Mapping[str, Decimal]) -> Decimal:
-    """The quantity of a fixed line: the given one, else the price's least, else 1. Usage lines have none."""
-    if price.type is PriceType.USAGE:
-        return Decimal(0)
-    return quantities.get(price.id, price.min_quantity or Decimal(1))
-
-
-def build_dunning(part: doc.SettingsPart) -> DunningSettings:
-    """The tenant's dunning. Raises Invalid."""
-    try:
-        return DunningSettings(
-            schedule_days=part.dunning_days,
-            hour=part.dunning_hour,
-            on_exhausted_invoice=part.on_exhausted_invoice,
-            on_exhausted_subscription=part.on_exhausted_subscription,
-        )
-    except Invalid as error:
-        raise at_path(error, "settings") from error
-
-
-def _cadence_of_subscription(scenario: doc.Scenario) -> Cadence:
+def subscription_cadence(scenario: doc.Scenario) -> Cadence:
     part = scenario.subscription
     try:
         cadence = Cadence(part.billing_period, part.billing_period_count)
@@ -239,38 +186,11 @@ def _invoice_cadence(part: PricePart, cadence: Cadence) -> InvoiceCadence:
     raise Invalid("invoice_cadence (ADVANCE or ARREAR) is required for FIXED prices", field="invoice_cadence")
 
 
-def _overridden(price: Price, subscription: doc.SubscriptionPart, path: str) -> Price:
-    part = subscription.price_overrides.get(price.id)
-    if part is None:
-        return price
-    try:
-        return _override(price, part)
-    except Invalid as error:
-        raise at_path(error, f"{path}.{price.id}") from error
-
-
-def _override(price: Price, part: PriceOverridePart) -> Price:
-    """The price with what the override gives; what belongs only to the old model is dropped."""
-    model = part.billing_model or price.billing_model
-    tiered, packaged = model is BillingModel.TIERED, model is BillingModel.PACKAGE
-    transform = _transform(part.transform_quantity) or (price.transform_quantity if packaged else None)
-    tiers = _tiers(part.tiers) if part.tiers is not None else (price.tiers if tiered else ())
-    amount = part.amount if part.amount is not None else (None if tiered else price.amount)
-    return replace(
-        price,
-        billing_model=model,
-        amount=amount,
-        tier_mode=part.tier_mode or (price.tier_mode if tiered else None),
-        tiers=tiers,
-        transform_quantity=transform,
-    )
-
-
-def _tiers(parts: tuple[TierPart, ...]) -> tuple[Tier, ...]:
+def tiers_of(parts: tuple[TierPart, ...]) -> tuple[Tier, ...]:
     return tuple(Tier(part.up_to, part.unit_amount, part.flat_amount) for part in parts)
 
 
-def _transform(part: TransformPart | None) -> TransformQuantity | None:
+def transform_of(part: TransformPart | None) -> TransformQuantity | None:
     return None if part is None else TransformQuantity(part.divide_by, part.round)
 
 

@@ -120,7 +120,7 @@ class EntitlementOverridePart:
 
     meter: str
     usage_limit: int | None = None
-    usage_reset_period: UsageReset | None = None
+    usage_reset_period: UsageReset = "BILLING_PERIOD"
     is_enabled: bool = True
 
 

@@ -64,13 +64,9 @@ def _missing(scenario: doc.Scenario) -> Iterator[tuple[str, str]]:
 def _of_meter(part: MeterPart, path: str) -> Iterator[tuple[str, str]]:
     if part.aggregation.expression is not None:
         yield f"{path}.aggregation.expression", "an expression"
-    if part.aggregation.bucket_size is not None:
-        yield f"{path}.aggregation.bucket_size", "a meter with buckets"
 
 
 def _of_price(part: PricePart, path: str) -> Iterator[tuple[str, str]]:
-    if part.maximum_amount is not None:
-        yield f"{path}.maximum_amount", "a cap"
     if part.trial_period_days:
         yield f"{path}.trial_period_days", "a trial"
     if part.price_unit_type == "CUSTOM" or part.price_unit_config is not None:
@@ -80,8 +76,6 @@ def _of_price(part: PricePart, path: str) -> Iterator[tuple[str, str]]:
 def _of_subscription(scenario: doc.Scenario) -> Iterator[tuple[str, str]]:
     part = scenario.subscription
     for index, plan in enumerate(scenario.plans):
-        if plan.key == part.plan and plan.entitlements:
-            yield f"plans[{index}].entitlements", "an entitlement"
         if plan.key == part.plan and plan.credit_grants:
             yield f"plans[{index}].credit_grants", "a credit grant"
     wanted = {
@@ -93,7 +87,6 @@ def _of_subscription(scenario: doc.Scenario) -> Iterator[tuple[str, str]]:
         "line_commitments": "a commitment of a line",
         "phases": "a phase",
         "credit_grants": "a credit grant",
-        "override_entitlements": "an entitlement",
     }
     for name, what in wanted.items():
         if getattr(part, name):

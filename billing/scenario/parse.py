@@ -143,6 +143,9 @@ def _check_subscription(scenario: doc.Scenario) -> None:
     for name in ("price_overrides", "line_coupons", "line_tax_rates", "line_commitments"):
         for key in getattr(part, name):
             _known(key, carried, f"{path}.{name}.{key}", "price of this subscription")
+    meters = {meter.key for meter in scenario.meters}
+    for index, override in enumerate(part.override_entitlements):
+        _known(override.meter, meters, f"{path}.override_entitlements[{index}].meter", "meter")
     coupons = {coupon.key for coupon in scenario.coupons}
     rates = {rate.key for rate in scenario.tax_rates}
     _all_known(part.coupons, coupons, f"{path}.coupons", "coupon")

@@ -18,7 +18,7 @@ from billing.invoice_states import (
 )
 from billing.money import ZERO
 from billing.scenario import document as doc
-from billing.scenario.catalog import associate
+from billing.scenario.agreement import associate
 from billing.scenario.offered import not_offered
 from billing.simulation.collecting import awaits_money
 from billing.simulation.events import Revision, amended

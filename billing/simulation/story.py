@@ -8,13 +8,15 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from billing import subscriptions as rules
+from billing.allowances import allowances_for
 from billing.coupons import CouponAssociation
 from billing.dunning import ExhaustedSubscription
 from billing.invoice_states import InvoiceStatus, PaymentStatus
 from billing.invoices import Invoice, InvoiceInputs, build_invoice, invoice_number
 from billing.meters import UsageSnapshot
 from billing.money import ZERO, total
-from billing.scenario.catalog import build_catalog, build_coupons, build_dunning, build_terms
+from billing.scenario.agreement import build_coupons, build_dunning, build_terms
+from billing.scenario.catalog import build_catalog
 from billing.scenario.document import Scenario
 from billing.scenario.offered import not_offered
 from billing.simulation.collecting import Collection
@@ -23,6 +25,7 @@ from billing.simulation.invoices import PlayedInvoice, billed_beyond
 from billing.simulation.late import require_no_late_usage
 from billing.simulation.usage import snapshot
 from billing.terms import DueInvoice, LineKind
+from billing.usage_lines import allowance_draws
 
 SUBSCRIPTION = "subscription"
 
@@ -106,7 +109,7 @@ class Story:
         """A draft as it would be finalized with the usage known at `at`; any other invoice as it is."""
         if played.status is not InvoiceStatus.DRAFT:
             return played.invoice
-        return build_invoice(replace(played.inputs, usage=self._usage(played.inputs.due, at)))
+        return build_invoice(self._with_usage(played, at))
 
     def check_late(self) -> None:
         """Raises NotOffered when an event came, or was changed, after its invoice was finalized."""
@@ -157,11 +160,10 @@ class Story:
             self.charge_now(played, at)
 
     def _finalize(self, played: PlayedInvoice, at: datetime) -> None:
-        usage = self._usage(played.inputs.due, at)
         month = f"{at:%Y%m}"
         self._numbers[month] = self._numbers.get(month, 0) + 1
         number = invoice_number(self._numbers[month], at)
-        played.finalize(replace(played.inputs, usage=usage), at, number)
+        played.finalize(self._with_usage(played, at), at, number)
         self.check_late()
         self._carry(played)
         self.tell(at, "invoice.finalized", played.id)
@@ -176,6 +178,16 @@ class Story:
         if self.carried and played.invoice.total:
             raise not_offered("subscription.proration_behavior", "paying an invoice from a credit that was carried")
         self.carried = total((self.carried, played.invoice.carried.to_customer))
+
+    def _with_usage(self, played: PlayedInvoice, at: datetime) -> InvoiceInputs:
+        """The inputs with the usage known before `at`, and the allowances as earlier invoices left them."""
+        due = played.inputs.due
+        usage = self._usage(due, at)
+        if not self.terms.entitlements:
+            return replace(played.inputs, usage=usage)
+        earlier = [each for each in self.invoices if each.status is InvoiceStatus.FINALIZED]
+        drawn = [draw for each in earlier for draw in allowance_draws(each.invoice.lines)]
+        return replace(played.inputs, usage=usage, allowances=allowances_for(self.terms, due.lines, drawn))
 
     def _usage(self, due: DueInvoice, at: datetime) -> tuple[UsageSnapshot, ...]:
         """One snapshot a meter and period, as known before `at`."""

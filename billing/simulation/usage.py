@@ -6,11 +6,12 @@ Owns which events are known when, and the report of those that do not count. The
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
+from billing.allowances import allowance_cuts
 from billing.meters import Meter, ResetUsage, UsageSnapshot
 from billing.periods import Period
 from billing.simulation.events import EventLog, LoggedEvent, Rejected
 from billing.terms import Terms
-from billing.usage_aggregation import matches, measure, measure_buckets, rejected_events
+from billing.usage_aggregation import matches, measure, measure_buckets, measure_parts, rejected_events
 
 
 def snapshot(log: EventLog, meter: Meter, terms: Terms, period: Period, cutoff: datetime) -> UsageSnapshot:
@@ -23,7 +24,8 @@ def snapshot(log: EventLog, meter: Meter, terms: Terms, period: Period, cutoff: 
     ]
     identity = f"{meter.id}:{period.start.isoformat()}"
     if meter.bucket_size is None:
-        return UsageSnapshot(identity, meter.id, period, cutoff, measure(meter, events, period))
+        parts = measure_parts(meter, events, allowance_cuts(terms, meter, period))
+        return UsageSnapshot(identity, meter.id, period, cutoff, measure(meter, events, period), parts=parts)
     quantity, parts = measure_buckets(meter, events, period, terms.zone, terms.anchor)
     return UsageSnapshot(identity, meter.id, period, cutoff, quantity, parts=parts, bucketed=True)
 

@@ -1,0 +1,139 @@
+"""What the subscription of a scenario agrees to: terms, coupons, dunning. Errors carry the path of the part.
+
+Owns the defaults that a subscription has: a line's quantity, what an override keeps of a price.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from decimal import Decimal
+
+from billing.coupons import Coupon, CouponAssociation, check_redeemable
+from billing.dunning import DunningSettings
+from billing.entitlements import Entitlement, effective_entitlements
+from billing.errors import BillingError, Invalid
+from billing.prices import BillingModel, Price, PriceType
+from billing.scenario import document as doc
+from billing.scenario.catalog import Catalog, build_entitlements, subscription_cadence, tiers_of, transform_of
+from billing.scenario.catalog_parts import EntitlementPart, PriceOverridePart
+from billing.scenario.decoding import at_path
+from billing.subscriptions import billing_anchor
+from billing.terms import LineItem, Terms
+
+SUBSCRIPTION_ID = "subscription"
+
+
+def build_terms(scenario: doc.Scenario, catalog: Catalog) -> Terms:
+    """What the subscription agrees to at its start. Raises Invalid with the path of what makes no sense."""
+    part = scenario.subscription
+    cadence = subscription_cadence(scenario)
+    zone = scenario.customer.timezone
+    prices = [_overridden(price, part, "subscription.price_overrides") for price in catalog.plans[part.plan]]
+    if not prices:
+        raise Invalid(f"subscription.plan {part.plan!r} has no price", field="subscription.plan")
+    try:
+        anchor = billing_anchor(part.start_date, zone, cadence, part.billing_cycle, part.billing_anchor)
+        return Terms(
+            id=SUBSCRIPTION_ID,
+            currency=scenario.currency,
+            zone=zone,
+            cadence=cadence,
+            anchor=anchor,
+            start=part.start_date,
+            lines=tuple(
+                LineItem(price.id, price, line_quantity(price, part.quantities), part.start_date) for price in prices
+            ),
+            cycle=part.billing_cycle,
+            end_date=part.end_date,
+            tax_rates=tuple(catalog.tax_rates[key] for key in part.tax_rates),
+            proration_behavior=part.proration_behavior,
+            entitlements=effective_entitlements(catalog.entitlements[part.plan], _overrides(part)),
+        )
+    except Invalid as error:
+        raise at_path(error, "subscription") from error
+
+
+def build_coupons(scenario: doc.Scenario, catalog: Catalog) -> tuple[CouponAssociation, ...]:
+    """The coupons that the subscription starts with, on lines and on the whole invoice. Raises Invalid."""
+    part, path = scenario.subscription, "subscription"
+    given: list[tuple[str, str, str | None]] = [
+        (f"{path}.coupons[{index}]", key, None) for index, key in enumerate(part.coupons)
+    ]
+    for price, keys in part.line_coupons.items():
+        given += [(f"{path}.line_coupons.{price}[{index}]", key, price) for index, key in enumerate(keys)]
+    found: dict[str, CouponAssociation] = {}
+    for where, key, line in given:
+        association = associate(catalog.coupons[key], line)
+        if association.id in found:
+            raise Invalid(f"{where} names the coupon {key!r} a second time", field=where)
+        try:
+            check_redeemable(association.coupon, scenario.currency, part.start_date, redemptions=0)
+        except BillingError as error:
+            raise Invalid(f"{where}: {error.message}", where, error.details) from error
+        found[association.id] = association
+    return tuple(found.values())
+
+
+def associate(coupon: Coupon, price: str | None) -> CouponAssociation:
+    """The subscription takes `coupon`: on the line of `price`, or on the whole invoice."""
+    identity = coupon.id if price is None else f"{coupon.id}:{price}"
+    return CouponAssociation(identity, coupon, price)
+
+
+def line_quantity(price: Price, quantities: Mapping[str, Decimal]) -> Decimal:
+    """The quantity of a fixed line: the given one, else the price's least, else 1. Usage lines have none."""
+    if price.type is PriceType.USAGE:
+        return Decimal(0)
+    return quantities.get(price.id, price.min_quantity or Decimal(1))
+
+
+def build_dunning(part: doc.SettingsPart) -> DunningSettings:
+    """The tenant's dunning. Raises Invalid."""
+    try:
+        return DunningSettings(
+            schedule_days=part.dunning_days,
+            hour=part.dunning_hour,
+            on_exhausted_invoice=part.on_exhausted_invoice,
+            on_exhausted_subscription=part.on_exhausted_subscription,
+        )
+    except Invalid as error:
+        raise at_path(error, "settings") from error
+
+
+def _overrides(part: doc.SubscriptionPart) -> tuple[Entitlement, ...]:
+    parts = [
+        EntitlementPart(
+            meter=each.meter,
+            usage_limit=each.usage_limit,
+            usage_reset_period=each.usage_reset_period,
+            is_enabled=each.is_enabled,
+        )
+        for each in part.override_entitlements
+    ]
+    return build_entitlements(tuple(parts), "override_entitlements")
+
+
+def _overridden(price: Price, subscription: doc.SubscriptionPart, path: str) -> Price:
+    part = subscription.price_overrides.get(price.id)
+    if part is None:
+        return price
+    try:
+        return _override(price, part)
+    except Invalid as error:
+        raise at_path(error, f"{path}.{price.id}") from error
+
+
+def _override(price: Price, part: PriceOverridePart) -> Price:
+    """The price with what the override gives; what belongs only to the old model is dropped."""
+    model = part.billing_model or price.billing_model
+    tiered, packaged = model is BillingModel.TIERED, model is BillingModel.PACKAGE
+    transform = transform_of(part.transform_quantity) or (price.transform_quantity if packaged else None)
+    tiers = tiers_of(part.tiers) if part.tiers is not None else (price.tiers if tiered else ())
+    amount = part.amount if part.amount is not None else (None if tiered else price.amount)
+    return replace(
+        price,
+        billing_model=model,
+        amount=amount,
+        tier_mode=part.tier_mode or (price.tier_mode if tiered else None),
+        tiers=tiers,
+        transform_quantity=transform,
+    )
