@@ -39,7 +39,6 @@ def subscription_details(state: SubscriptionState, clock: datetime | None, probl
         ("Waits for", waiting),
         ("Plan", state.plan_id),
         ("Customer", state.customer_id),
-        ("Last invoice", state.last_invoice_id or "-"),
     ]
     if clock is not None:
         rows.append(("Test clock", f"{state.test_clock_id} at {instant(clock)}"))
