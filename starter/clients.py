@@ -32,11 +32,13 @@ from activities.adapters.clickhouse import ClickHouseConnection, connect_clickho
 from activities.adapters.directory_store import DirectoryStore
 from activities.adapters.kafka_producer import KafkaEventLog
 from activities.adapters.kafka_settings import KafkaSettings
+from activities.adapters.razorpay_provider import RazorpayProvider
 from activities.adapters.s3_store import S3Settings, S3Store
 from activities.adapters.sandbox import SandboxProvider
 from activities.adapters.stripe_provider import StripeProvider
 from activities.adapters.webhook_sender import HttpWebhookSender
 from activities.ingestion.direct_writer import DirectWriter
+from activities.ingestion.known_ids import KnownIds
 from activities.ingestion.lease import PostgresWriterLease
 from activities.ingestion.ports import EventAcceptor
 from activities.ingestion.sink import Sink
@@ -137,7 +139,7 @@ async def _open_events(settings: Settings, clickhouse: ClickHouse, stack: AsyncE
         stack.push_async_callback(log_of_events.close)
         await log_of_events.start()
         return log_of_events
-    writer = DirectWriter(Sink(clickhouse), PostgresWriterLease(settings.require("postgres_dsn")))
+    writer = DirectWriter(Sink(clickhouse, KnownIds(clickhouse)), PostgresWriterLease(settings.require("postgres_dsn")))
     stack.push_async_callback(writer.close)
     writer.start()
     return writer
@@ -166,6 +168,10 @@ def payment_providers(settings: Settings) -> dict[str, PaymentProvider]:
     if settings.stripe_secret_key is not None:
         key, secrets = settings.require("stripe_secret_key"), settings.secrets_of("stripe_webhook_secret")
         providers.append(StripeProvider(key, secrets, settings.return_url, settings.stripe_api_base))
+    if settings.razorpay_key_id is not None:
+        keys = (settings.razorpay_key_id, settings.require("razorpay_key_secret"))
+        secrets = settings.secrets_of("razorpay_webhook_secret")
+        providers.append(RazorpayProvider(*keys, secrets, settings.return_url, settings.razorpay_api_base))
     return {provider.name: provider for provider in providers}
 
 
@@ -245,6 +251,10 @@ class LateClickHouse:
     async def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Sequence[Sequence[Any]]:
         """See `ClickHouse.query`."""
         return await (await self._connected()).query(sql, parameters)
+
+    async def read(self, sql: str) -> bytes:
+        """See `ClickHouse.read`."""
+        return await (await self._connected()).read(sql)
 
     async def command(self, sql: str) -> None:
         """See `ClickHouse.command`."""

@@ -104,6 +104,15 @@ class Settings(BaseSettings):
         description="`whsec_...` of the endpoint at Stripe; several, separated by commas, during a rotation.",
     )
     stripe_api_base: str | None = Field(default=None, description="Another address than Stripe's own. For tests.")
+    razorpay_key_id: str | None = Field(
+        default=None, description="`rzp_...` of a Razorpay account; set: the payment provider `razorpay` exists."
+    )
+    razorpay_key_secret: SecretStr | None = Field(default=None, description="The secret that belongs to it.")
+    razorpay_webhook_secret: SecretStr | None = Field(
+        default=None,
+        description="Signs what Razorpay reports; several, separated by commas, during a rotation.",
+    )
+    razorpay_api_base: str | None = Field(default=None, description="Another address than Razorpay's own. For tests.")
     payment_return_url: str | None = Field(
         default=None, description="Where customers land after a payment that they had to confirm. Unset: `public_url`."
     )

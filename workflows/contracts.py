@@ -10,7 +10,7 @@ from models.scope import Scope
 BILLING: Final = "billing"
 DOCUMENTS: Final = "documents"
 WEBHOOKS: Final = "webhooks"
-PAYMENT_PROVIDERS: Final = ("sandbox", "stripe")
+PAYMENT_PROVIDERS: Final = ("sandbox", "stripe", "razorpay")
 
 COMMAND_LIFETIME: Final = timedelta(seconds=12)
 """How long a caller waits for a command, and after which a worker that comes back refuses it."""

@@ -45,8 +45,9 @@ class Webhook:
 
 @dataclass
 class Trouble:
-    """What goes wrong next: each counts requests that create something."""
+    """What goes wrong next: each counts requests that create something at a path that contains `at`."""
 
+    at: str = ""
     answers_lost: int = 0
     """Acted upon, then the connection drops."""
     turned_away: int = 0
@@ -108,7 +109,7 @@ class Company(ABC):
         asked = _read(request, raw)
         with self._one_at_a_time:
             self.asked.append(asked)
-            creates = asked.method == "POST"
+            creates = asked.method == "POST" and self.trouble.at in asked.path
             if creates and self._happens("turned_away"):
                 _send(request, 429, {"error": {"message": "too many requests", "description": "slow down"}})
                 return

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from . import counterparts
-from .counterparts import Counterpart, StripeCounterpart
+from .counterparts import Counterpart, RazorpayCounterpart, StripeCounterpart
 
 
 @pytest.fixture(params=sorted(counterparts.ALL))
@@ -20,4 +20,11 @@ async def counterpart(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIt
 async def stripe(tmp_path: Path) -> AsyncIterator[StripeCounterpart]:
     """Stripe alone."""
     async with counterparts.stripe(tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def razorpay(tmp_path: Path) -> AsyncIterator[RazorpayCounterpart]:
+    """Razorpay alone."""
+    async with counterparts.razorpay(tmp_path) as opened:
         yield opened

@@ -9,14 +9,16 @@ from typing import ClassVar
 
 import httpx
 
+from activities.adapters.razorpay_provider import RazorpayProvider
 from activities.adapters.sandbox import SandboxProvider
 from activities.adapters.stripe_provider import StripeProvider
 from activities.adapters.webhook_signature import new_secret
 from activities.ports import ActionRequired, ChargeRequest, PaymentProvider
 from tests.adapters.servers import ProviderProcess, Receiver, free_port
 
-from . import stripe_company
+from . import razorpay_company, stripe_company
 from .company import Company, Webhook
+from .razorpay_company import RazorpayCompany
 from .stripe_company import StripeCompany
 
 RETURN_URL = "https://billing.example/paid"
@@ -29,7 +31,6 @@ class Counterpart(ABC):
     tokens: ClassVar[Mapping[str, str]]
     """By behaviour: ok, soft, hard, action, unknown_method."""
     currency: ClassVar[str] = "usd"
-    in_doubt_when_busy: ClassVar[bool] = False
 
     def __init__(self, provider: PaymentProvider) -> None:
         self.provider = provider
@@ -142,6 +143,41 @@ class StripeCounterpart(Counterpart):
         self.company.stop()
 
 
+class RazorpayCounterpart(Counterpart):
+    """A small Razorpay of ours; its customers act by payment links."""
+
+    tokens: ClassVar[Mapping[str, str]] = {
+        "ok": f"{razorpay_company.CUSTOMER}/{razorpay_company.OK}",
+        "soft": f"{razorpay_company.CUSTOMER}/{razorpay_company.SOFT}",
+        "hard": f"{razorpay_company.CUSTOMER}/{razorpay_company.HARD}",
+        "action": "payment_link",
+        "slow": f"{razorpay_company.CUSTOMER}/{razorpay_company.UPI}",
+        "unknown_method": f"{razorpay_company.CUSTOMER}/token_of_nobody",
+    }
+    currency: ClassVar[str] = "inr"
+
+    def __init__(self, provider: PaymentProvider, company: RazorpayCompany) -> None:
+        super().__init__(provider)
+        self.company = company
+
+    def arm(self, behaviour: str) -> str:
+        self.company.trouble.at = "/payments/create/recurring"
+        return arm(self.company, behaviour, self.tokens["ok"])
+
+    async def decide(self, asked: ActionRequired, approved: bool) -> None:
+        self.company.webhooks.clear()
+        self.company.visit(asked.provider_payment_id, approved)
+
+    async def webhooks_of_decision(self) -> list[Webhook]:
+        return list(self.company.webhooks)
+
+    async def successes(self, invoice_id: str) -> int:
+        return len(self.company.taken(invoice_id))
+
+    def stop(self) -> None:
+        self.company.stop()
+
+
 def arm(company: Company, behaviour: str, token: str) -> str:
     """Let the next request that creates something go wrong; answers `token`."""
     name = {"lost": "answers_lost", "down": "turned_away", "broken": "broken", "garbled": "garbled"}[behaviour]
@@ -179,4 +215,21 @@ async def stripe(folder: Path) -> AsyncIterator[StripeCounterpart]:
         company.stop()
 
 
-ALL: Mapping[str, Callable[[Path], AbstractAsyncContextManager[Counterpart]]] = {"sandbox": sandbox, "stripe": stripe}
+@asynccontextmanager
+async def razorpay(folder: Path) -> AsyncIterator[RazorpayCounterpart]:
+    """A new Razorpay account."""
+    company = RazorpayCompany()
+    keys = (razorpay_company.KEY_ID, razorpay_company.KEY_SECRET, ["of_next_week", razorpay_company.SECRET])
+    provider = RazorpayProvider(*keys, RETURN_URL, api_base=company.url, timeout_seconds=5)
+    try:
+        yield RazorpayCounterpart(provider, company)
+    finally:
+        await provider.aclose()
+        company.stop()
+
+
+ALL: Mapping[str, Callable[[Path], AbstractAsyncContextManager[Counterpart]]] = {
+    "sandbox": sandbox,
+    "stripe": stripe,
+    "razorpay": razorpay,
+}

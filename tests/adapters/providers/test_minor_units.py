@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from activities.adapters import minor_units, stripe_provider
+from activities.adapters import minor_units, razorpay_provider, stripe_provider
 from activities.ports import ProviderRefused
 
 
@@ -51,3 +51,11 @@ def test_an_amount_is_converted_exactly(amount: str, currency: str, units: int) 
 def test_an_amount_that_cannot_be_expressed_is_refused_never_rounded(amount: str, currency: str, why: str) -> None:
     with pytest.raises(ProviderRefused, match=why):
         stripe_units(amount, currency)
+
+
+@pytest.mark.parametrize(
+    ("amount", "currency", "units"),
+    [("299.95", "inr", 29995), ("295", "jpy", 295), ("295.99", "kwd", 295990), ("7.5", "mga", 750), ("5", "isk", 5)],
+)
+def test_razorpay_counts_as_iso_4217_does(amount: str, currency: str, units: int) -> None:
+    assert minor_units.minor_units(Decimal(amount), currency, "razorpay", razorpay_provider.PLACES) == units
