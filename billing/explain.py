@@ -8,6 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
 
+from billing.commitments import CommitmentPart
 from billing.coupons import Discount
 from billing.invoice_lines import RatedPart
 from billing.invoices import Derivation, Invoice, InvoiceLine
@@ -48,7 +49,30 @@ def explain_line(line: InvoiceLine, zone: str = "UTC") -> list[str]:
         return [*text, "The credits exceed the charges of this invoice; the rest is carried to the customer's balance."]
     if line.kind is LineKind.proration_credit:
         return text + _explain_credit(line, zone)
+    if line.kind is LineKind.true_up and line.derivation.commitment is not None:
+        return text + _explain_true_up(line, line.derivation.commitment) + _explain_line_discounts(line)
     return text + _explain_rating(line, zone) + _explain_line_discounts(line)
+
+
+def _explain_true_up(line: InvoiceLine, part: CommitmentPart) -> list[str]:
+    exact = line.derivation.exact
+    return [
+        f"commitment {_exact(part.whole)}, counted {_exact(part.within)}: {_exact(exact)} is missing",
+        _explain_rounding(exact, line),
+    ]
+
+
+def _explain_commitment(line: InvoiceLine) -> list[str]:
+    part, exact = line.derivation.commitment, line.derivation.exact
+    if part is None:
+        return []
+    text = f"{_exact(part.within)} of {_exact(part.whole)} counts towards the commitment"
+    if part.committed is not None and part.counted is not None:
+        text += f" of {decimal_text(part.committed)}, after {decimal_text(part.counted)} before"
+    if line.kind is not LineKind.overage:
+        return [text]
+    beyond = f"({_exact(part.whole)} - {_exact(part.within)})"
+    return [text, f"beyond it: {beyond} x {decimal_text(part.factor)} = {_exact(exact)}"]
 
 
 def _explain_discount(discount: Discount, currency: str) -> str:
@@ -83,12 +107,13 @@ def _explain_rating(line: InvoiceLine, zone: str) -> list[str]:
     if derivation.uncapped is not None:
         text.append(f"the price's maximum for a period cuts {_exact(whole)} to {_exact(derivation.rated)}")
     text += _explain_share(derivation, line.period, zone)
+    text += _explain_commitment(line)
     text.append(_explain_rounding(derivation.exact, line))
     return text
 
 
 def _explain_usage(line: InvoiceLine, zone: str) -> list[str]:
-    if line.kind is not LineKind.usage:
+    if line.kind not in (LineKind.usage, LineKind.overage):
         return []
     snapshot = line.derivation.usage
     if snapshot is None:

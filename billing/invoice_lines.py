@@ -9,6 +9,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Final
 
+from billing.commitments import CommitmentPart, DueCommitment
 from billing.coupons import CouponAssociation, Discount
 from billing.entitlements import Allowance
 from billing.meters import UsageSnapshot
@@ -33,6 +34,7 @@ class InvoiceInputs:
     usage: tuple[UsageSnapshot, ...] = ()
     coupons: tuple[CouponAssociation, ...] = ()
     allowances: tuple[Allowance, ...] = ()
+    commitments: tuple[DueCommitment, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ class Derivation:
     `quantity` is what was rated, exactly. `nominal` is the whole period of which `share` is a part. For a credit,
     `rated` is what `credit_of` billed and `exact` is negative, at most what was left to credit. `parts` are there when
     usage drew on an allowance or was read in windows; `uncapped` is the sum that the price's maximum cut to `rated`.
+    A commitment cuts `exact`, and `quantity` in proportion.
     """
 
     quantity: Fraction
@@ -72,6 +75,7 @@ class Derivation:
     credit_of: BilledLine | None = None
     parts: tuple[RatedPart, ...] = ()
     uncapped: Fraction | None = None
+    commitment: CommitmentPart | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Final
 
+from billing.commitment_lines import apply_commitments
 from billing.coupons import DiscountBase, discounts
 from billing.invoice_lines import CarriedCredit, Derivation, InvoiceInputs, InvoiceLine, LineDiscount, Workings
 from billing.money import ZERO, Number, allocate, apportion, minus, negated, round_amount, shown_decimal, total
@@ -18,7 +19,7 @@ from billing.taxes import TaxRate, TaxRateType, exact_tax, tax_amounts
 from billing.terms import BilledLine, DueLine, LineKind
 from billing.usage_lines import RatedUsage, rate_fixed, rate_usage
 
-DISCOUNTED: Final = frozenset({LineKind.fixed, LineKind.usage})
+DISCOUNTED: Final = frozenset({LineKind.fixed, LineKind.usage, LineKind.overage, LineKind.true_up})
 """Kinds of lines that coupons lower."""
 
 
@@ -85,6 +86,7 @@ def apply_taxes(done: Workings, inputs: InvoiceInputs) -> Workings:
 # Proration credits are lines and so shrink the tax base, as discounts do.
 STEPS: Final[tuple[Callable[[Workings, InvoiceInputs], Workings], ...]] = (
     rate_lines,
+    apply_commitments,
     apply_coupons,
     carry_excess_credit,
     apply_taxes,

@@ -9,11 +9,12 @@ from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
 
+from billing.commitments import Commitment
 from billing.entitlements import EffectiveEntitlement
 from billing.errors import Invalid
 from billing.money import ZERO, exponent
 from billing.periods import BillingCycle, BillingPeriod, Cadence, Period, check_utc, zone_info
-from billing.prices import Price
+from billing.prices import Price, PriceType
 from billing.taxes import TaxRate
 
 
@@ -36,6 +37,8 @@ class LineKind(StrEnum):
 
     fixed = "fixed"
     usage = "usage"
+    overage = "overage"
+    true_up = "true_up"
     proration_credit = "proration_credit"
     adjustment = "adjustment"
 
@@ -82,6 +85,7 @@ class Terms:
     tax_rates: tuple[TaxRate, ...] = ()
     proration_behavior: ProrationBehavior = ProrationBehavior.create_prorations
     entitlements: tuple[EffectiveEntitlement, ...] = ()
+    commitments: tuple[Commitment, ...] = ()
 
     def __post_init__(self) -> None:
         exponent(self.currency)
@@ -100,6 +104,22 @@ class Terms:
                 )
             if line.start < self.start:
                 raise Invalid(f"line {line.id} must not start before the subscription", field="start_date")
+        _check_commitments(self)
+
+
+def _check_commitments(terms: Terms) -> None:
+    usage = {line.id for line in terms.lines if line.price.type is PriceType.USAGE}
+    named = [one.line_item_id for one in terms.commitments]
+    for name in named:
+        if name is not None and name not in usage:
+            raise Invalid(f"line {name} has no usage to commit to", field="line_item_commitments")
+        if named.count(name) > 1:
+            raise Invalid("there must be one commitment a line or subscription", field="line_item_commitments")
+    if None in named and len(named) > 1:
+        raise Invalid(
+            "commit to the whole subscription (commitment_amount) or to lines (line_item_commitments), not to both",
+            field="commitment_amount",
+        )
 
 
 @dataclass(frozen=True, slots=True)
