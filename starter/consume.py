@@ -14,6 +14,7 @@ from activities.adapters.clickhouse import connect_clickhouse
 from activities.adapters.kafka_consumer import KafkaEventSource
 from activities.adapters.kafka_settings import KafkaSettings, ensure_topics
 from activities.ingestion.consumption import Consumption, Totals
+from activities.ingestion.known_ids import KnownIds
 from activities.ingestion.sink import Sink
 
 log = structlog.get_logger(__name__)
@@ -31,7 +32,7 @@ async def consume(clickhouse_dsn: str, kafka: KafkaSettings, metrics_port: int |
     clickhouse = await connect_clickhouse(clickhouse_dsn)
     try:
         log.info("consume.started", topic=kafka.topic, group=kafka.group)
-        totals = await Consumption(KafkaEventSource(kafka), Sink(clickhouse), stop).run()
+        totals = await Consumption(KafkaEventSource(kafka), Sink(clickhouse, KnownIds(clickhouse)), stop).run()
     finally:
         await clickhouse.close()
     log.info(

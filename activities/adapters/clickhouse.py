@@ -38,6 +38,13 @@ class ClickHouseConnection:
             raise _translated(error) from error
         return result.result_rows
 
+    async def read(self, sql: str) -> bytes:
+        """The answer to a SELECT in the FORMAT that it names. Raises ClickHouseUnavailable or ClickHouseRefused."""
+        try:
+            return await self._client.raw_query(sql)
+        except Exception as error:
+            raise _translated(error) from error
+
     async def command(self, sql: str) -> None:
         """Runs a statement that answers no rows. Raises ClickHouseUnavailable or ClickHouseRefused."""
         try:

@@ -29,6 +29,7 @@ class KafkaEventSource:
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
         self._paused = False
+        self.assignments = 0
         self._kept: list[Record] = []
         self._consumer = Consumer(
             settings.common(
@@ -112,6 +113,7 @@ class KafkaEventSource:
     def _assigned(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         log.info("consume.assigned", partitions=[one.partition for one in partitions])
         self._consumer.incremental_assign(partitions)
+        self.assignments += 1
         if self._paused:
             self._consumer.pause(partitions)
 

@@ -51,6 +51,10 @@ class DeadLetter:
 class EventSource(Protocol):
     """Where records come from. All methods block; `consume` calls them from one thread."""
 
+    @property
+    def assignments(self) -> int:
+        """How often partitions have been assigned: a new number means that another consumer may have had some."""
+
     def poll(self, records: int, timeout_seconds: float) -> list[Record]:
         """Up to `records` records."""
 
@@ -90,6 +94,7 @@ class Consumption:
         self._sink = sink
         self._stop = stop
         self._clock_ns = clock_ns
+        self._assignments = 0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="kafka")
         self.totals = Totals()
 
@@ -98,12 +103,21 @@ class Consumption:
         try:
             while not self._stop.is_set():
                 records = await self._call(lambda: self._source.poll(POLL_RECORDS, POLL_SECONDS))
+                self._note_assignments()
                 if records and await self._stored(records):
                     await self._committed(records)
         finally:
+            await self._sink.close()
             await self._call(self._source.close)
             self._thread.shutdown()
         return self.totals
+
+    def _note_assignments(self) -> None:
+        """After a poll, in which partitions arrive, and before anything of it is stored."""
+        if self._source.assignments != self._assignments:
+            self._assignments = self._source.assignments
+            # What the other one had read and not committed is read again here, and makes the same rows.
+            self._sink.another_wrote()
 
     async def _committed(self, records: Sequence[Record]) -> None:
         next_offsets = {record.partition: record.offset + 1 for record in records}

@@ -15,6 +15,7 @@ import structlog
 
 from activities.ingestion import metrics
 from activities.ingestion.events import Event, Placed
+from activities.ingestion.known_ids import LATE_SECONDS
 from activities.ingestion.ports import IngestUnavailable, WriterLease
 from activities.ingestion.sink import Sink
 from models.clickhouse.client import ClickHouseError, ClickHouseRefused
@@ -56,6 +57,7 @@ class DirectWriter:
         if task is not None:
             self._wake.set()
             await task
+        await self._sink.close()
         await self._lease.release()
 
     async def accept(self, events: Sequence[Event]) -> None:
@@ -142,6 +144,7 @@ class DirectWriter:
             self._last_block = max(self._last_block, await self._sink.repair() * 1000)
         except ClickHouseError as error:
             raise IngestUnavailable("ClickHouse does not answer") from error
+        self._sink.another_wrote(LATE_SECONDS)
         self._held = held
 
     def _next_block(self) -> int:

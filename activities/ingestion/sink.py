@@ -6,11 +6,12 @@ other order would lose events. A crash between two steps repeats identical rows,
 Design: usage.md sections 1 and 2.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from activities.ingestion.events import Event, Placed, identity
+from activities.ingestion.events import Event, Placed, identities
+from activities.ingestion.known_ids import KnownIds, words_of
 from models.clickhouse.client import ClickHouse
 
 LOOKUP_KEYS: Final = 5000
@@ -29,9 +30,9 @@ EVENT_COLUMNS: Final = {
     "kafka_offset": "UInt64",
     "accepted_at": "DateTime64(3, 'UTC')",
     "stored_at": "DateTime64(3, 'UTC')",
-    "revision": "UInt32",
-    "is_deleted": "UInt8",
 }
+"""`revision` and `is_deleted` are 0 for what arrives."""
+
 ID_COLUMNS: Final = {"hi": "UInt64", "lo": "UInt64"}
 
 _FIELDS = ("tenant_id", "environment_id", "external_customer_id", "event_id")
@@ -53,25 +54,46 @@ class Stored:
 
 
 class Sink:
-    """Stores blocks of events. One block at a time: a caller awaits a block before it hands over the next."""
+    """Stores blocks of events. One block at a time: a caller awaits a block before it hands over the next.
 
-    def __init__(self, clickhouse: ClickHouse) -> None:
+    With `known_ids`, only identities that its filter claims are looked up; without, all of them.
+    """
+
+    def __init__(self, clickhouse: ClickHouse, known_ids: KnownIds | None = None) -> None:
         self._clickhouse = clickhouse
+        self._known_ids = known_ids
 
     async def store(self, block: Sequence[Placed], stored_at: int) -> Stored:
         """Stores what is new in `block`, in its order; `stored_at` is the wall clock's in Unix milliseconds.
 
         Raises ClickHouseError; the same block may be stored again.
         """
-        first: dict[tuple[int, int], Placed] = {}
-        for placed in block:
-            first.setdefault(identity(placed.event), placed)
-        known = await self._known(first)
-        fresh = {key: placed for key, placed in first.items() if key not in known}
-        if fresh:
-            await self._clickhouse.insert("events", EVENT_COLUMNS, _columns(list(fresh.values()), stored_at))
-            await self._clickhouse.insert("event_ids", ID_COLUMNS, [[hi for hi, _ in fresh], [lo for _, lo in fresh]])
-        return Stored(len(fresh), len(block) - len(fresh))
+        first: dict[bytes, Placed] = {}
+        for digest, placed in zip(identities([placed.event for placed in block]), block, strict=True):
+            first.setdefault(digest, placed)
+        digests = list(first)
+        for digest in await self._known(digests if self._known_ids is None else self._known_ids.doubtful(digests)):
+            del first[digest]
+        if first:
+            digests = list(first)
+            await self._clickhouse.insert("events", EVENT_COLUMNS, _columns(list(first.values()), stored_at))
+            await self._clickhouse.insert("event_ids", ID_COLUMNS, words_of(digests).T.tolist())
+            if self._known_ids is not None:
+                self._known_ids.add(digests)
+        return Stored(len(first), len(block) - len(first))
+
+    def another_wrote(self, may_land_within_seconds: float = 0.0) -> None:
+        """To be called when this writer receives what another one may have written to: partitions, or the lease.
+
+        May an insert that the other one had begun still land, its identities are looked up for so long.
+        """
+        if self._known_ids is not None:
+            self._known_ids.reload(may_land_within_seconds)
+
+    async def close(self) -> None:
+        """Ends what is still being read."""
+        if self._known_ids is not None:
+            await self._known_ids.close()
 
     async def repair(self, everything: bool = False) -> int:
         """Completes `event_ids` after a writer died between the two inserts; answers the newest `stored_at`.
@@ -83,19 +105,19 @@ class Sink:
         await self._clickhouse.command(REPAIR.format(since=0 if everything else newest))
         return newest
 
-    async def _known(self, keys: Iterable[tuple[int, int]]) -> set[tuple[int, int]]:
-        wanted = [hi for hi, _ in keys]
-        known: set[tuple[int, int]] = set()
-        for start in range(0, len(wanted), LOOKUP_KEYS):
-            listed = ",".join(map(str, wanted[start : start + LOOKUP_KEYS]))
+    async def _known(self, digests: Sequence[bytes]) -> set[bytes]:
+        """Those of `digests` that `event_ids` holds."""
+        known: set[bytes] = set()
+        for start in range(0, len(digests), LOOKUP_KEYS):
+            asked = digests[start : start + LOOKUP_KEYS]
+            listed = ",".join(str(int.from_bytes(digest[:8], "little")) for digest in asked)
             rows = await self._clickhouse.query(f"SELECT hi, lo FROM event_ids WHERE hi IN ({listed})")
-            known.update((int(hi), int(lo)) for hi, lo in rows)
-        return known
+            known.update(int(hi).to_bytes(8, "little") + int(lo).to_bytes(8, "little") for hi, lo in rows)
+        return known.intersection(digests)
 
 
 def _columns(fresh: Sequence[Placed], stored_at: int) -> list[list[str] | list[int]]:
     events: list[Event] = [placed.event for placed in fresh]
-    zeros = [0] * len(events)
     return [
         [event.tenant_id for event in events],
         [event.environment_id for event in events],
@@ -109,6 +131,4 @@ def _columns(fresh: Sequence[Placed], stored_at: int) -> list[list[str] | list[i
         [placed.offset for placed in fresh],
         [event.accepted_at for event in events],
         [stored_at] * len(events),
-        zeros,
-        zeros,
     ]

@@ -22,6 +22,9 @@ class ClickHouse(Protocol):
     async def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Sequence[Sequence[Any]]:
         """The rows of a SELECT."""
 
+    async def read(self, sql: str) -> bytes:
+        """The answer to a SELECT in the FORMAT that it names, as it comes."""
+
     async def command(self, sql: str) -> None:
         """Runs a statement that answers no rows."""
 

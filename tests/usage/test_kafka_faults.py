@@ -160,6 +160,7 @@ async def test_settled_waits_for_what_was_accepted_and_not_for_what_comes_later(
     settings = settings_for(kafka_brokers)
     await ensure_topics(settings)
     progress = KafkaUsageProgress(settings)
+    await settles(settings)  # nothing was accepted yet
     start = datetime.now(UTC)
     assert await progress.settled(start)
     hour = 3600

@@ -172,6 +172,7 @@ class DiesAfterEvents:
     def __init__(self, clickhouse: ClickHouseConnection) -> None:
         self.query = clickhouse.query
         self.command = clickhouse.command
+        self.read = clickhouse.read
         self._insert = clickhouse.insert
 
     async def insert(self, table: str, columns: Mapping[str, str], values: Sequence[Sequence[Any]]) -> None:
