@@ -83,11 +83,12 @@ def _of_subscription(scenario: doc.Scenario) -> Iterator[tuple[str, str]]:
         "auto_invoice_threshold": "a threshold invoice",
         "addons": "an add-on",
         "line_tax_rates": "a tax rate of one line",
-        "commitment": "a commitment",
-        "line_commitments": "a commitment of a line",
         "phases": "a phase",
         "credit_grants": "a credit grant",
     }
+    for key, commitment in part.line_commitments.items():
+        if commitment.commitment_time_buckets:
+            yield f"subscription.line_commitments.{key}.commitment_time_buckets", "a commitment by the time of day"
     for name, what in wanted.items():
         if getattr(part, name):
             yield f"subscription.{name}", what

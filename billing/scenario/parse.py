@@ -143,6 +143,12 @@ def _check_subscription(scenario: doc.Scenario) -> None:
     for name in ("price_overrides", "line_coupons", "line_tax_rates", "line_commitments"):
         for key in getattr(part, name):
             _known(key, carried, f"{path}.{name}.{key}", "price of this subscription")
+    for key in part.line_commitments:
+        where = f"{path}.line_commitments.{key}"
+        if carried[key].type is not PriceType.USAGE:
+            raise Invalid(f"{where} must be a USAGE price: there is no usage to commit to", field=where)
+        if part.commitment is not None:
+            raise Invalid(f"{where} must be absent beside subscription.commitment: commit to one of them", field=where)
     meters = {meter.key for meter in scenario.meters}
     for index, override in enumerate(part.override_entitlements):
         _known(override.meter, meters, f"{path}.override_entitlements[{index}].meter", "meter")

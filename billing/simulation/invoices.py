@@ -26,13 +26,17 @@ class Attempt:
 
 @dataclass(slots=True)
 class PlayedInvoice:
-    """An invoice as it stands. `next_at` is when it is finalized or charged next; None when nothing happens."""
+    """An invoice as it stands. `next_at` is when it is finalized or charged next; None when nothing happens.
+
+    `known_end` is the end of the subscription as it was known when the invoice was drafted.
+    """
 
     position: int
     inputs: InvoiceInputs
     status: InvoiceStatus
     finalize_at: datetime
     next_at: datetime | None
+    known_end: datetime | None = None
     number: str | None = None
     payment_status: PaymentStatus = PaymentStatus.PENDING
     finalized_at: datetime | None = None

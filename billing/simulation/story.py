@@ -9,10 +9,12 @@ from datetime import datetime
 
 from billing import subscriptions as rules
 from billing.allowances import allowances_for
+from billing.commitment_lines import commitment_counts, due_commitments
+from billing.commitments import DueCommitment
 from billing.coupons import CouponAssociation
 from billing.dunning import ExhaustedSubscription
 from billing.invoice_states import InvoiceStatus, PaymentStatus
-from billing.invoices import Invoice, InvoiceInputs, build_invoice, invoice_number
+from billing.invoices import Invoice, InvoiceInputs, InvoiceLine, build_invoice, invoice_number
 from billing.meters import UsageSnapshot
 from billing.money import ZERO, total
 from billing.scenario.agreement import build_coupons, build_dunning, build_terms
@@ -24,7 +26,7 @@ from billing.simulation.events import EventLog
 from billing.simulation.invoices import PlayedInvoice, billed_beyond
 from billing.simulation.late import require_no_late_usage
 from billing.simulation.usage import snapshot
-from billing.terms import DueInvoice, LineKind
+from billing.terms import BillingReason, DueInvoice, LineKind
 from billing.usage_lines import allowance_draws
 
 SUBSCRIPTION = "subscription"
@@ -135,7 +137,7 @@ class Story:
         status = InvoiceStatus.DRAFT if due.lines else InvoiceStatus.SKIPPED
         act_at = rules.finalize_at(due, self.scenario.settings.finalization_delay_seconds)
         next_at = act_at if status is InvoiceStatus.DRAFT else None
-        played = PlayedInvoice(len(self.invoices), inputs, status, act_at, next_at)
+        played = PlayedInvoice(len(self.invoices), inputs, status, act_at, next_at, self._known_end())
         self.invoices.append(played)
         self._watch(played)
         self.tell(due.at, "invoice.drafted" if status is InvoiceStatus.DRAFT else "invoice.skipped", played.id)
@@ -183,11 +185,26 @@ class Story:
         """The inputs with the usage known before `at`, and the allowances as earlier invoices left them."""
         due = played.inputs.due
         usage = self._usage(due, at)
-        if not self.terms.entitlements:
+        if not self.terms.entitlements and not self.terms.commitments:
             return replace(played.inputs, usage=usage)
         earlier = [each for each in self.invoices if each.status is InvoiceStatus.FINALIZED]
-        drawn = [draw for each in earlier for draw in allowance_draws(each.invoice.lines)]
-        return replace(played.inputs, usage=usage, allowances=allowances_for(self.terms, due.lines, drawn))
+        lines = [line for each in earlier for line in each.invoice.lines]
+        allowances = allowances_for(self.terms, due.lines, allowance_draws(lines))
+        commitments = self._commitments(played, lines)
+        return replace(played.inputs, usage=usage, allowances=allowances, commitments=commitments)
+
+    def _commitments(self, played: PlayedInvoice, earlier: list[InvoiceLine]) -> tuple[DueCommitment, ...]:
+        """Those that the closing of a period meets; opening one uses nothing up."""
+        due = played.inputs.due
+        if due.reason is not BillingReason.SUBSCRIPTION_CYCLE:
+            return ()
+        sizes = [(meter.id, meter.bucket_size) for meter in self.catalog.meters.values() if meter.bucket_size]
+        counts = commitment_counts(earlier)
+        return due_commitments(self.terms, due.period, due.lines, played.known_end, counts, sizes)
+
+    def _known_end(self) -> datetime | None:
+        asked = None if self.state is None else self.state.cancel_at
+        return min((end for end in (self.terms.end_date, asked) if end is not None), default=None)
 
     def _usage(self, due: DueInvoice, at: datetime) -> tuple[UsageSnapshot, ...]:
         """One snapshot a meter and period, as known before `at`."""

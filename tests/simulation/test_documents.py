@@ -47,6 +47,20 @@ WRONG: list[tuple[str, Any, str, str]] = [
     ("subscription.line_coupons.seat[0]", "half", "subscription.line_coupons.seat[0]", "names no coupon"),
     ("subscription.tax_rates[0]", "vat", "subscription.tax_rates[0]", "names no tax rate"),
     ("subscription.price_overrides.seat.amount", "-2", "subscription.price_overrides.seat.amount", "0 or more"),
+    ("subscription.commitment.commitment_amount", "0", "subscription.commitment.commitment_amount", "above 0"),
+    ("subscription.commitment", {"commitment_amount": "1", "overage_factor": "0.5"},
+     "subscription.commitment.overage_factor", "1 or more"),
+    ("subscription.line_commitments.use", {"commitment_type": "amount"},
+     "subscription.line_commitments.use.commitment_amount", "is required"),
+    ("subscription.line_commitments.seat", {"commitment_type": "amount", "commitment_amount": "5"},
+     "subscription.line_commitments.seat", "no usage to commit to"),
+    ("subscription.line_commitments.use",
+     {"commitment_type": "amount", "commitment_amount": "5", "is_window_commitment": True},
+     "subscription.line_commitments.use.is_window_commitment", "needs a meter with a bucket_size"),
+    ("subscription.override_entitlements[0]", {"meter": "sms"},
+     "subscription.override_entitlements[0].meter", "names no meter"),
+    ("plans[0].entitlements[0]", {"meter": "calls", "usage_limit": -1},
+     "plans[0].entitlements[0].usage_limit", "0 or more"),
     ("coupons[0].percentage_off", "101", "coupons[0].percentage_off", "at most 100"),
     ("tax_rates[0].percentage_value", "101", "tax_rates[0].percentage_value", "at most 100"),
     ("tax_rates[0].type", "fixed", "tax_rates[0].fixed_value", "is required"),
@@ -122,7 +136,6 @@ def test_numbers_keep_their_digits() -> None:
 
 NOT_OFFERED: list[tuple[str, Any]] = [
     ("subscription.trial_period_days", 14),
-    ("subscription.commitment", {"commitment_amount": "100"}),
     ("subscription.auto_invoice_threshold", "10"),
     ("plans[0].prices[0].trial_period_days", 3),
 ]

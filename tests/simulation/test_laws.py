@@ -1,0 +1,137 @@
+"""Laws that hold for every story: sums add up, no time is billed twice or missed, order of arrival changes nothing.
+
+Stories are generated: dates across ten years, every time zone, cadences, discounts, taxes, cancellation at any moment.
+"""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from billing.periods import known_zones
+from billing.simulation.simulate import simulate
+
+Json = dict[str, Any]
+ZONES = sorted(known_zones())
+SPAN = timedelta(days=200)
+seconds = st.integers(0, 10 * 365 * 86400)
+moments = seconds.map(lambda count: datetime(2020, 1, 1, tzinfo=UTC) + timedelta(seconds=count))
+shares = st.integers(0, 10**6)
+amounts = st.decimals("0", "1000", places=3).map(str)
+quantities = st.decimals("0", "5000", places=4).map(str)
+
+
+def text(instant: datetime) -> str:
+    return instant.replace(microsecond=instant.microsecond // 1000 * 1000).isoformat()
+
+
+@st.composite
+def stories(draw: st.DrawFn) -> Json:
+    """A subscription to a seat in advance, a fee in arrear, and metered calls, for about half a year."""
+    start = draw(moments)
+    period = draw(st.sampled_from(["WEEKLY", "MONTHLY", "QUARTERLY"]))
+    fixed: Json = {"type": "FIXED", "billing_model": "FLAT_FEE"}
+    tiers = [{"up_to": 100, "unit_amount": draw(amounts), "flat_amount": draw(amounts)}, {"unit_amount": draw(amounts)}]
+    used = draw(st.lists(st.tuples(shares, quantities), max_size=8))
+    actions = [
+        {"at": text(start + SPAN * share / 10**6), "do": "cancel", "type": kind}
+        for share, kind in draw(
+            st.lists(st.tuples(shares, st.sampled_from(["immediate", "end_of_period"])), max_size=2)
+        )
+    ]
+    return {
+        "name": "generated",
+        "currency": draw(st.sampled_from(["usd", "jpy", "kwd"])),
+        "customer": {"external_id": "acme", "timezone": draw(st.sampled_from(ZONES))},
+        "meters": [{"key": "calls", "event_name": "call", "aggregation": {"type": "SUM", "field": "n"}}],
+        "plans": [{"key": "pro", "prices": [
+            {"key": "seat", **fixed, "amount": draw(amounts), "invoice_cadence": "ADVANCE"},
+            {"key": "fee", **fixed, "amount": draw(amounts), "invoice_cadence": "ARREAR"},
+            {"key": "use", "type": "USAGE", "meter": "calls", "billing_model": "TIERED",
+             "tier_mode": draw(st.sampled_from(["SLAB", "VOLUME"])), "tiers": tiers},
+        ], "entitlements": [{"meter": "calls", "usage_limit": draw(st.integers(0, 500))}]}],
+        "coupons": [{"key": "off", "type": "percentage", "percentage_off": draw(st.sampled_from(["10", "33.3", "100"])),
+                     "cadence": draw(st.sampled_from(["once", "forever"]))}],
+        "tax_rates": [{"key": "tax", "type": "percentage", "percentage_value": "18",
+                       "inclusive": draw(st.booleans())}],
+        "subscription": {
+            "plan": "pro", "start_date": text(start), "billing_period": period,
+            "billing_cycle": draw(st.sampled_from(["anniversary", "calendar"])),
+            "coupons": draw(st.sampled_from([[], ["off"]])), "tax_rates": draw(st.sampled_from([[], ["tax"]])),
+            "proration_behavior": draw(st.sampled_from(["none", "create_prorations"])),
+        },
+        "usage": [{"meter": "calls", "at": text(start + SPAN * share / 10**6), "quantity": quantity}
+                  for share, quantity in used],
+        "actions": actions,
+        "until": text(start + SPAN),
+    }  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None)
+@given(stories())
+def test_sums_add_up(story: Json) -> None:
+    inclusive = story["tax_rates"][0]["inclusive"]
+    for invoice in simulate(story)["invoices"]:
+        number = {name: Decimal(invoice[name]) for name in (
+            "subtotal", "total_discount", "total_tax", "total", "amount_paid", "amount_remaining")}  # fmt: skip
+        assert number["subtotal"] == sum(Decimal(line["amount"]) for line in invoice["lines"]) >= 0
+        assert number["total_discount"] == sum(Decimal(line["discount"]) for line in invoice["lines"])
+        tax = 0 if inclusive else number["total_tax"]
+        assert number["total"] == number["subtotal"] - number["total_discount"] + tax >= 0
+        assert number["amount_paid"] + number["amount_remaining"] == number["total"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(stories())
+def test_no_time_is_billed_twice_and_none_is_missed(story: Json) -> None:
+    result = simulate(story)
+    start = datetime.fromisoformat(story["subscription"]["start_date"])
+    current = result["subscription"]
+    ended = current["status"] == "cancelled"
+    closed = current["current_period_end" if ended else "current_period_start"]
+    for price in ("seat", "fee", "use"):
+        lines = [
+            line for invoice in result["invoices"] for line in invoice["lines"]
+            if line["price"] == price and line["kind"] in ("fixed", "usage")
+        ]  # fmt: skip
+        at = start
+        for line in lines:
+            assert datetime.fromisoformat(line["period_start"]) == at
+            at = datetime.fromisoformat(line["period_end"])
+            assert at > datetime.fromisoformat(line["period_start"])
+        if price == "seat":
+            assert at >= datetime.fromisoformat(current["current_period_end"])
+        else:
+            assert at == datetime.fromisoformat(closed)
+
+
+@settings(max_examples=40, deadline=None)
+@given(stories(), st.randoms(use_true_random=False))
+def test_order_of_arrival_and_repetition_change_nothing(story: Json, random: Any) -> None:
+    events = [
+        {"event_id": f"e{place}", "event_name": "call", "timestamp": use["at"], "properties": {"n": use["quantity"]}}
+        for place, use in enumerate(story["usage"])
+    ]
+    repeated = events + [{**event, "properties": {"n": "9"}} for event in events]
+    first, second = events[:], repeated[: len(events)]
+    random.shuffle(second)
+    plain = simulate({**story, "usage": [], "events": first})
+    assert (
+        simulate({**story, "usage": [], "events": [*second, *repeated[len(events) :]]})["invoices"]
+        == (plain["invoices"])
+    )
+    assert simulate(story)["invoices"] == plain["invoices"]
+
+
+@settings(max_examples=30, deadline=None)
+@given(stories())
+def test_a_story_stopped_earlier_is_the_beginning_of_the_same_story(story: Json) -> None:
+    start = datetime.fromisoformat(story["subscription"]["start_date"])
+    middle = simulate({**story, "until": text(start + SPAN / 2)})
+    whole = simulate(story)
+    assert whole["timeline"][: len(middle["timeline"])] == middle["timeline"]
+    for early, late in zip(middle["invoices"], whole["invoices"], strict=False):
+        if early["invoice_status"] != "DRAFT":
+            assert early == late
