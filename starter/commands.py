@@ -1,5 +1,6 @@
 """Commands of the API and CLI: written to Postgres where they are facts, sent to the workflow where they steer one."""
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 from uuid import uuid4
 
@@ -10,6 +11,7 @@ from temporalio.service import RPCError
 from activities.collection import NewPayment, record_payment
 from activities.invoice_states import invoice_state
 from activities.invoices import void_invoice
+from activities.payment_methods import gateway_of
 from activities.states import ClockState, InvoiceState, SubscriptionState
 from activities.test_clocks import business_now, check_advance, clock_state, get_clock
 from billing.errors import Conflict
@@ -23,6 +25,8 @@ from models.tables import InvoiceRow, PaymentRow, SubscriptionRow
 from workflows.contracts import (
     AdvanceClock,
     Cancel,
+    ChangePaymentMethod,
+    Command,
     InvoiceCommand,
     clock_workflow_id,
     invoice_workflow_id,
@@ -56,7 +60,7 @@ class Commands:
         command_id: str | None = None,
     ) -> SubscriptionRow:
         """Cancels at once or at the period's end. Returns the subscription as it is afterwards."""
-        row = await self._running_subscription(scope, subscription_id)
+        await self._running_subscription(scope, subscription_id, "cancel")
         command = Cancel(
             command_id or new_command_id(),
             LONG_AGO,
@@ -66,16 +70,22 @@ class Commands:
             final_usage,
             reason,
         )
-        workflow_id = subscription_workflow_id(scope, subscription_id)
-        try:
-            await send_command(self._temporal, workflow_id, "cancel", command, SubscriptionState)
-        except WorkflowGone:
-            await self._running_subscription(scope, subscription_id)  # it may have ended while the command was away
-            raise Unavailable(
-                f"the workflow of subscription {row.id} is being started; send the command again"
-            ) from None
-        async with self._database.transaction(scope) as session:
-            return await get_subscription(session, subscription_id)
+        return await self._command_subscription(scope, subscription_id, "cancel", command)
+
+    async def change_payment_method(
+        self,
+        scope: Scope,
+        subscription_id: str,
+        method: str,
+        gateway: str | None,
+        providers: Collection[str],
+        command_id: str | None = None,
+    ) -> SubscriptionRow:
+        """Collects the subscription's invoices from now on by `method`, a token of `gateway`, one of `providers`."""
+        await self._running_subscription(scope, subscription_id, "change_payment_method")
+        provider = gateway_of(method, gateway, providers) or ""
+        command = ChangePaymentMethod(command_id or new_command_id(), LONG_AGO, provider, method)
+        return await self._command_subscription(scope, subscription_id, "change_payment_method", command)
 
     async def finalize_invoice(self, scope: Scope, invoice_id: str, command_id: str | None = None) -> InvoiceRow:
         """Finalizes a draft without waiting for the end of its grace."""
@@ -134,6 +144,20 @@ class Commands:
             # The facts are in Postgres; reconciliation and the next step of the workflow find them there.
             log.info("invoice.signal_failed", invoice_id=invoice_id, status=error.status.name)
 
+    async def _command_subscription(
+        self, scope: Scope, subscription_id: str, update: str, command: Command
+    ) -> SubscriptionRow:
+        workflow_id = subscription_workflow_id(scope, subscription_id)
+        try:
+            await send_command(self._temporal, workflow_id, update, command, SubscriptionState)
+        except WorkflowGone:
+            await self._running_subscription(scope, subscription_id, update)  # it may have ended in the meantime
+            raise Unavailable(
+                f"the workflow of subscription {subscription_id} is being started; send the command again"
+            ) from None
+        async with self._database.transaction(scope) as session:
+            return await get_subscription(session, subscription_id)
+
     async def _command_invoice(
         self, row: InvoiceRow, update: str, command_id: str | None, reason: str = ""
     ) -> InvoiceRow:
@@ -162,12 +186,12 @@ class Commands:
             await void_invoice(session, row, await business_now(session, row.test_clock_id), reason)
             return row
 
-    async def _running_subscription(self, scope: Scope, subscription_id: str) -> SubscriptionRow:
+    async def _running_subscription(self, scope: Scope, subscription_id: str, command: str) -> SubscriptionRow:
         async with self._database.transaction(scope) as session:
             row = await get_subscription(session, subscription_id)
         if row.next_action_at is None:
             raise Conflict(
-                f"cancel is not possible: the subscription is {row.subscription_status} since"
+                f"{command} is not possible: the subscription is {row.subscription_status} since"
                 f" {row.cancelled_at.isoformat() if row.cancelled_at else 'its end'}",
                 state=row.subscription_status,
             )

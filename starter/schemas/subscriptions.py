@@ -121,6 +121,13 @@ class CreateSubscriptionRequest(Request):
         return quantities
 
 
+class PaymentMethodRequest(Request):
+    """The token by which a subscription's invoices are collected."""
+
+    gateway_payment_method_id: Name
+    payment_gateway: ShortText | None = None
+
+
 class CancelSubscriptionRequest(Request):
     """Cancels at once or at the period's end. Final usage is billed unless the policy says `skip`.
 

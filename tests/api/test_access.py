@@ -129,6 +129,7 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("PUT", "/v1/meters/{meter_id}"): {"filters": []},
     ("PUT", "/v1/features/{feature_id}"): {"name": "x"},
     ("PUT", "/v1/plans/{plan_id}"): {"name": "x"},
+    ("PUT", "/v1/subscriptions/{subscription_id}/payment_method"): {"gateway_payment_method_id": "pm_card_succeeds"},
     ("PUT", "/v1/prices/{price_id}"): {"amount": "1"},
     ("PUT", "/v1/taxes/rates/{tax_rate_id}"): {"name": "x"},
     ("PUT", "/v1/taxes/associations/{association_id}"): {"priority": 1},

@@ -209,3 +209,25 @@ def test_finalize_pay_and_void_by_hand(sdk: Any, client: httpx.Client) -> None:
     refused = client.post(f"/invoices/{draft.id}/finalize")
     assert refused.status_code == 409
     assert refused.json()["details"]["state"] == "VOIDED"
+
+
+def test_a_card_that_is_dead_is_replaced(sdk: Any, client: httpx.Client) -> None:
+    story = Story(sdk, client, card="pm_card_declines_hard")
+    story.advance("2025-01-02T00:00:00Z")
+    opening = story.invoice(invoice_status=["FINALIZED"])
+    assert opening.payment_status == "FAILED"
+
+    path = f"/subscriptions/{story.subscription.id}/payment_method"
+    unknown = {"gateway_payment_method_id": "pm_card_succeeds", "payment_gateway": "piggybank"}
+    refused = client.put(path, json=unknown)
+    assert refused.status_code == 400
+    assert refused.json()["details"]["field"] == "payment_gateway"
+
+    changed = client.put(path, json={"gateway_payment_method_id": "pm_card_succeeds", "payment_gateway": "sandbox"})
+    assert changed.status_code == 200
+    assert changed.json()["gateway_payment_method_id"] == "pm_card_succeeds"
+    sdk.invoices.attempt_invoice_payment(id=opening.id)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while sdk.invoices.get_invoice(id=opening.id).payment_status != "SUCCEEDED":
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

@@ -28,6 +28,7 @@ from starter.schemas.customers import CustomerAnswer
 from starter.schemas.subscriptions import (
     CancelSubscriptionRequest,
     CreateSubscriptionRequest,
+    PaymentMethodRequest,
     SubscriptionListParams,
     SubscriptionSearch,
 )
@@ -98,6 +99,22 @@ async def cancel(
     )
     async with clients_of(request).database.transaction(caller.scope) as session:
         return json_answer(await cancellation_answer(session, caller.scope, row, body))
+
+
+@commands.put("/{subscription_id}/payment_method", summary="Replace the payment method")
+async def change_payment_method(
+    subscription_id: str, body: PaymentMethodRequest, caller: CallerNow, request: Request
+) -> Response:
+    """Ours. Invoices are collected by it from now on; try one that waits by `POST /invoices/{id}/payment/attempt`."""
+    row = await commands_of(request).change_payment_method(
+        caller.scope,
+        subscription_id,
+        body.gateway_payment_method_id,
+        body.payment_gateway,
+        providers_of(request),
+        command_id_of(request),
+    )
+    return json_answer(subscription_payload(row))
 
 
 @customer_router.get("/customers/external/{external_id}/subscriptions", summary="List a customer's subscriptions")
