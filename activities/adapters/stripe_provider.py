@@ -97,6 +97,8 @@ class StripeProvider:
         try:
             customer = request.provider_customer_id or await self._customer_of(request.payment_method)
             intent = await self._create(request, amount, customer)
+            if waits_for_customer(intent):  # a repeated answer is as old as the first one
+                intent = await self._fresh(intent["id"])
         except (stripe.CardError, stripe.InvalidRequestError) as refused:
             return _declined(refused)
         return await self._settled(intent, request.attempt_id)

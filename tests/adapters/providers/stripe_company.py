@@ -183,7 +183,7 @@ class StripeCompany(Company):
     def _intent(self, intent_id: str) -> Json:
         if intent_id not in self.intents:
             raise _error(404, "invalid_request_error", "No such payment_intent", "resource_missing", "intent")
-        return dict(self.intents[intent_id])
+        return self.intents[intent_id]
 
     def _tell(self, event_type: str, intent: Json) -> None:
         event = {

@@ -137,6 +137,7 @@ async def test_what_the_customer_confirms_is_heard_by_webhook(counterpart: Count
     asked, _, webhooks = await decided(counterpart, approved=True)
     final = await counterpart.provider.find_charge(asked.attempt_id)
     assert isinstance(final, Charged)
+    assert await counterpart.provider.charge(asked) == final
     events = read(counterpart, webhooks)
     telling = [event for event in events if event.outcome is not None]
     assert telling
@@ -152,6 +153,7 @@ async def test_what_the_customer_refuses_is_a_soft_decline(counterpart: Counterp
     final = await counterpart.provider.find_charge(asked.attempt_id)
     assert isinstance(final, Declined)
     assert final.kind == "soft"
+    assert await counterpart.provider.charge(asked) == final
     assert {event.outcome for event in read(counterpart, webhooks)} - {None} == {final}
 
 
