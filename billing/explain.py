@@ -32,6 +32,10 @@ def explain_invoice(invoice: Invoice, zone: str = "UTC") -> list[str]:
     if len(invoice.discounts) > 1:
         text.append(f"Discounts together: -{_amount(invoice.total_discount, invoice.currency)}")
     text += [_explain_tax(tax, invoice) for tax in invoice.taxes]
+    text += [
+        f"Credits: {decimal_text(draw.credits)} of lot {draw.lot_id} pay {decimal_text(draw.amount)} {invoice.currency}"
+        for draw in invoice.credit_draws
+    ]
     text.append(f"Total: {_amount(invoice.total, invoice.currency)}")
     if invoice.carried.amount:
         credit = _amount(invoice.carried.to_customer, invoice.currency)
@@ -87,6 +91,8 @@ def _explain_line_discounts(line: InvoiceLine) -> list[str]:
     text = [f"discount {part.display_name}: -{_amount(part.amount, line.currency)}" for part in line.discounts]
     if text:
         text.append(f"net of discounts: {_amount(line.net_amount, line.currency)}")
+    if line.prepaid_credits:
+        text.append(f"paid by credits: {_amount(line.prepaid_credits, line.currency)}")
     return text
 
 

@@ -18,6 +18,7 @@ from billing.periods import Period
 from billing.prices import Price, RatingStep
 from billing.taxes import TaxAmount, TaxRate
 from billing.terms import BilledLine, DueInvoice, LineKind
+from billing.wallets import CreditDraw, Wallet
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class InvoiceInputs:
     """Everything an invoice follows from. `usage` is matched to lines by meter and period; a draft may lack it.
 
     `coupons` are those in force at the boundary, with their counts as of then; `allowances` those on which its usage
-    can draw.
+    can draw. `wallet` is the PRE_PAID one as it stands when the invoice is finalized.
     """
 
     currency: str
@@ -35,6 +36,7 @@ class InvoiceInputs:
     coupons: tuple[CouponAssociation, ...] = ()
     allowances: tuple[Allowance, ...] = ()
     commitments: tuple[DueCommitment, ...] = ()
+    wallet: Wallet | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ class InvoiceLine:
     """One line. `amount` (major units) contains the line's part of inclusive taxes, not of exclusive ones.
 
     `taxable` is the line's part of the tax base; the two taxes are its parts of the invoice's taxes. `discounts` are
-    what the coupons take off `amount`.
+    what the coupons take off `amount`, `prepaid_credits` is what a wallet pays of the rest.
     """
 
     kind: LineKind
@@ -108,6 +110,7 @@ class InvoiceLine:
     exclusive_tax: Decimal = ZERO
     inclusive_tax: Decimal = ZERO
     discounts: tuple[LineDiscount, ...] = ()
+    prepaid_credits: Decimal = ZERO
 
     @property
     def discount(self) -> Decimal:
@@ -146,5 +149,6 @@ class Workings:
 
     lines: tuple[InvoiceLine, ...] = ()
     discounts: tuple[Discount, ...] = ()
+    draws: tuple[CreditDraw, ...] = ()
     taxes: tuple[TaxAmount, ...] = ()
     carried: CarriedCredit = NOTHING_CARRIED

@@ -12,15 +12,17 @@ from typing import Final
 
 from billing.commitment_lines import apply_commitments
 from billing.coupons import DiscountBase, discounts
+from billing.errors import Invalid
 from billing.invoice_lines import CarriedCredit, Derivation, InvoiceInputs, InvoiceLine, LineDiscount, Workings
 from billing.money import ZERO, Number, allocate, apportion, minus, negated, round_amount, shown_decimal, total
 from billing.periods import Period
 from billing.taxes import TaxRate, TaxRateType, exact_tax, tax_amounts
 from billing.terms import BilledLine, DueLine, LineKind
 from billing.usage_lines import RatedUsage, rate_fixed, rate_usage
+from billing.wallets import AllowedPriceTypes, WalletType, draw_for_invoice
 
 DISCOUNTED: Final = frozenset({LineKind.fixed, LineKind.usage, LineKind.overage, LineKind.true_up})
-"""Kinds of lines that coupons lower."""
+"""Kinds of lines that are charges: coupons lower them and credits pay them."""
 
 
 def rate_lines(done: Workings, inputs: InvoiceInputs) -> Workings:
@@ -83,19 +85,47 @@ def apply_taxes(done: Workings, inputs: InvoiceInputs) -> Workings:
     return replace(done, lines=tuple(lines), taxes=taxes)
 
 
-# Proration credits are lines and so shrink the tax base, as discounts do.
+def apply_credits(done: Workings, inputs: InvoiceInputs) -> Workings:
+    """Prepaid credits pay lines net of discounts, in order, never tax: at most what the invoice asks for without it."""
+    wallet = inputs.wallet
+    if wallet is None:
+        return done
+    if wallet.wallet_type is not WalletType.PRE_PAID or wallet.currency != inputs.currency:
+        raise Invalid(f"wallet {wallet.id} must be PRE_PAID and in {inputs.currency}", field="wallet")
+    payable = [_payable(line, wallet.allowed_price_types) for line in done.lines]
+    asked = max(total(minus(line.net_amount, line.inclusive_tax) for line in done.lines), ZERO)
+    draws = draw_for_invoice(wallet, min(total(payable), asked), inputs.due.period.end)
+    left = round_amount(total(draw.amount for draw in draws), inputs.currency)
+    lines = []
+    for line, most in zip(done.lines, payable, strict=True):
+        paid = min(most, left)
+        left = minus(left, paid)
+        lines.append(replace(line, prepaid_credits=paid) if paid else line)
+    return replace(done, lines=tuple(lines), draws=draws)
+
+
+# Proration credits are lines and so shrink the tax base, as discounts do; prepaid credits never do.
 STEPS: Final[tuple[Callable[[Workings, InvoiceInputs], Workings], ...]] = (
     rate_lines,
     apply_commitments,
     apply_coupons,
     carry_excess_credit,
     apply_taxes,
+    apply_credits,
 )
 
 
 def _discountable(line: InvoiceLine) -> Decimal:
     """What coupons may lower: charges. Credits were discounted when they were billed."""
     return line.amount if line.kind in DISCOUNTED else ZERO
+
+
+def _payable(line: InvoiceLine, allowed: AllowedPriceTypes) -> Decimal:
+    """What a wallet may pay of a line: its net amount without the tax inside, of charges of an allowed type."""
+    kind = AllowedPriceTypes.FIXED if line.kind is LineKind.fixed else AllowedPriceTypes.USAGE
+    if line.kind not in DISCOUNTED or allowed not in (AllowedPriceTypes.ALL, kind):
+        return ZERO
+    return max(minus(line.net_amount, line.inclusive_tax), ZERO)
 
 
 def _rated_line(due: DueLine, rated: RatedUsage, currency: str) -> InvoiceLine:

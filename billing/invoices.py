@@ -19,19 +19,20 @@ from billing.invoice_lines import InvoiceInputs as InvoiceInputs
 from billing.invoice_lines import InvoiceLine as InvoiceLine
 from billing.invoice_states import InvoiceStatus
 from billing.invoice_steps import STEPS
-from billing.money import minus, negated, total
+from billing.money import ZERO, minus, negated, round_amount, total
 from billing.periods import Period
 from billing.prices import InvoiceCadence
 from billing.taxes import TaxAmount
 from billing.terms import BilledLine, BillingReason, LineKind
+from billing.wallets import CreditDraw
 
 
 @dataclass(frozen=True, slots=True)
 class Invoice:
     """A computed invoice: DRAFT, or SKIPPED when it has no line. Its sums are checked whenever one is made or read.
 
-    subtotal = sum of lines >= 0; total = subtotal - total_discount + exclusive taxes. `total_tax` also shows inclusive
-    taxes, which the total contains already. `discounts` are in the order in which the coupons were applied.
+    subtotal = sum of lines >= 0; total = subtotal - total_discount + exclusive taxes - prepaid credits >= 0.
+    `total_tax` also shows inclusive taxes, which the total contains already. `discounts` are in order of application.
     """
 
     reason: BillingReason
@@ -47,8 +48,11 @@ class Invoice:
     amount_due: Decimal
     carried: CarriedCredit = NOTHING_CARRIED
     discounts: tuple[Discount, ...] = ()
+    total_prepaid_credits_applied: Decimal = ZERO
+    credit_draws: tuple[CreditDraw, ...] = ()
 
     def __post_init__(self) -> None:
+        credits = self.total_prepaid_credits_applied
         laws = {
             "subtotal is the sum of the lines": self.subtotal == total(line.amount for line in self.lines),
             "subtotal is not negative": self.subtotal >= 0,
@@ -56,8 +60,11 @@ class Invoice:
             == total(discount.amount for discount in self.discounts),
             "the lines' discounts add up": total(line.discount for line in self.lines) == self.total_discount,
             "total_tax is the sum of the taxes": self.total_tax == total(tax.amount for tax in self.taxes),
-            "total is subtotal - total_discount + exclusive tax": self.total
-            == total((self.subtotal, negated(self.total_discount), self.exclusive_tax)),
+            "total is subtotal - total_discount + exclusive tax - prepaid credits": self.total
+            == total((self.subtotal, negated(self.total_discount), self.exclusive_tax, negated(credits))),
+            "the total is not negative": self.total >= 0,
+            "prepaid credits are the sum of the draws": credits == total(draw.amount for draw in self.credit_draws),
+            "the lines' credits add up": credits == total(line.prepaid_credits for line in self.lines),
             "the lines' taxes add up": total(line.exclusive_tax for line in self.lines) == self.exclusive_tax
             and total(line.inclusive_tax for line in self.lines) == minus(self.total_tax, self.exclusive_tax),
             "only an invoice without lines is SKIPPED": (self.status is InvoiceStatus.SKIPPED) == (not self.lines),
@@ -85,7 +92,8 @@ def build_invoice(inputs: InvoiceInputs) -> Invoice:
     subtotal = total(line.amount for line in done.lines)
     exclusive = total(tax.amount for tax in done.taxes if not tax.rate.inclusive)
     discount = total(one.amount for one in done.discounts)
-    amount = total((subtotal, negated(discount), exclusive))
+    credits = round_amount(total(draw.amount for draw in done.draws), inputs.currency)
+    amount = total((subtotal, negated(discount), exclusive, negated(credits)))
     return Invoice(
         reason=inputs.due.reason,
         currency=inputs.currency,
@@ -100,6 +108,8 @@ def build_invoice(inputs: InvoiceInputs) -> Invoice:
         amount_due=amount,
         carried=done.carried,
         discounts=done.discounts,
+        total_prepaid_credits_applied=credits,
+        credit_draws=done.draws,
     )
 
 

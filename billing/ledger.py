@@ -106,7 +106,7 @@ def post_finalized(invoice_id: str, invoice: Invoice) -> Posting:
     movements += [
         (REVENUE, carried.inclusive_tax),
         (TAX_PAYABLE, minus(invoice.total_tax, total((carried.exclusive_tax, carried.inclusive_tax)))),
-        (CUSTOMER_CREDIT, carried.to_customer),
+        (CUSTOMER_CREDIT, minus(carried.to_customer, invoice.total_prepaid_credits_applied)),
     ]
     return Posting(PostingKind.invoice_finalized, invoice_id, _entries(movements, invoice.currency))
 
