@@ -18,9 +18,6 @@ ACTIONS = (
     doc.RemoveAddon,
     doc.Pause,
     doc.Resume,
-    doc.TopUp,
-    doc.Debit,
-    doc.TerminateWallet,
     doc.CreditNote,
 )
 
@@ -49,8 +46,9 @@ def _missing(scenario: doc.Scenario) -> Iterator[tuple[str, str]]:
         yield from _of_price(price, path)
     if scenario.price_units:
         yield "price_units", "a custom price unit"
-    if scenario.wallets:
-        yield "wallets", "a wallet"
+    for index, wallet in enumerate(scenario.wallets):
+        if wallet.wallet_type == "POST_PAID" and wallet.allowed_price_types not in ((), ("ALL",)):
+            yield f"wallets[{index}].allowed_price_types", "a POST_PAID wallet that pays some lines only"
     if scenario.settings.proration_unit == "day":
         yield "settings.proration_unit", "proration by days"
     yield from _of_subscription(scenario)
@@ -75,16 +73,12 @@ def _of_price(part: PricePart, path: str) -> Iterator[tuple[str, str]]:
 
 def _of_subscription(scenario: doc.Scenario) -> Iterator[tuple[str, str]]:
     part = scenario.subscription
-    for index, plan in enumerate(scenario.plans):
-        if plan.key == part.plan and plan.credit_grants:
-            yield f"plans[{index}].credit_grants", "a credit grant"
     wanted = {
         "trial_period_days": "a trial",
         "auto_invoice_threshold": "a threshold invoice",
         "addons": "an add-on",
         "line_tax_rates": "a tax rate of one line",
         "phases": "a phase",
-        "credit_grants": "a credit grant",
     }
     for key, commitment in part.line_commitments.items():
         if commitment.commitment_time_buckets:

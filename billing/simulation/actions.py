@@ -24,6 +24,7 @@ from billing.simulation.collecting import awaits_money
 from billing.simulation.events import Revision, amended
 from billing.simulation.invoices import PlayedInvoice, billed_beyond, crediting
 from billing.simulation.story import Story
+from billing.wallets import CreditLot, debit, terminate, top_up
 
 
 def perform(story: Story, action: doc.Action, path: str) -> None:
@@ -51,7 +52,8 @@ def _void_invoice(story: Story, action: doc.VoidInvoice, path: str) -> None:
         raise Conflict(
             f"void is not possible: {by.id} credits unused time of this one; void {by.id} first", played.status
         )
-    if played.amount_paid or played.invoice.carried.amount:
+    credits = played.invoice.total_prepaid_credits_applied
+    if played.amount_paid or played.invoice.carried.amount or credits:
         raise not_offered(path, "voiding an invoice that was paid, or that carried a credit")
     played.payment_status = next_payment_status(played.payment_status, PaymentCommand.void)
     played.status, played.next_at = after, None
@@ -62,7 +64,7 @@ def _pay(story: Story, action: doc.Pay, path: str) -> None:
     played = _invoice(story, action.invoice)
     if played.status is InvoiceStatus.FINALIZED and ZERO < played.amount_remaining < action.amount:
         raise not_offered(f"{path}.amount", "paying more than is owed")
-    story.pay_offline(played, story.collection.pay_offline(played, action.amount, action.at), action.at)
+    story.payment_events(story.collection.pay_offline(played, action.amount, action.at), played, action.at)
 
 
 def _add_payment_method(story: Story, action: doc.AddPaymentMethod, path: str) -> None:
@@ -82,6 +84,22 @@ def _apply_coupon(story: Story, action: doc.ApplyCoupon, path: str) -> None:
     check_redeemable(coupon, story.terms.currency, action.at, redemptions=0)
     story.coupons = (*story.coupons, association)
     story.tell(action.at, "subscription.updated", "subscription")
+
+
+def _top_up(story: Story, action: doc.TopUp, path: str) -> None:
+    played = story.wallets.named(action.wallet)
+    lot = CreditLot(path, action.credits, action.credits, action.at, action.expiry_date_utc, action.priority)
+    story.wallets.apply(played, top_up(played.wallet, lot), action.at)
+
+
+def _debit(story: Story, action: doc.Debit, path: str) -> None:
+    played = story.wallets.named(action.wallet)
+    story.wallets.apply(played, debit(played.wallet, action.credits, action.at, path), action.at)
+
+
+def _terminate_wallet(story: Story, action: doc.TerminateWallet, path: str) -> None:
+    played = story.wallets.named(action.wallet)
+    story.wallets.apply(played, terminate(played.wallet, action.at), action.at)
 
 
 def _void_event(story: Story, action: doc.VoidEvent, path: str) -> None:
@@ -114,6 +132,9 @@ ACTIONS: Final[Mapping[type[Any], Callable[[Story, Any, str], None]]] = {
     doc.Pay: _pay,
     doc.AddPaymentMethod: _add_payment_method,
     doc.ApplyCoupon: _apply_coupon,
+    doc.TopUp: _top_up,
+    doc.Debit: _debit,
+    doc.TerminateWallet: _terminate_wallet,
     doc.VoidEvent: _void_event,
     doc.AmendEvent: _amend_event,
 }

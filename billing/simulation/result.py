@@ -4,17 +4,31 @@ Owns the names and the order of fields, nothing else.
 """
 
 from datetime import datetime
-from typing import Any
+from fractions import Fraction
+from typing import Any, Final
 
 from billing.codec import instant_text
 from billing.errors import BillingError
+from billing.invoice_states import InvoiceStatus
 from billing.invoices import InvoiceLine
-from billing.money import ZERO, decimal_text, minus, total
+from billing.money import decimal_text, shown_decimal, total
 from billing.simulation.invoices import PlayedInvoice
 from billing.simulation.story import Story
 from billing.simulation.usage import unwanted
+from billing.simulation.wallets import PlayedWallet
+from billing.wallet_balances import charges_of, unpaid_of
+from billing.wallets import EntryReason, LotEntry, Wallet, balance, credit_balance, real_time_balance
 
 Json = dict[str, Any]
+REASONS: Final = {
+    EntryReason.top_up: "PURCHASED_CREDIT_DIRECT",
+    EntryReason.credit_grant: "SUBSCRIPTION_CREDIT_GRANT",
+    EntryReason.invoice: "INVOICE_PAYMENT",
+    EntryReason.debit: "MANUAL_BALANCE_DEBIT",
+    EntryReason.expired: "CREDIT_EXPIRED",
+    EntryReason.terminated: "WALLET_TERMINATION",
+}
+"""Why credits moved, as the API says it."""
 
 
 def result_of(story: Story) -> Json:
@@ -29,7 +43,7 @@ def result_of(story: Story) -> Json:
             {"event_id": each.event_id, "reason": each.reason}
             for each in unwanted(story.log, story.catalog.meters.values())
         ],
-        "wallets": _wallets(story),
+        "wallets": [_wallet(story, each, until) for each in story.wallets.all],
         "subscription": _subscription(story),
         "timeline": [{"at": instant_text(each.at), "event": each.event, "id": each.id} for each in story.timeline],
     }
@@ -55,7 +69,7 @@ def _invoice(story: Story, played: PlayedInvoice, until: datetime) -> Json:
         "subtotal": decimal_text(invoice.subtotal),
         "total_discount": decimal_text(invoice.total_discount),
         "total_tax": decimal_text(invoice.total_tax),
-        "total_prepaid_credits_applied": decimal_text(ZERO),
+        "total_prepaid_credits_applied": decimal_text(invoice.total_prepaid_credits_applied),
         "total": decimal_text(invoice.total),
         "amount_due": decimal_text(invoice.amount_due),
         "amount_paid": decimal_text(played.amount_paid),
@@ -76,8 +90,8 @@ def _line(line: InvoiceLine) -> Json:
         "amount": decimal_text(line.amount),
         "period_start": instant_text(line.period.start),
         "period_end": instant_text(line.period.end),
-        "discount": decimal_text(total(part.amount for part in line.discounts)),
-        "prepaid_credits": decimal_text(ZERO),
+        "discount": decimal_text(line.discount),
+        "prepaid_credits": decimal_text(line.prepaid_credits),
     }
 
 
@@ -92,25 +106,34 @@ def _subscription(story: Story) -> Json:
     }
 
 
-def _wallets(story: Story) -> list[Json]:
-    """The wallet that is created for credit beyond an invoice's charges."""
-    if not story.carried:
-        return []
-    owed = total(played.amount_remaining for played in story.invoices)
-    return [
-        {
-            "key": None,
-            "wallet_type": "PRE_PAID",
-            "balance": decimal_text(story.carried),
-            "credit_balance": decimal_text(story.carried),
-            "real_time_balance": decimal_text(minus(story.carried, owed)),
-            "transactions": [
-                {"type": "credit", "amount": decimal_text(carried), "at": _maybe(played.finalized_at), "id": played.id}
-                for played in story.invoices
-                if played.finalized_at and (carried := played.invoice.carried.to_customer)
-            ],
-        }
-    ]
+def _wallet(story: Story, played: PlayedWallet, until: datetime) -> Json:
+    wallet = played.wallet
+    allowed = wallet.allowed_price_types
+    finalized = [each for each in story.invoices if each.status is InvoiceStatus.FINALIZED]
+    drafts = [each for each in story.invoices if each.status is InvoiceStatus.DRAFT]
+    unpaid = [unpaid_of(each.invoice, each.amount_paid, allowed) for each in finalized]
+    unpaid += [charges_of(story.present(each, until), allowed) for each in drafts]
+    now = real_time_balance(wallet, until, total(unpaid), story.current_usage(until))
+    return {
+        "key": played.key,
+        "wallet_type": wallet.wallet_type.value,
+        "balance": decimal_text(balance(wallet, until)),
+        "credit_balance": decimal_text(credit_balance(wallet, until)),
+        "real_time_balance": decimal_text(now),
+        "transactions": [_transaction(wallet, entry) for entry in played.entries],
+    }
+
+
+def _transaction(wallet: Wallet, entry: LotEntry) -> Json:
+    credits = abs(entry.credits)
+    return {
+        "at": instant_text(entry.at),
+        "type": "credit" if entry.credits > 0 else "debit",
+        "credit_amount": decimal_text(credits),
+        "amount": decimal_text(shown_decimal(Fraction(credits) * Fraction(wallet.conversion_rate))),
+        "transaction_reason": REASONS[entry.reason],
+        "reference_id": entry.reference or None,
+    }
 
 
 def _maybe(instant: datetime | None) -> str | None:

@@ -4,8 +4,11 @@ Owns the order: at one instant the boundary, then invoices, then actions. Every 
 in billing.simulation.actions.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from decimal import Decimal
+from functools import partial
 
 from billing import subscriptions as rules
 from billing.allowances import allowances_for
@@ -16,20 +19,25 @@ from billing.dunning import ExhaustedSubscription
 from billing.invoice_states import InvoiceStatus, PaymentStatus
 from billing.invoices import Invoice, InvoiceInputs, InvoiceLine, build_invoice, invoice_number
 from billing.meters import UsageSnapshot
-from billing.money import ZERO, total
+from billing.money import ZERO
 from billing.scenario.agreement import build_coupons, build_dunning, build_terms
 from billing.scenario.catalog import build_catalog
+from billing.scenario.credits import build_grants, build_wallets
 from billing.scenario.document import Scenario
-from billing.scenario.offered import not_offered
 from billing.simulation.collecting import Collection
 from billing.simulation.events import EventLog
 from billing.simulation.invoices import PlayedInvoice, billed_beyond
 from billing.simulation.late import require_no_late_usage
 from billing.simulation.usage import snapshot
+from billing.simulation.wallets import Wallets
 from billing.terms import BillingReason, DueInvoice, LineKind
 from billing.usage_lines import allowance_draws
+from billing.wallet_balances import charges_of
+from billing.wallets import AllowedPriceTypes
 
 SUBSCRIPTION = "subscription"
+INSTANT = timedelta(milliseconds=1)
+"""What is received at an instant is known just after it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,23 +73,21 @@ class Story:
         self.invoices: list[PlayedInvoice] = []
         self.timeline: list[TimelineEntry] = []
         self.refused: list[Refusal] = []
-        self.carried = ZERO
+        self.wallets = Wallets(scenario, build_wallets(scenario), build_grants(scenario), self.tell)
+        self.wallets.plan_grants(self.terms, None, scenario.until)
         self._open: list[PlayedInvoice] = []
         self._numbers: dict[str, int] = {}
+        self._now = scenario.subscription.start_date
 
     def advance(self, to: datetime) -> None:
         """Does everything due at or before `to`."""
         while True:
-            boundary = self._next_boundary()
-            self._open = [played for played in self._open if played.next_at is not None]
-            due = min(self._open, key=lambda played: (played.next_at, played.position), default=None)
-            at = due.next_at if due is not None else None
-            if boundary is not None and boundary <= to and (at is None or boundary <= at):
-                self._cross(boundary)
-            elif due is not None and at is not None and at <= to:
-                self._act_on(due, at)
-            else:
+            found = [(at, rank, step) for rank, (at, step) in enumerate(self._due(to)) if at is not None]
+            at, _, step = min(found, key=lambda each: each[:2], default=(None, 0, None))
+            if at is None or step is None or at > to:
                 return
+            self._now = max(self._now, at)
+            step(at)
 
     def apply(self, transition: rules.Transition, at: datetime) -> None:
         """Takes over the state after a step, and drafts the invoice that it makes due."""
@@ -91,15 +97,20 @@ class Story:
         if transition.state.status is not (before.status if before else None):
             name = "activated" if before is None else transition.state.status.value
             self.tell(at, f"subscription.{name}", SUBSCRIPTION)
+        if transition.state.status is rules.SubscriptionStatus.cancelled:
+            self.wallets.stop_grants()
 
     def charge_now(self, played: PlayedInvoice, at: datetime) -> None:
-        """One attempt at the provider."""
-        for event in self.collection.charge(played, at):
-            self._payment_event(event, played, at)
+        """The POST_PAID wallet pays what it can, then one attempt at the provider for the rest."""
+        paid = self.wallets.pay(played.amount_remaining, at, played.id)
+        events = ["payment.succeeded", *self.collection.receive(played, paid, at)] if paid else []
+        if played.amount_remaining:
+            events += self.collection.charge(played, at)
+        self.payment_events(events, played, at)
         self._watch(played)
 
-    def pay_offline(self, played: PlayedInvoice, events: list[str], at: datetime) -> None:
-        """What money by hand caused."""
+    def payment_events(self, events: list[str], played: PlayedInvoice, at: datetime) -> None:
+        """What a payment or its failure caused."""
         for event in events:
             self._payment_event(event, played, at)
 
@@ -111,7 +122,18 @@ class Story:
         """A draft as it would be finalized with the usage known at `at`; any other invoice as it is."""
         if played.status is not InvoiceStatus.DRAFT:
             return played.invoice
-        return build_invoice(self._with_usage(played, at))
+        return build_invoice(self._with_usage(played, at + INSTANT))
+
+    def current_usage(self, at: datetime) -> Decimal:
+        """What the usage of the running period costs so far, as its invoice will say it."""
+        if self.state is None or self.state.status is rules.SubscriptionStatus.cancelled:
+            return ZERO
+        due = rules.close_period(self.terms, self.state).invoice
+        if due is None:
+            return ZERO
+        usage = replace(due, lines=tuple(line for line in due.lines if line.kind is LineKind.usage))
+        running = PlayedInvoice(-1, self._inputs(usage), InvoiceStatus.DRAFT, at, None, self._known_end())
+        return charges_of(self.present(running, at), AllowedPriceTypes.USAGE)
 
     def check_late(self) -> None:
         """Raises NotOffered when an event came, or was changed, after its invoice was finalized."""
@@ -120,8 +142,25 @@ class Story:
                 meter = self.catalog.meters[frozen.meter_id]
                 require_no_late_usage(self.log, meter, frozen.period, frozen.cutoff, self.scenario.settings)
 
-    def _next_boundary(self) -> datetime | None:
-        return self.terms.start if self.state is None else self.state.next_boundary
+    def _due(self, to: datetime) -> tuple[tuple[datetime | None, Callable[[datetime], None]], ...]:
+        """What happens next of each kind; of things at one instant the earlier in this list comes first."""
+        self._open = [played for played in self._open if played.next_at is not None]
+        invoice = min(self._open, key=lambda played: (played.next_at, played.position), default=None)
+        boundary = self.terms.start if self.state is None else self.state.next_boundary
+        return (
+            (boundary, self._cross),
+            (self.wallets.next_expiry(self._open_period_ends(), to), self._expire),
+            (self.wallets.next_grant(), lambda at: self.wallets.grant()),
+            (None, self._expire) if invoice is None else (invoice.next_at, partial(self._act_on, invoice)),
+        )
+
+    def _expire(self, at: datetime) -> None:
+        self.wallets.expire(max(at, self._now), self._open_period_ends())
+
+    def _open_period_ends(self) -> list[datetime]:
+        """Ends of the periods whose invoices have not drawn their credits yet."""
+        drafts = [played for played in self._open if played.status is InvoiceStatus.DRAFT]
+        return [played.inputs.due.period.end for played in drafts]
 
     def _cross(self, at: datetime) -> None:
         if self.state is None:
@@ -131,16 +170,18 @@ class Story:
         self.apply(transition, at)
 
     def _draft(self, due: DueInvoice) -> None:
-        inputs = InvoiceInputs(
-            currency=self.terms.currency, due=due, tax_rates=self.terms.tax_rates, coupons=self._coupons_in_force()
-        )
         status = InvoiceStatus.DRAFT if due.lines else InvoiceStatus.SKIPPED
         act_at = rules.finalize_at(due, self.scenario.settings.finalization_delay_seconds)
         next_at = act_at if status is InvoiceStatus.DRAFT else None
-        played = PlayedInvoice(len(self.invoices), inputs, status, act_at, next_at, self._known_end())
+        played = PlayedInvoice(len(self.invoices), self._inputs(due), status, act_at, next_at, self._known_end())
         self.invoices.append(played)
         self._watch(played)
         self.tell(due.at, "invoice.drafted" if status is InvoiceStatus.DRAFT else "invoice.skipped", played.id)
+
+    def _inputs(self, due: DueInvoice) -> InvoiceInputs:
+        """What a draft fixes: lines, coupons and tax rates as of now."""
+        rates, coupons = self.terms.tax_rates, self._coupons_in_force()
+        return InvoiceInputs(currency=self.terms.currency, due=due, tax_rates=rates, coupons=coupons)
 
     def _coupons_in_force(self) -> tuple[CouponAssociation, ...]:
         """Each coupon with the number of invoices on which it took something off."""
@@ -156,8 +197,7 @@ class Story:
         if played.status is InvoiceStatus.DRAFT:
             self._finalize(played, at)
         elif played.gives_up:
-            for event in self.collection.give_up(played):
-                self._payment_event(event, played, at)
+            self.payment_events(self.collection.give_up(played), played, at)
         else:
             self.charge_now(played, at)
 
@@ -165,21 +205,19 @@ class Story:
         month = f"{at:%Y%m}"
         self._numbers[month] = self._numbers.get(month, 0) + 1
         number = invoice_number(self._numbers[month], at)
-        played.finalize(self._with_usage(played, at), at, number)
+        prepaid = self.wallets.prepaid()
+        wallet = None if prepaid is None else prepaid.wallet
+        played.finalize(replace(self._with_usage(played, at), wallet=wallet), at, number)
         self.check_late()
-        self._carry(played)
         self.tell(at, "invoice.finalized", played.id)
+        self.wallets.draw(played.invoice, at, played.id)
+        if played.invoice.carried.to_customer:
+            self.wallets.give_back(played.invoice.carried.to_customer, at, played.id)
         if played.invoice.total:
             played.next_at = at
             return
         played.next_at, played.payment_status, played.paid_at = None, PaymentStatus.SUCCEEDED, at
         self.tell(at, "invoice.paid", played.id)
-
-    def _carry(self, played: PlayedInvoice) -> None:
-        """Credit beyond the charges goes to the customer's balance; paying from it needs the rules of wallets."""
-        if self.carried and played.invoice.total:
-            raise not_offered("subscription.proration_behavior", "paying an invoice from a credit that was carried")
-        self.carried = total((self.carried, played.invoice.carried.to_customer))
 
     def _with_usage(self, played: PlayedInvoice, at: datetime) -> InvoiceInputs:
         """The inputs with the usage known before `at`, and the allowances as earlier invoices left them."""

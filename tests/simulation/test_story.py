@@ -104,8 +104,9 @@ def test_an_exhausted_schedule_ends_a_subscription_that_the_tenant_does_not_keep
     result = simulate(document(settings=settings, payments=[declined, declined]))
     assert result["subscription"]["status"] == "cancelled"
     assert result["subscription"]["current_period_end"] == "2026-01-02T00:00:00Z"
-    assert [event["event"] for event in result["timeline"]][-5:] == [
-        "subscription.past_due", "invoice.drafted", "subscription.cancelled", "invoice.finalized", "invoice.paid",
+    assert [event["event"] for event in result["timeline"]][-6:] == [
+        "subscription.past_due", "invoice.drafted", "subscription.cancelled", "invoice.finalized", "wallet.credited",
+        "invoice.paid",
     ]  # fmt: skip
 
 
