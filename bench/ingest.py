@@ -25,6 +25,8 @@ from rich.console import Console
 
 from activities.adapters.clickhouse import ClickHouseConnection, connect_clickhouse
 from activities.adapters.kafka_consumer import KafkaUsageProgress
+from activities.ingestion.known_ids import LATE_SECONDS
+from activities.ingestion.ports import IngestUnavailable
 from bench.figures import Machine
 from bench.ingest_figures import Figures, LoadRun, print_tables
 from bench.ingest_servers import Servers, client_argv, client_environment, running
@@ -65,6 +67,7 @@ class Bench:
         servers = self._servers
         name = kind + (", Kafka" if servers.kafka else "")
         clickhouse = await connect_clickhouse(servers.settings["DURABILL_CLICKHOUSE_DSN"])
+        await self.settled(clickhouse)
         stored_before = await stored_events(clickhouse)
         cpu, busy, begun = servers.cpu_seconds(), _busy_seconds(), time.monotonic()
         said = await self.client(kind, seconds)
@@ -133,16 +136,27 @@ class Bench:
         progress = KafkaUsageProgress(kafka)
         cutoff = datetime.now(UTC)
         async with asyncio.timeout(SETTLE_SECONDS):
-            while not await progress.settled(cutoff):  # noqa: ASYNC110 (no broker tells when an offset is committed)
+            while not await _has_settled(progress, cutoff):  # noqa: ASYNC110 (no broker tells of a commit)
                 await asyncio.sleep(0.1)
         await progress.close()
+
+
+async def _has_settled(progress: KafkaUsageProgress, cutoff: datetime) -> bool:
+    """A broker that has just started may not yet know who coordinates the group."""
+    try:
+        return await progress.settled(cutoff)
+    except IngestUnavailable:
+        return False
 
 
 async def measure(servers: Servers, plan: Plan, figures: Figures, console: Console) -> None:
     """All kinds of load on one path, then the reads."""
     bench = Bench(servers, plan, console)
-    for kind in plan.kinds:
+    for number, kind in enumerate(plan.kinds):
         await bench.client(kind, WARM_SECONDS)
+        if servers.kafka is None and number == 0:
+            # For so long the direct writer looks everything up, because an earlier writer may have left something.
+            await asyncio.sleep(LATE_SECONDS)
         figures.runs.append(await bench.load(kind, plan.seconds))
     if plan.visible_rate:
         figures.visible.append(await bench.visible())

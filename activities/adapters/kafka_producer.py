@@ -20,6 +20,9 @@ from activities.ingestion.events import ENVELOPE_EVENTS, Event, customer_key, en
 from activities.ingestion.ports import IngestUnavailable
 
 GATHER_SECONDS: Final = 0.003
+BUSY_GATHER_SECONDS: Final = 0.01
+"""While envelopes are on their way: fewer and larger ones cost the broker, the consumer and us less an event."""
+
 ENVELOPE_BYTES: Final = 900_000
 """Keeps a record under Kafka's default of 1 MB; a single event has at most 256 KiB of properties."""
 
@@ -56,6 +59,7 @@ class KafkaEventLog:
         self._flushing: asyncio.TimerHandle | None = None
         self._producer: Producer | None = None
         self._partitions = 0
+        self._on_their_way = 0
         self._stopping = threading.Event()
         self._poller: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -87,7 +91,8 @@ class KafkaEventLog:
         request = _Request(events, self._loop.create_future())
         self._waiting.append(request)
         if self._flushing is None:
-            self._flushing = self._loop.call_later(GATHER_SECONDS, self._flush)
+            gather = BUSY_GATHER_SECONDS if self._on_their_way else GATHER_SECONDS
+            self._flushing = self._loop.call_later(gather, self._flush)
         await request.done
 
     def _count_partitions(self, producer: Producer) -> int:
@@ -148,7 +153,7 @@ class KafkaEventLog:
         def acknowledged(error: KafkaError | None, _: Message) -> None:
             if error is not None and error.fatal():
                 loop.call_soon_threadsafe(self._replace, producer)
-            loop.call_soon_threadsafe(self._delivered, requests, None if error is None else error.str())
+            loop.call_soon_threadsafe(self._acknowledged, requests, None if error is None else error.str())
 
         try:
             producer.produce(
@@ -161,6 +166,12 @@ class KafkaEventLog:
             )
         except (BufferError, KafkaException) as error:
             self._delivered(requests, str(error))
+        else:
+            self._on_their_way += 1
+
+    def _acknowledged(self, requests: Sequence[_Request], error: str | None) -> None:
+        self._on_their_way -= 1
+        self._delivered(requests, error)
 
     def _delivered(self, requests: Sequence[_Request], error: str | None) -> None:
         for request in requests:

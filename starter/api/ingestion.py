@@ -1,7 +1,9 @@
 """What the raw ingest routes ask of the API: who sends, and what time it is for a customer."""
 
+import asyncio
 import time
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -70,13 +72,26 @@ class KeyFirst:
         await self._app(scope, receive, send)
 
 
+@dataclass(slots=True)
+class _Question:
+    """Customers of one environment whose clocks are asked for together."""
+
+    names: set[str]
+    answer: asyncio.Future[dict[str, datetime | None]]
+
+
 class CustomerClocks:
-    """The `ClocksOf` port. That a customer is on no test clock is remembered briefly; where a clock stands never is."""
+    """The `ClocksOf` port. That a customer is on no test clock is remembered briefly; where a clock stands never is.
+
+    Requests that ask at the same time share a query: while one is running, the next one gathers.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._real: dict[Scope, dict[str, float]] = {}
         """Customers that live in real time, and until when (monotonic seconds) that is taken for granted."""
+        self._next: dict[Scope, _Question] = {}
+        self._asking: dict[Scope, asyncio.Task[None]] = {}
 
     async def __call__(
         self, tenant_id: str, environment_id: str, external_customer_ids: Collection[str]
@@ -90,22 +105,42 @@ class CustomerClocks:
         asked = [name for name in external_customer_ids if real.get(name, 0.0) < asked_at]
         frozen: dict[str, datetime] = {}
         if asked:
-            try:
-                frozen = await self._look_up(scope, asked, real)
-            except Exception as error:
-                if outage_of(error) is None:
-                    raise
-                raise IngestUnavailable("the customers' clocks cannot be read: Postgres does not answer") from error
+            found = await self._ask(scope, asked)
+            frozen = {name: at for name in asked if (at := found.get(name)) is not None}
         return dict.fromkeys(external_customer_ids, utc_now()) | frozen
 
-    async def _look_up(self, scope: Scope, asked: Sequence[str], real: dict[str, float]) -> dict[str, datetime]:
+    async def _ask(self, scope: Scope, names: Sequence[str]) -> dict[str, datetime | None]:
+        question = self._next.get(scope)
+        if question is None:
+            question = self._next[scope] = _Question(set(), asyncio.get_running_loop().create_future())
+        question.names.update(names)
+        if scope not in self._asking:
+            self._asking[scope] = asyncio.create_task(self._answer(scope), name="customers' clocks")
+        await asyncio.wait([question.answer])  # a request that is given up must not take the answer from the others
+        return question.answer.result()
+
+    async def _answer(self, scope: Scope) -> None:
+        while question := self._next.pop(scope, None):
+            try:
+                found = await self._look_up(scope, list(question.names))
+            except Exception as error:
+                problem = error
+                if outage_of(error) is not None:
+                    problem = IngestUnavailable("the customers' clocks cannot be read: Postgres does not answer")
+                question.answer.set_exception(problem)
+            else:
+                question.answer.set_result(found)
+        del self._asking[scope]
+
+    async def _look_up(self, scope: Scope, names: Sequence[str]) -> dict[str, datetime | None]:
         async with self._database.transaction(scope) as session:
-            found = await frozen_times(session, scope, asked)
-        if len(real) + len(asked) > REMEMBERED_MAX:
+            found = await frozen_times(session, scope, names)
+        real, now = self._real[scope], time.monotonic()
+        if len(real) + len(names) > REMEMBERED_MAX:
             real.clear()
-        now = time.monotonic()
-        real |= {name: now + (CUSTOMER_SECONDS if name in found else UNKNOWN_SECONDS) for name in asked}
-        frozen = {name: at for name, at in found.items() if at is not None}
-        for name in frozen:
-            del real[name]
-        return frozen
+        for name in names:
+            if found.get(name) is None:
+                real[name] = now + (CUSTOMER_SECONDS if name in found else UNKNOWN_SECONDS)
+            else:
+                real.pop(name, None)
+        return found

@@ -46,9 +46,11 @@ def api(
     changed = {"api_host": host, "api_port": port}
     settings = settings.model_copy(update={name: value for name, value in changed.items() if value is not None})
     start_logging(settings)
+    import uvloop
+
     from starter.cli.api_server import serve
 
-    asyncio.run(serve(settings))
+    uvloop.run(serve(settings))
 
 
 def worker(
