@@ -41,6 +41,7 @@ class RazorpayCompany(Company):
         self.payments: dict[str, Json] = {}
         self.links: dict[str, Json] = {}
         self.refunds: dict[str, Json] = {}
+        self.refund_keys: dict[str, str] = {}
         super().__init__()
 
     def taken(self, invoice_id: str) -> list[int]:
@@ -192,8 +193,8 @@ class RazorpayCompany(Company):
 
     def _refund(self, payment_id: str, asked: Asked) -> Json:
         key, amount = asked.headers["x-refund-idempotency"], asked.fields["amount"]
-        known = self.refunds.get(key)
-        if known is not None:
+        if key in self.refund_keys:
+            known = self.refunds[self.refund_keys[key]]
             if known["amount"] != amount:
                 raise _error(400, "Different request body sent for the same idempotency key")
             return known
@@ -210,7 +211,8 @@ class RazorpayCompany(Company):
             "notes": asked.fields["notes"],
             "status": "processed",
         }
-        self.refunds[key] = refund
+        self.refunds[refund["id"]] = refund
+        self.refund_keys[key] = refund["id"]
         return refund
 
     def _tell(self, event_type: str, **entities: Json) -> None:
