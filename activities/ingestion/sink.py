@@ -105,6 +105,15 @@ class Sink:
         await self._clickhouse.command(REPAIR.format(since=0 if everything else newest))
         return newest
 
+    async def repair_everything(self) -> int:
+        """The same for all events; answers how many identities were missing."""
+        before = await self._identities()
+        await self.repair(everything=True)
+        return await self._identities() - before
+
+    async def _identities(self) -> int:
+        return int((await self._clickhouse.query("SELECT count() FROM event_ids"))[0][0])
+
     async def _known(self, digests: Sequence[bytes]) -> set[bytes]:
         """Those of `digests` that `event_ids` holds."""
         known: set[bytes] = set()

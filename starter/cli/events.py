@@ -1,15 +1,16 @@
-"""`durabill events`: send usage events from a file.
+"""`durabill events`: send usage events from a file, watch them arrive, complete what a crash left.
 
 Every event keeps the digits it has in the file, and one without an id gets one before it is sent, so that whatever is
 sent twice counts once.
 """
 
 import gzip
+import json
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,6 +18,7 @@ from starter.cli.shared import CliError, JsonFlag, examples, group
 
 if TYPE_CHECKING:
     from starter.cli.api_client import Api, ApiError
+    from starter.settings import Settings
 
 commands = group("events", "Usage events.")
 BATCH = 1000
@@ -51,6 +53,64 @@ def send(
         print_json({"sent": sent})
     else:
         typer.echo(f"{sent} events sent.")
+
+
+@commands.command(
+    epilog=examples(
+        "durabill events tail",
+        "durabill events tail --customer acme --json | jq .properties",
+        "durabill events tail --once --minutes 60",
+    )
+)
+def tail(
+    customer: Annotated[str | None, typer.Option(help="Only of this customer (your id).")] = None,
+    name: Annotated[str | None, typer.Option(help="Only events of this name.")] = None,
+    minutes: Annotated[int, typer.Option(help="Begin with the events of the last so many minutes.", min=0)] = 5,
+    once: Annotated[bool, typer.Option("--once", help="Show what there is and end.")] = False,
+    json_output: JsonFlag = False,
+) -> None:
+    """Show events as they are stored, oldest first, until Ctrl-C. Their own timestamps decide which are shown."""
+    from starter.cli.api_client import connect
+    from starter.cli.event_tail import follow
+
+    with connect() as api:
+        for event in follow(api, customer, name, minutes, once):
+            typer.echo(_as_json(event) if json_output else _as_line(event))
+
+
+def _as_json(event: Any) -> str:
+    return json.dumps(event, ensure_ascii=False)
+
+
+def _as_line(event: Any) -> str:
+    properties = json.dumps(event.get("properties") or {}, ensure_ascii=False)
+    shown = event["timestamp"].replace("T", " "), event["external_customer_id"], event["event_name"], properties
+    return "  ".join(shown)
+
+
+@commands.command(epilog=examples("durabill events repair"))
+def repair() -> None:
+    """Complete the stored identities after a loss of them: each event then counts once however often it is sent again.
+
+    Reads ClickHouse by DURABILL_CLICKHOUSE_DSN. Restart consumers and the API afterwards: they remember what is known.
+    """
+    import asyncio
+
+    from starter.cli.shared import read_settings
+
+    added = asyncio.run(_repaired(read_settings()))
+    typer.echo(f"{added} identities were missing and are known again.")
+
+
+async def _repaired(settings: "Settings") -> int:
+    from activities.adapters.clickhouse import connect_clickhouse
+    from activities.ingestion.sink import Sink
+
+    clickhouse = await connect_clickhouse(settings.require("clickhouse_dsn"))
+    try:
+        return await Sink(clickhouse).repair_everything()
+    finally:
+        await clickhouse.close()
 
 
 def _send_all(api: "Api", batches: Iterator[list[Line]], name: str) -> int:

@@ -16,12 +16,16 @@ def usage() -> None:
 
 @commands.command(
     epilog=examples(
+        "durabill usage show acme  (a chart of each meter, day by day)",
         "durabill usage show --subscription subs_01JD...",
         "durabill usage show --meter meter_01JD... --customer acme --window DAY",
         "durabill usage show --meter meter_01JD... --from 2025-02-01T00:00:00Z --to 2025-03-01T00:00:00Z",
     )
 )
 def show(
+    of: Annotated[
+        str | None, typer.Argument(metavar="CUSTOMER", help="Every meter of this customer, id or external id.")
+    ] = None,
     subscription: Annotated[
         str | None, typer.Option(help="Of this subscription, in money: its current period.")
     ] = None,
@@ -32,14 +36,17 @@ def show(
     window: Annotated[str | None, typer.Option(help="With --meter: a line for each HOUR, DAY, MONTH, ...")] = None,
     json_output: JsonFlag = False,
 ) -> None:
-    """Show usage: of a subscription with its charges so far, or of one meter."""
-    if (subscription is None) == (meter is None):
-        raise CliError("say either --subscription ID or --meter ID", exit_code=2)
+    """Show usage: of a customer as charts, of a subscription with its charges so far, or of one meter."""
+    if sum(given is not None for given in (of, subscription, meter)) != 1:
+        raise CliError("say one of CUSTOMER, --subscription ID or --meter ID", exit_code=2)
     from starter.cli import output
     from starter.cli.api_client import connect
     from starter.cli.customers import customer_query
 
     times = {"start_time": start, "end_time": end}
+    if of is not None:
+        _show_customer(of, times, json_output)
+        return
     with connect() as api:
         if subscription is not None:
             found = api.post("subscriptions/usage", {"subscription_id": subscription, **times})
@@ -52,6 +59,41 @@ def show(
         _show_charges(subscription, found)
     else:
         _show_meter(found)
+
+
+def _show_customer(customer: str, times: dict[str, str | None], json_output: bool) -> None:
+    """Each meter's total and its days; the last seven days of the customer's clock where no times are given."""
+    from starter.cli import output
+    from starter.cli.api_client import connect
+    from starter.cli.customers import customer_query
+
+    found = []
+    with connect() as api:
+        for meter in api.every("meters"):
+            asked = {"meter_id": meter["id"], **times, **customer_query(customer)}
+            total = api.post("events/usage/meter", asked)
+            days = api.post("events/usage/meter", {**asked, "window_size": "DAY"}) if total.get("value") else {}
+            found.append({"meter": meter, "value": total.get("value", 0), "days": days.get("results") or []})
+    if json_output:
+        output.print_json(found)
+        return
+    used = [one for one in found if one["value"]]
+    for one in used:
+        output.console().print(_chart(one), markup=False)
+    if not used:
+        typer.echo(f"No usage of {customer} on {len(found)} meters.")
+
+
+def _chart(one: Any) -> str:
+    from datetime import datetime
+    from decimal import Decimal
+
+    from starter.cli.usage_chart import drawn
+
+    meter = one["meter"]
+    kind = (meter.get("aggregation") or {}).get("type") or ""
+    days = [(datetime.fromisoformat(day["window_size"]).date(), Decimal(str(day["value"]))) for day in one["days"]]
+    return drawn(f"{meter.get('name') or meter['id']}  {kind} {Decimal(str(one['value'])):f}", days)
 
 
 def _show_charges(subscription: str, found: Any) -> None:

@@ -118,3 +118,15 @@ async def test_what_another_writer_stored_is_known_after_a_reload(new_clickhouse
     assert await mine.store(block(0, 110, AT + 5), AT) == Stored(10, 100), "once it is loaded"
     await mine.close()
     await connection.close()
+
+
+async def test_lost_identities_are_repaired(new_clickhouse_dsn: str) -> None:
+    await migrate_clickhouse(new_clickhouse_dsn)
+    connection = await connect_clickhouse(new_clickhouse_dsn)
+    sink = Sink(connection)
+    await sink.store(block(0, 100), AT)
+    await connection.command("TRUNCATE TABLE event_ids")
+    assert await sink.repair_everything() == 100
+    assert await sink.repair_everything() == 0
+    assert await sink.store(block(0, 110, AT + 5), AT) == Stored(10, 100)
+    await connection.close()
