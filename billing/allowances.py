@@ -88,9 +88,12 @@ def allowance_cuts(terms: Terms, meter: Meter, span: Period) -> tuple[Period, ..
 
 
 def allowances_for(
-    terms: Terms, lines: Sequence[DueLine], drawn: Iterable[AllowanceDraw] = ()
+    terms: Terms, lines: Sequence[DueLine], drawn: Iterable[AllowanceDraw] = (), in_force: Period | None = None
 ) -> tuple[Allowance, ...]:
-    """Every allowance that the usage lines of an invoice can draw on. `drawn`: by lines of earlier invoices."""
+    """Every allowance that the usage lines of an invoice can draw on. `drawn`: by lines of earlier invoices.
+
+    After a change of plan each plan's terms are asked by themselves, with the span `in_force`.
+    """
     used: dict[tuple[str, Period], Fraction] = {}
     for draw in drawn:
         used[draw.meter_id, draw.window] = used.get((draw.meter_id, draw.window), Fraction(0)) + draw.quantity
@@ -104,7 +107,9 @@ def allowances_for(
             continue
         for window in reset_windows(terms, entitlement.usage_reset_period, line.period):
             key = (meter_id, window)
-            found[key] = Allowance(meter_id, window, _limit(terms, entitlement, window), used.get(key, Fraction(0)))
+            force = None if in_force is None else _common(window, in_force)
+            limit = _limit(terms, entitlement, window)
+            found[key] = Allowance(meter_id, window, limit, used.get(key, Fraction(0)), force)
     return tuple(found.values())
 
 
@@ -132,6 +137,11 @@ def draw_free(usage: Sequence[LineUsage], allowances: Sequence[Allowance]) -> tu
         used[key] += free
         found[line][place] = FreePart(part, free, allowance.window, allowance.limit)
     return tuple(tuple(own[place] for place in range(len(own))) for own in found)
+
+
+def _common(window: Period, in_force: Period) -> Period:
+    start = max(window.start, in_force.start)
+    return Period(start, max(start, min(window.end, in_force.end)))
 
 
 def _covering(allowances: Sequence[Allowance], line: LineUsage, part: UsagePart) -> Allowance | None:

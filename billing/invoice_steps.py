@@ -21,7 +21,9 @@ from billing.terms import BilledLine, DueLine, LineKind
 from billing.usage_lines import RatedUsage, rate_fixed, rate_usage
 from billing.wallets import AllowedPriceTypes, WalletType, draw_for_invoice
 
-DISCOUNTED: Final = frozenset({LineKind.fixed, LineKind.usage, LineKind.overage, LineKind.true_up})
+DISCOUNTED: Final = frozenset(
+    {LineKind.fixed, LineKind.usage, LineKind.overage, LineKind.true_up, LineKind.proration_charge}
+)
 """Kinds of lines that are charges: coupons lower them and credits pay them."""
 
 
@@ -122,7 +124,8 @@ def _discountable(line: InvoiceLine) -> Decimal:
 
 def _payable(line: InvoiceLine, allowed: AllowedPriceTypes) -> Decimal:
     """What a wallet may pay of a line: its net amount without the tax inside, of charges of an allowed type."""
-    kind = AllowedPriceTypes.FIXED if line.kind is LineKind.fixed else AllowedPriceTypes.USAGE
+    fixed = line.kind in (LineKind.fixed, LineKind.proration_charge)
+    kind = AllowedPriceTypes.FIXED if fixed else AllowedPriceTypes.USAGE
     if line.kind not in DISCOUNTED or allowed not in (AllowedPriceTypes.ALL, kind):
         return ZERO
     return max(minus(line.net_amount, line.inclusive_tax), ZERO)

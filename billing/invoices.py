@@ -135,7 +135,8 @@ def is_deferred(line: InvoiceLine) -> bool:
     """Whether a line is earned only when its period ends: fixed, in advance, over a span of time. These get credits."""
     price = line.derivation.price
     in_advance = price is not None and price.invoice_cadence is InvoiceCadence.ADVANCE
-    return line.kind is LineKind.fixed and in_advance and line.period.microseconds > 0
+    charged = line.kind in (LineKind.fixed, LineKind.proration_charge)
+    return charged and in_advance and line.period.microseconds > 0
 
 
 def billed_line(invoice_id: str, invoice_line_id: str, line: InvoiceLine, credited: Decimal) -> BilledLine:

@@ -15,10 +15,12 @@ from billing.terms import BilledLine, BillingReason, DueInvoice, DueLine, LineKi
 
 
 class SubscriptionStatus(StrEnum):
-    """past_due: dunning of an invoice was exhausted; the subscription goes on."""
+    """past_due: dunning of an invoice was exhausted; the subscription goes on. A paused one accrues nothing."""
 
+    trialing = "trialing"
     active = "active"
     past_due = "past_due"
+    paused = "paused"
     cancelled = "cancelled"
 
 
@@ -51,8 +53,9 @@ class SubscriptionState:
 
     @property
     def next_boundary(self) -> datetime | None:
-        """When something falls due next; None once cancelled."""
-        return None if self.status is SubscriptionStatus.cancelled else self.current_period.end
+        """When something falls due next; None once cancelled, and while paused."""
+        idle = self.status in (SubscriptionStatus.cancelled, SubscriptionStatus.paused)
+        return None if idle else self.current_period.end
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,13 @@ def billing_anchor(
 
 
 def open_subscription(terms: Terms) -> Transition:
-    """The first period, and the opening invoice if there is anything to bill in advance."""
+    """The first period, and the opening invoice if there is anything to bill in advance.
+
+    With a trial the first period is the trial, for which nothing is billed.
+    """
+    if terms.trial_end is not None:
+        ends = terms.trial_end if terms.end_date is None else min(terms.trial_end, terms.end_date)
+        return Transition(SubscriptionState(SubscriptionStatus.trialing, Period(terms.start, ends)), None)
     period = period_from(terms, terms.start, terms.end_date)
     state = SubscriptionState(SubscriptionStatus.active, period)
     lines = advance_lines(terms, period, terms.end_date)
@@ -86,8 +95,9 @@ def open_subscription(terms: Terms) -> Transition:
 def close_period(terms: Terms, state: SubscriptionState, billed: tuple[BilledLine, ...] = ()) -> Transition:
     """Closes the current period at its end: its invoice, and the next period or the end of the subscription.
 
-    `billed` are the lines whose time reaches beyond that end; when the subscription ends there, they are credited.
-    Raises Conflict when it is cancelled already.
+    `billed` are the lines whose time reaches beyond that end: when the subscription ends there all of them are
+    credited, else those whose line item ends there (a change of plan at the period's end). A trial that ends opens the
+    first period; it makes an invoice if anything is billed in advance. Raises Conflict when cancelled or paused.
     """
     _require_running(state, "close_period")
     closed = state.current_period
@@ -98,7 +108,14 @@ def close_period(terms: Terms, state: SubscriptionState, billed: tuple[BilledLin
         lines = arrears + _credits(terms, state.cancel_proration, billed, closed.end)
         return Transition(after, DueInvoice(BillingReason.SUBSCRIPTION_CYCLE, closed.end, closed, lines))
     opened = period_from(terms, closed.end, end)
-    lines = in_plan_order(terms, arrears + advance_lines(terms, opened, end))
+    advances = advance_lines(terms, opened, end)
+    if state.status is SubscriptionStatus.trialing:
+        after = replace(state, status=SubscriptionStatus.active, current_period=opened)
+        due = DueInvoice(BillingReason.SUBSCRIPTION_TRIAL_END, closed.end, opened, advances) if advances else None
+        return Transition(after, due)
+    ended = {line.id for line in terms.lines if line.end == closed.end}
+    replaced = tuple(line for line in billed if line.line_item_id in ended)
+    lines = in_plan_order(terms, arrears + advances) + _credits(terms, None, replaced, closed.end)
     return Transition(
         replace(state, current_period=opened),
         DueInvoice(BillingReason.SUBSCRIPTION_CYCLE, closed.end, closed, lines),
@@ -140,7 +157,7 @@ def cancel(
 
 
 def mark_past_due(state: SubscriptionState) -> SubscriptionState:
-    """After exhausted dunning; a cancelled subscription stays cancelled."""
+    """After exhausted dunning; a cancelled subscription stays cancelled, a paused one paused."""
     return _with_status(state, SubscriptionStatus.past_due)
 
 
@@ -172,9 +189,10 @@ def _credits(
 
 
 def _with_status(state: SubscriptionState, status: SubscriptionStatus) -> SubscriptionState:
-    return state if state.status is SubscriptionStatus.cancelled else replace(state, status=status)
+    running = state.status in (SubscriptionStatus.active, SubscriptionStatus.past_due)
+    return replace(state, status=status) if running else state
 
 
 def _require_running(state: SubscriptionState, command: str) -> None:
-    if state.status is SubscriptionStatus.cancelled:
-        raise Conflict(f"{command} is not possible: the subscription is cancelled", state=state.status)
+    if state.status in (SubscriptionStatus.cancelled, SubscriptionStatus.paused):
+        raise Conflict(f"{command} is not possible: the subscription is {state.status}", state=state.status)

@@ -30,6 +30,8 @@ class BillingReason(StrEnum):
 
     SUBSCRIPTION_CREATE = "SUBSCRIPTION_CREATE"
     SUBSCRIPTION_CYCLE = "SUBSCRIPTION_CYCLE"
+    SUBSCRIPTION_UPDATE = "SUBSCRIPTION_UPDATE"
+    SUBSCRIPTION_TRIAL_END = "SUBSCRIPTION_TRIAL_END"
 
 
 class LineKind(StrEnum):
@@ -40,6 +42,7 @@ class LineKind(StrEnum):
     overage = "overage"
     true_up = "true_up"
     proration_credit = "proration_credit"
+    proration_charge = "proration_charge"
     adjustment = "adjustment"
 
 
@@ -70,7 +73,8 @@ class LineItem:
 class Terms:
     """What was agreed. `lines` are in invoice order: the plan's prices, then add-ons.
 
-    Boundaries are `anchor` + k x `cadence` in `zone`. `end_date`, where known, ends the last period.
+    Boundaries are `anchor` + k x `cadence` in `zone`. `end_date`, where known, ends the last period. Until `trial_end`
+    nothing is due: it is the anchor's start, and no line starts before it.
     """
 
     id: str
@@ -86,6 +90,7 @@ class Terms:
     proration_behavior: ProrationBehavior = ProrationBehavior.create_prorations
     entitlements: tuple[EffectiveEntitlement, ...] = ()
     commitments: tuple[Commitment, ...] = ()
+    trial_end: datetime | None = None
 
     def __post_init__(self) -> None:
         exponent(self.currency)
@@ -96,14 +101,16 @@ class Terms:
             raise Invalid("billing_period of a subscription must recur; ONETIME is for prices", field="billing_period")
         if self.end_date is not None and check_utc(self.end_date, "end_date") <= self.start:
             raise Invalid("end_date must be after start_date", field="end_date")
+        if self.trial_end is not None and check_utc(self.trial_end, "trial_end") <= self.start:
+            raise Invalid("trial_end must be after start_date", field="trial_end")
         for line in self.lines:
             if line.price.currency != self.currency:
                 raise Invalid(
                     f"price {line.price.id} is in {line.price.currency}, the subscription in {self.currency}",
                     field="currency",
                 )
-            if line.start < self.start:
-                raise Invalid(f"line {line.id} must not start before the subscription", field="start_date")
+            if line.start < (self.trial_end or self.start):
+                raise Invalid(f"line {line.id} must not start before the subscription's first period", "start_date")
         _check_commitments(self)
 
 
