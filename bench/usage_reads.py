@@ -15,8 +15,10 @@ from billing.periods import Period
 from models.clickhouse.client import ClickHouse
 
 READS: Final = 100
-PROBE_EVERY: Final = 0.25
-LOOK_EVERY: Final = 0.02
+PROBE_EVERY: Final = 0.5
+LOOK_EVERY: Final = 0.1
+"""Often enough for the goal, seldom enough that the questions are not a load of their own."""
+
 PATIENCE: Final = 30.0
 
 

@@ -9,6 +9,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -86,6 +87,46 @@ def _as_line(event: Any) -> str:
     properties = json.dumps(event.get("properties") or {}, ensure_ascii=False)
     shown = event["timestamp"].replace("T", " "), event["external_customer_id"], event["event_name"], properties
     return "  ".join(shown)
+
+
+@commands.command(
+    epilog=examples(
+        "durabill events replay --dead-letters",
+        "durabill events replay --since 2025-02-01T00:00:00Z  (with every `durabill consume` stopped)",
+    )
+)
+def replay(
+    dead_letters: Annotated[
+        bool, typer.Option("--dead-letters", help="What could not be read before, and can be by now.")
+    ] = False,
+    since: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%dT%H:%M:%S%z"], help="Everything accepted at or after this instant, as Kafka still has it."
+        ),
+    ] = None,
+) -> None:
+    """Send events through Kafka's consumers once more; what is stored already counts once.
+
+    Talks to Kafka by DURABILL_KAFKA_BROKERS.
+    """
+    if dead_letters == (since is not None):
+        raise CliError("say either --dead-letters or --since INSTANT", exit_code=2)
+    from activities.adapters.kafka_replay import replay_dead_letters, rewind
+    from activities.ingestion.ports import IngestUnavailable
+    from starter.cli.shared import read_settings
+    from starter.clients import kafka_settings
+    from starter.settings import SettingsError
+
+    try:
+        kafka = kafka_settings(read_settings())
+        if since is not None:
+            typer.echo(f"{rewind(kafka, since)} records will be read again.")
+            return
+        done = replay_dead_letters(kafka)
+    except (IngestUnavailable, SettingsError) as problem:
+        raise CliError(str(problem)) from None
+    typer.echo(f"{done.events} events replayed; {done.unreadable} dead letters are still no events.")
 
 
 @commands.command(epilog=examples("durabill events repair"))
