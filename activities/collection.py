@@ -141,8 +141,12 @@ async def _provider_payment(session: AsyncSession, row: InvoiceRow, source: Paym
 async def settle(
     session: AsyncSession, row: InvoiceRow, attempt: PaymentAttemptRow, outcome: ChargeOutcome, now: datetime
 ) -> None:
-    """Writes down what an attempt came to. An attempt that is settled already stays as it is."""
-    if attempt.payment_status in SETTLED:
+    """Writes down what an attempt came to. A settled one stays as it is, but for money that comes after a refusal.
+
+    Banks let some charges through that they refused first, and money that was taken must never be lost from sight.
+    """
+    late_money = attempt.payment_status == "FAILED" and isinstance(outcome, Charged)
+    if attempt.payment_status in SETTLED and not late_money:
         return
     payment = await session.get_one(PaymentRow, attempt.payment_id)
     attempt.outcome = outcome.outcome
@@ -164,14 +168,24 @@ async def _succeed(
     attempt.settled_at = payment.succeeded_at = now
     attempt.error_message = payment.error_message = payment.payment_url = None
     payment.gateway_payment_id = attempt.gateway_attempt_id
-    await _receive(session, row, payment, attempt.payment_gateway, now)
+    money = Money(attempt.id, attempt.payment_gateway, attempt.amount)
+    await _receive(session, row, payment, money, now)
 
 
-async def _receive(session: AsyncSession, row: InvoiceRow, payment: PaymentRow, provider: str, now: datetime) -> None:
+@dataclass(frozen=True, slots=True)
+class Money:
+    """What has arrived, in major units, from whom; `reference` tells it from any other in the ledger."""
+
+    reference: str
+    provider: str
+    amount: Decimal
+
+
+async def _receive(session: AsyncSession, row: InvoiceRow, payment: PaymentRow, money: Money, now: datetime) -> None:
     """Money has arrived: on the invoice, in the ledger, and for everyone who listens."""
     scope = scope_of(row)
-    beyond = max(minus(payment.amount, amount_remaining(row)), ZERO)
-    row.amount_paid = total((row.amount_paid, payment.amount))
+    beyond = max(minus(money.amount, amount_remaining(row)), ZERO)
+    row.amount_paid = total((row.amount_paid, money.amount))
     paid = amount_remaining(row) == ZERO
     row.next_action_at = None
     if beyond:
@@ -184,7 +198,7 @@ async def _receive(session: AsyncSession, row: InvoiceRow, payment: PaymentRow, 
         row.paid_at = row.paid_at or now
     row.uncollectible = row.uncollectible and not paid
     row.version += 1
-    posting = post_payment(payment.id, provider, payment.amount, row.currency)
+    posting = post_payment(money.reference, money.provider, money.amount, row.currency)
     await insert_posting(session, scope, posting, now, invoice_id=row.id, customer_id=row.customer_id)
     if paid:
         await _subscription_paid(session, row)
@@ -310,7 +324,7 @@ async def record_payment(session: AsyncSession, row: InvoiceRow, new: NewPayment
     session.add(payment)
     await session.flush()
     next_action = row.next_action_at
-    await _receive(session, row, payment, "offline", now)
+    await _receive(session, row, payment, Money(payment.id, "offline", new.amount), now)
     if row.payment_status != "SUCCEEDED":
         row.next_action_at = next_action
     return payment

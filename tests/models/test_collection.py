@@ -107,3 +107,25 @@ async def test_an_invoice_is_not_voided_while_a_charge_is_under_way(books: Books
         await books.void(invoice, LATER)
     with pytest.raises(Conflict, match="while an attempt at the provider is under way"):
         await books.pay(invoice, LATER)
+
+
+DECLINED = Declined("insufficient_funds", "soft", "pi_1")
+
+
+async def test_money_that_comes_after_a_refusal_is_booked(books: Books) -> None:
+    invoice = await _due(books)
+    await _attempt(books, invoice, 1, DECLINED)
+    await _attempt(books, invoice, 1, CHARGED)  # the bank let it through after all
+    row = await _invoice(books, invoice)
+    assert (row.payment_status, row.amount_paid, row.next_action_at) == ("SUCCEEDED", Decimal(10), None)
+    assert (await books.balances())["cash_in_transit:sandbox"] == Decimal(-10)
+
+
+async def test_both_attempts_charged_is_an_overpayment_with_both_in_the_books(books: Books) -> None:
+    invoice = await _due(books)
+    await _attempt(books, invoice, 1, DECLINED)
+    await _attempt(books, invoice, 2, Charged("pi_2"))
+    await _attempt(books, invoice, 1, CHARGED)
+    row = await _invoice(books, invoice)
+    assert (row.payment_status, row.amount_paid) == ("OVERPAID", Decimal(20))
+    assert (await books.balances())["cash_in_transit:sandbox"] == Decimal(-20)

@@ -7,6 +7,7 @@ from decimal import Decimal
 import httpx
 import pytest
 from sqlmodel import col, select
+from temporalio.service import RPCError, RPCStatusCode
 
 from activities.collection import NewPayment
 from activities.provider_events import store_provider_event
@@ -139,7 +140,12 @@ async def test_a_company_that_is_gone_is_waited_for(world: World) -> None:
         (invoice,) = await world.invoices(subscription.id)
 
         async def is_trying() -> bool:
-            pending = (await world.invoice_workflow(invoice.id).describe()).raw_description.pending_activities
+            try:
+                described = await world.invoice_workflow(invoice.id).describe()
+            except RPCError as error:  # the relay has not started it yet
+                assert error.status is RPCStatusCode.NOT_FOUND
+                return False
+            pending = described.raw_description.pending_activities
             return any(each.attempt > 1 and "cannot " in each.last_failure.message for each in pending)
 
         await world.until_started(subscription.id)
