@@ -3,15 +3,16 @@
 Owns the defaults that a subscription has: a line's quantity, what an override keeps of a price.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from decimal import Decimal
 
 from billing.commitments import Commitment, CommitmentType
 from billing.coupons import Coupon, CouponAssociation, check_redeemable
 from billing.dunning import DunningSettings
-from billing.entitlements import Entitlement, effective_entitlements
+from billing.entitlements import EffectiveEntitlement, Entitlement, effective_entitlements
 from billing.errors import BillingError, Invalid
+from billing.periods import add_local_days
 from billing.prices import BillingModel, Price, PriceType
 from billing.scenario import document as doc
 from billing.scenario.catalog import Catalog, build_entitlements, subscription_cadence, tiers_of, transform_of
@@ -30,11 +31,18 @@ def build_terms(scenario: doc.Scenario, catalog: Catalog) -> Terms:
     zone = scenario.customer.timezone
     commitments = build_commitments(part)
     _check_windowed(catalog, part)
-    prices = [_overridden(price, part, "subscription.price_overrides") for price in catalog.plans[part.plan]]
+    given = dict(part.quantities)
+    prices = list(catalog.plans[part.plan])
+    for addon in part.addons:
+        prices += catalog.addons[addon.addon]
+        given.update(addon.quantities)
+    prices = [_overridden(price, part, "subscription.price_overrides") for price in prices]
     if not prices:
         raise Invalid(f"subscription.plan {part.plan!r} has no price", field="subscription.plan")
     try:
-        anchor = billing_anchor(part.start_date, zone, cadence, part.billing_cycle, part.billing_anchor)
+        trial_end = add_local_days(part.start_date, zone, part.trial_period_days) if part.trial_period_days else None
+        first = trial_end or part.start_date
+        anchor = billing_anchor(first, zone, cadence, part.billing_cycle, part.billing_anchor)
         return Terms(
             id=SUBSCRIPTION_ID,
             currency=scenario.currency,
@@ -42,15 +50,14 @@ def build_terms(scenario: doc.Scenario, catalog: Catalog) -> Terms:
             cadence=cadence,
             anchor=anchor,
             start=part.start_date,
-            lines=tuple(
-                LineItem(price.id, price, line_quantity(price, part.quantities), part.start_date) for price in prices
-            ),
+            lines=tuple(LineItem(price.id, price, line_quantity(price, given), first) for price in prices),
             cycle=part.billing_cycle,
             end_date=part.end_date,
             tax_rates=tuple(catalog.tax_rates[key] for key in part.tax_rates),
             proration_behavior=part.proration_behavior,
-            entitlements=effective_entitlements(catalog.entitlements[part.plan], _overrides(part)),
+            entitlements=entitlements_of(part, catalog, part.plan, [addon.addon for addon in part.addons]),
             commitments=commitments,
+            trial_end=trial_end,
         )
     except Invalid as error:
         raise at_path(error, "subscription") from error
@@ -128,6 +135,8 @@ def _line_commitment(price: str, part: doc.LineCommitmentPart) -> Commitment:
 def _check_windowed(catalog: Catalog, part: doc.SubscriptionPart) -> None:
     """A windowed commitment needs a meter with buckets."""
     prices = {price.id: price for price in catalog.plans[part.plan]}
+    for addon in part.addons:
+        prices.update({price.id: price for price in catalog.addons[addon.addon]})
     for key, commitment in part.line_commitments.items():
         meter = catalog.meters.get(prices[key].meter_id or "") if key in prices else None
         if commitment.is_window_commitment and (meter is None or meter.bucket_size is None):
@@ -153,6 +162,16 @@ def build_dunning(part: doc.SettingsPart) -> DunningSettings:
         )
     except Invalid as error:
         raise at_path(error, "settings") from error
+
+
+def entitlements_of(
+    part: doc.SubscriptionPart, catalog: Catalog, plan: str, addons: Iterable[str]
+) -> tuple[EffectiveEntitlement, ...]:
+    """What a subscription to `plan` with `addons` may use, its own overrides included."""
+    granted = list(catalog.entitlements[plan])
+    for addon in addons:
+        granted += catalog.addon_entitlements[addon]
+    return effective_entitlements(granted, _overrides(part))
 
 
 def _overrides(part: doc.SubscriptionPart) -> tuple[Entitlement, ...]:

@@ -15,9 +15,11 @@ from billing.periods import BillingPeriod, Cadence
 from billing.prices import InvoiceCadence, Price, PriceType, Tier, TransformQuantity
 from billing.scenario import document as doc
 from billing.scenario.catalog_parts import (
+    AddonPart,
     CouponPart,
     EntitlementPart,
     MeterPart,
+    PlanPart,
     PricePart,
     TaxRatePart,
     TierPart,
@@ -34,9 +36,11 @@ class Catalog:
 
     meters: Mapping[str, Meter]
     plans: Mapping[str, tuple[Price, ...]]
+    addons: Mapping[str, tuple[Price, ...]]
     tax_rates: Mapping[str, TaxRate]
     coupons: Mapping[str, Coupon]
     entitlements: Mapping[str, tuple[Entitlement, ...]]
+    addon_entitlements: Mapping[str, tuple[Entitlement, ...]]
 
 
 def build_catalog(scenario: doc.Scenario) -> Catalog:
@@ -44,19 +48,33 @@ def build_catalog(scenario: doc.Scenario) -> Catalog:
     subscription_cadence(scenario)
     meters = {part.key: _meter(part, f"meters[{index}]") for index, part in enumerate(scenario.meters)}
     rates = {part.key: _tax_rate(part, f"tax_rates[{index}]") for index, part in enumerate(scenario.tax_rates)}
-    plans = {
-        plan.key: tuple(
-            build_price(scenario, part, f"plans[{index}].prices[{position}]")
-            for position, part in enumerate(plan.prices)
-        )
-        for index, plan in enumerate(scenario.plans)
-    }
     coupons = {part.key: _coupon(part, f"coupons[{index}]") for index, part in enumerate(scenario.coupons)}
-    entitlements = {
-        plan.key: build_entitlements(plan.entitlements, f"plans[{index}].entitlements")
-        for index, plan in enumerate(scenario.plans)
-    }
-    return Catalog(meters, plans, rates, coupons, entitlements)
+    return Catalog(
+        meters=meters,
+        plans={plan.key: prices_of_plan(scenario, plan.key) for plan in scenario.plans},
+        addons={addon.key: _prices(scenario, addon, f"addons[{n}]") for n, addon in enumerate(scenario.addons)},
+        tax_rates=rates,
+        coupons=coupons,
+        entitlements={
+            plan.key: build_entitlements(plan.entitlements, f"plans[{index}].entitlements")
+            for index, plan in enumerate(scenario.plans)
+        },
+        addon_entitlements={
+            addon.key: build_entitlements(addon.entitlements, f"addons[{index}].entitlements")
+            for index, addon in enumerate(scenario.addons)
+        },
+    )
+
+
+def prices_of_plan(scenario: doc.Scenario, key: str) -> tuple[Price, ...]:
+    """The prices of a plan, as the subscription's billing period makes them. Raises Invalid."""
+    index, plan = next((index, plan) for index, plan in enumerate(scenario.plans) if plan.key == key)
+    return _prices(scenario, plan, f"plans[{index}]")
+
+
+def _prices(scenario: doc.Scenario, owner: PlanPart | AddonPart, path: str) -> tuple[Price, ...]:
+    parts = enumerate(owner.prices)
+    return tuple(build_price(scenario, part, f"{path}.prices[{position}]") for position, part in parts)
 
 
 def build_price(scenario: doc.Scenario, part: PricePart, path: str) -> Price:

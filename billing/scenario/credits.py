@@ -30,20 +30,17 @@ def build_wallets(scenario: doc.Scenario) -> list[tuple[Wallet, CreditLot | None
     return found
 
 
-def build_grants(scenario: doc.Scenario) -> list[CreditGrant]:
-    """The subscription's own credit grants, or else its plan's. Raises Invalid."""
-    subscription = scenario.subscription
-    found = [
-        (f"plans[{index}].credit_grants[{place}]", part)
+def build_grants(scenario: doc.Scenario, plan_key: str, start: datetime) -> list[CreditGrant]:
+    """The subscription's own credit grants, or else its plan's, as given from `start` on. Raises Invalid."""
+    own = scenario.subscription.credit_grants
+    if own:
+        return [_grant(scenario, part, f"subscription.credit_grants[{n}]", start) for n, part in enumerate(own)]
+    return [
+        _grant(scenario, part, f"plans[{index}].credit_grants[{place}]", start)
         for index, plan in enumerate(scenario.plans)
-        if plan.key == subscription.plan
+        if plan.key == plan_key
         for place, part in enumerate(plan.credit_grants)
     ]
-    if subscription.credit_grants:
-        found = [
-            (f"subscription.credit_grants[{place}]", part) for place, part in enumerate(subscription.credit_grants)
-        ]
-    return [_grant(scenario, part, path) for path, part in found]
 
 
 def _wallet(part: WalletPart, currency: str) -> Wallet:
@@ -69,19 +66,17 @@ def _initial(part: WalletPart, at: datetime) -> CreditLot | None:
         raise Invalid(f"{field}: {error.message}", field) from error
 
 
-def _grant(scenario: doc.Scenario, part: CreditGrantPart, path: str) -> CreditGrant:
-    subscription = scenario.subscription
+def _grant(scenario: doc.Scenario, part: CreditGrantPart, path: str, start: datetime) -> CreditGrant:
     rates = [wallet.conversion_rate for wallet in scenario.wallets if wallet.wallet_type == "PRE_PAID"]
     if part.conversion_rate not in (None, rates[0] if rates else 1):
         where = f"{path}.conversion_rate"
         raise Invalid(f"{where} must be that of the PRE_PAID wallet which the credits go to", field=where)
-    start = part.start_date or subscription.start_date
     recurring = part.cadence == "RECURRING"
     try:
         return CreditGrant(
             id=part.key,
             credits=part.credits,
-            start=start,
+            start=part.start_date or start,
             recurs=GrantCadence(part.cadence),
             cadence=Cadence(part.period, part.period_count) if part.period is not None and recurring else None,
             end=part.end_date,

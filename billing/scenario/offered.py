@@ -11,15 +11,7 @@ from billing.scenario.catalog_parts import MeterPart, PricePart
 from billing.scenario.parse import prices_of
 
 NOT_OFFERED = "not_offered_yet"
-ACTIONS = (
-    doc.ChangePlan,
-    doc.ChangeQuantity,
-    doc.AddAddon,
-    doc.RemoveAddon,
-    doc.Pause,
-    doc.Resume,
-    doc.CreditNote,
-)
+ACTIONS = (doc.CreditNote,)
 
 
 class NotOffered(Invalid):
@@ -74,12 +66,13 @@ def _of_price(part: PricePart, path: str) -> Iterator[tuple[str, str]]:
 def _of_subscription(scenario: doc.Scenario) -> Iterator[tuple[str, str]]:
     part = scenario.subscription
     wanted = {
-        "trial_period_days": "a trial",
         "auto_invoice_threshold": "a threshold invoice",
-        "addons": "an add-on",
         "line_tax_rates": "a tax rate of one line",
         "phases": "a phase",
     }
+    for index, addon in enumerate(scenario.addons):
+        if addon.credit_grants:
+            yield f"addons[{index}].credit_grants", "a credit grant of an add-on"
     for key, commitment in part.line_commitments.items():
         if commitment.commitment_time_buckets:
             yield f"subscription.line_commitments.{key}.commitment_time_buckets", "a commitment by the time of day"

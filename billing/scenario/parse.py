@@ -134,6 +134,7 @@ def _check_subscription(scenario: doc.Scenario) -> None:
     _known(part.plan, {plan.key for plan in scenario.plans}, f"{path}.plan", "plan")
     if scenario.until < part.start_date:
         raise Invalid("until must not be before subscription.start_date", field="until")
+    _unique((f"{path}.addons[{index}]", addon.addon) for index, addon in enumerate(part.addons))
     for index, addon in enumerate(part.addons):
         where = f"{path}.addons[{index}]"
         _known(addon.addon, {each.key for each in scenario.addons}, f"{where}.addon", "add-on")

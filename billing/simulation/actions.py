@@ -20,6 +20,7 @@ from billing.money import ZERO
 from billing.scenario import document as doc
 from billing.scenario.agreement import associate
 from billing.scenario.offered import not_offered
+from billing.simulation import changes
 from billing.simulation.collecting import awaits_money
 from billing.simulation.events import Revision, amended
 from billing.simulation.invoices import PlayedInvoice, billed_beyond, crediting
@@ -33,7 +34,7 @@ def perform(story: Story, action: doc.Action, path: str) -> None:
 
 
 def _cancel(story: Story, action: doc.Cancel, path: str) -> None:
-    state = _state(story)
+    state = changes.running(story)
     kind = rules.CancellationType(action.type)
     billed = billed_beyond(story.invoices, action.at)
     transition = rules.cancel(
@@ -74,7 +75,7 @@ def _add_payment_method(story: Story, action: doc.AddPaymentMethod, path: str) -
 
 
 def _apply_coupon(story: Story, action: doc.ApplyCoupon, path: str) -> None:
-    state = _state(story)
+    state = changes.running(story)
     if state.status is rules.SubscriptionStatus.cancelled:
         raise Conflict("apply_coupon is not possible: the subscription is cancelled", state=state.status)
     coupon = story.catalog.coupons[action.coupon]
@@ -114,12 +115,6 @@ def _amend_event(story: Story, action: doc.AmendEvent, path: str) -> None:
     story.check_late()
 
 
-def _state(story: Story) -> rules.SubscriptionState:
-    if story.state is None:
-        raise Conflict("the subscription has not started", state="not_started")
-    return story.state
-
-
 def _invoice(story: Story, position: int) -> PlayedInvoice:
     if not 0 <= position < len(story.invoices):
         raise NotFound(f"there is no invoice {position} at that time", field="invoice")
@@ -127,6 +122,12 @@ def _invoice(story: Story, position: int) -> PlayedInvoice:
 
 
 ACTIONS: Final[Mapping[type[Any], Callable[[Story, Any, str], None]]] = {
+    doc.ChangePlan: changes.change_plan,
+    doc.ChangeQuantity: changes.change_quantity,
+    doc.AddAddon: changes.add_addon,
+    doc.RemoveAddon: changes.remove_addon,
+    doc.Pause: changes.pause,
+    doc.Resume: changes.resume,
     doc.Cancel: _cancel,
     doc.VoidInvoice: _void_invoice,
     doc.Pay: _pay,

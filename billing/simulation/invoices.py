@@ -12,7 +12,8 @@ from billing.collection import remaining
 from billing.invoice_states import InvoiceCommand, InvoiceStatus, PaymentStatus, next_invoice_status
 from billing.invoices import Invoice, InvoiceInputs, billed_line, build_final_invoice, build_invoice, is_deferred
 from billing.money import ZERO, negated, total
-from billing.terms import BilledLine
+from billing.terms import BilledLine, Terms
+from billing.terms_history import TermsInForce
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class Attempt:
 class PlayedInvoice:
     """An invoice as it stands. `next_at` is when it is finalized or charged next; None when nothing happens.
 
-    `known_end` is the end of the subscription as it was known when the invoice was drafted.
+    `terms`, `history` and `known_end` (the subscription's end) are as they were when it was drafted.
     """
 
     position: int
@@ -36,6 +37,8 @@ class PlayedInvoice:
     status: InvoiceStatus
     finalize_at: datetime
     next_at: datetime | None
+    terms: Terms
+    history: tuple[TermsInForce, ...]
     known_end: datetime | None = None
     number: str | None = None
     payment_status: PaymentStatus = PaymentStatus.PENDING

@@ -11,26 +11,28 @@ from decimal import Decimal
 from functools import partial
 
 from billing import subscriptions as rules
-from billing.allowances import allowances_for
+from billing.allowances import LIFETIME_END
 from billing.commitment_lines import commitment_counts, due_commitments
 from billing.commitments import DueCommitment
-from billing.coupons import CouponAssociation
 from billing.dunning import ExhaustedSubscription
 from billing.invoice_states import InvoiceStatus, PaymentStatus
 from billing.invoices import Invoice, InvoiceInputs, InvoiceLine, build_invoice, invoice_number
 from billing.meters import UsageSnapshot
 from billing.money import ZERO
+from billing.periods import Period
 from billing.scenario.agreement import build_coupons, build_dunning, build_terms
 from billing.scenario.catalog import build_catalog
 from billing.scenario.credits import build_grants, build_wallets
 from billing.scenario.document import Scenario
 from billing.simulation.collecting import Collection
+from billing.simulation.coupons import coupons_for
 from billing.simulation.events import EventLog
 from billing.simulation.invoices import PlayedInvoice, billed_beyond
 from billing.simulation.late import require_no_late_usage
 from billing.simulation.usage import snapshot
 from billing.simulation.wallets import Wallets
-from billing.terms import BillingReason, DueInvoice, LineKind
+from billing.terms import DueInvoice, LineKind, Terms
+from billing.terms_history import TermsInForce, allowances_over, changed, metered
 from billing.usage_lines import allowance_draws
 from billing.wallet_balances import charges_of
 from billing.wallets import AllowedPriceTypes
@@ -73,10 +75,16 @@ class Story:
         self.invoices: list[PlayedInvoice] = []
         self.timeline: list[TimelineEntry] = []
         self.refused: list[Refusal] = []
-        self.wallets = Wallets(scenario, build_wallets(scenario), build_grants(scenario), self.tell)
+        self.plan = scenario.subscription.plan
+        self.addons = [addon.addon for addon in scenario.subscription.addons]
+        self.pending: list[Callable[[datetime], None]] = []
+        self.history: tuple[TermsInForce, ...] = (TermsInForce(self.terms, Period(self.terms.start, LIFETIME_END)),)
+        grants = build_grants(scenario, self.plan, self.terms.start)
+        self.wallets = Wallets(scenario, build_wallets(scenario), grants, self.tell)
         self.wallets.plan_grants(self.terms, None, scenario.until)
         self._open: list[PlayedInvoice] = []
         self._numbers: dict[str, int] = {}
+        self._line_items = {line.id: 1 for line in self.terms.lines}
         self._now = scenario.subscription.start_date
 
     def advance(self, to: datetime) -> None:
@@ -95,10 +103,21 @@ class Story:
         if transition.invoice is not None:
             self._draft(transition.invoice)
         if transition.state.status is not (before.status if before else None):
-            name = "activated" if before is None else transition.state.status.value
-            self.tell(at, f"subscription.{name}", SUBSCRIPTION)
+            self.tell(at, _status_event(before, transition.state), SUBSCRIPTION)
         if transition.state.status is rules.SubscriptionStatus.cancelled:
             self.wallets.stop_grants()
+
+    def new_line_id(self, price: str) -> str:
+        """The id of a price's next line item: the price's key, then the key and a number."""
+        self._line_items[price] = self._line_items.get(price, 0) + 1
+        count = self._line_items[price]
+        return price if count == 1 else f"{price}#{count}"
+
+    def adopt(self, terms: Terms, at: datetime) -> None:
+        """Other terms are in force from `at` on."""
+        self.terms = terms
+        self.history = changed(self.history, terms, Period(at, LIFETIME_END))
+        self.wallets.plan_grants(terms, at, self.scenario.until)
 
     def charge_now(self, played: PlayedInvoice, at: datetime) -> None:
         """The POST_PAID wallet pays what it can, then one attempt at the provider for the rest."""
@@ -126,13 +145,13 @@ class Story:
 
     def current_usage(self, at: datetime) -> Decimal:
         """What the usage of the running period costs so far, as its invoice will say it."""
-        if self.state is None or self.state.status is rules.SubscriptionStatus.cancelled:
+        if self.state is None or self.state.next_boundary is None:
             return ZERO
         due = rules.close_period(self.terms, self.state).invoice
         if due is None:
             return ZERO
         usage = replace(due, lines=tuple(line for line in due.lines if line.kind is LineKind.usage))
-        running = PlayedInvoice(-1, self._inputs(usage), InvoiceStatus.DRAFT, at, None, self._known_end())
+        running = self._new(usage, InvoiceStatus.DRAFT, at, None)
         return charges_of(self.present(running, at), AllowedPriceTypes.USAGE)
 
     def check_late(self) -> None:
@@ -166,6 +185,10 @@ class Story:
         if self.state is None:
             transition = rules.open_subscription(self.terms)
         else:
+            if self._known_end() != at:
+                for change in self.pending:
+                    change(at)
+            self.pending = []
             transition = rules.close_period(self.terms, self.state, billed_beyond(self.invoices, at))
         self.apply(transition, at)
 
@@ -173,25 +196,17 @@ class Story:
         status = InvoiceStatus.DRAFT if due.lines else InvoiceStatus.SKIPPED
         act_at = rules.finalize_at(due, self.scenario.settings.finalization_delay_seconds)
         next_at = act_at if status is InvoiceStatus.DRAFT else None
-        played = PlayedInvoice(len(self.invoices), self._inputs(due), status, act_at, next_at, self._known_end())
+        played = self._new(due, status, act_at, next_at)
         self.invoices.append(played)
         self._watch(played)
         self.tell(due.at, "invoice.drafted" if status is InvoiceStatus.DRAFT else "invoice.skipped", played.id)
 
-    def _inputs(self, due: DueInvoice) -> InvoiceInputs:
-        """What a draft fixes: lines, coupons and tax rates as of now."""
-        rates, coupons = self.terms.tax_rates, self._coupons_in_force()
-        return InvoiceInputs(currency=self.terms.currency, due=due, tax_rates=rates, coupons=coupons)
-
-    def _coupons_in_force(self) -> tuple[CouponAssociation, ...]:
-        """Each coupon with the number of invoices on which it took something off."""
-        used = [
-            discount.association_id
-            for played in self.invoices
-            if played.status is not InvoiceStatus.VOIDED
-            for discount in played.invoice.discounts
-        ]
-        return tuple(replace(each, invoices_discounted=used.count(each.id)) for each in self.coupons)
+    def _new(self, due: DueInvoice, status: InvoiceStatus, act_at: datetime, next_at: datetime | None) -> PlayedInvoice:
+        """An invoice with what a draft fixes: lines, coupons, tax rates and terms as of now."""
+        coupons = coupons_for(due, self.coupons, self.invoices) if self.coupons else ()
+        inputs = InvoiceInputs(self.terms.currency, due, self.terms.tax_rates, coupons=coupons)
+        position, known_end = len(self.invoices), self._known_end()
+        return PlayedInvoice(position, inputs, status, act_at, next_at, self.terms, self.history, known_end)
 
     def _act_on(self, played: PlayedInvoice, at: datetime) -> None:
         if played.status is InvoiceStatus.DRAFT:
@@ -222,35 +237,33 @@ class Story:
     def _with_usage(self, played: PlayedInvoice, at: datetime) -> InvoiceInputs:
         """The inputs with the usage known before `at`, and the allowances as earlier invoices left them."""
         due = played.inputs.due
-        usage = self._usage(due, at)
-        if not self.terms.entitlements and not self.terms.commitments:
+        usage = self._usage(played, at)
+        if not played.terms.commitments and not any(one.terms.entitlements for one in played.history):
             return replace(played.inputs, usage=usage)
         earlier = [each for each in self.invoices if each.status is InvoiceStatus.FINALIZED]
         lines = [line for each in earlier for line in each.invoice.lines]
-        allowances = allowances_for(self.terms, due.lines, allowance_draws(lines))
+        allowances = allowances_over(played.history, due.lines, allowance_draws(lines))
         commitments = self._commitments(played, lines)
         return replace(played.inputs, usage=usage, allowances=allowances, commitments=commitments)
 
     def _commitments(self, played: PlayedInvoice, earlier: list[InvoiceLine]) -> tuple[DueCommitment, ...]:
         """Those that the closing of a period meets; opening one uses nothing up."""
         due = played.inputs.due
-        if due.reason is not BillingReason.SUBSCRIPTION_CYCLE:
+        if not any(line.kind is LineKind.usage for line in due.lines):
             return ()
         sizes = [(meter.id, meter.bucket_size) for meter in self.catalog.meters.values() if meter.bucket_size]
         counts = commitment_counts(earlier)
-        return due_commitments(self.terms, due.period, due.lines, played.known_end, counts, sizes)
+        return due_commitments(played.terms, due.period, due.lines, played.known_end, counts, sizes)
 
     def _known_end(self) -> datetime | None:
         asked = None if self.state is None else self.state.cancel_at
         return min((end for end in (self.terms.end_date, asked) if end is not None), default=None)
 
-    def _usage(self, due: DueInvoice, at: datetime) -> tuple[UsageSnapshot, ...]:
+    def _usage(self, played: PlayedInvoice, at: datetime) -> tuple[UsageSnapshot, ...]:
         """One snapshot a meter and period, as known before `at`."""
-        wanted = dict.fromkeys((line.price.meter_id, line.period) for line in due.lines if line.kind is LineKind.usage)
         return tuple(
-            snapshot(self.log, self.catalog.meters[meter_id], self.terms, period, at)
-            for meter_id, period in wanted
-            if meter_id
+            snapshot(self.log, self.catalog.meters[meter_id], played.history, period, at)
+            for meter_id, period in metered(played.inputs.due.lines)
         )
 
     def _payment_event(self, event: str, played: PlayedInvoice, at: datetime) -> None:
@@ -275,3 +288,12 @@ class Story:
     def _watch(self, played: PlayedInvoice) -> None:
         if played not in self._open:
             self._open.append(played)
+
+
+def _status_event(before: rules.SubscriptionState | None, after: rules.SubscriptionState) -> str:
+    """What the timeline calls a change of status."""
+    was, status = None if before is None else before.status, after.status
+    if status is rules.SubscriptionStatus.active:
+        paused = was is rules.SubscriptionStatus.paused
+        return "subscription.resumed" if paused else "subscription.activated"
+    return f"subscription.{status.value}"

@@ -3,18 +3,19 @@
 Owns which events are known when, and the report of those that do not count. The fold is billing.usage_aggregation's.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
-from billing.allowances import allowance_cuts
 from billing.meters import Meter, ResetUsage, UsageSnapshot
 from billing.periods import Period
 from billing.simulation.events import EventLog, LoggedEvent, Rejected
-from billing.terms import Terms
+from billing.terms_history import TermsInForce, usage_cuts
 from billing.usage_aggregation import matches, measure, measure_buckets, measure_parts, rejected_events
 
 
-def snapshot(log: EventLog, meter: Meter, terms: Terms, period: Period, cutoff: datetime) -> UsageSnapshot:
+def snapshot(
+    log: EventLog, meter: Meter, history: Sequence[TermsInForce], period: Period, cutoff: datetime
+) -> UsageSnapshot:
     """The meter's usage in [start, end) as it was known before `cutoff`."""
     events = [
         event
@@ -24,8 +25,9 @@ def snapshot(log: EventLog, meter: Meter, terms: Terms, period: Period, cutoff: 
     ]
     identity = f"{meter.id}:{period.start.isoformat()}"
     if meter.bucket_size is None:
-        parts = measure_parts(meter, events, allowance_cuts(terms, meter, period))
+        parts = measure_parts(meter, events, usage_cuts(history, meter, period))
         return UsageSnapshot(identity, meter.id, period, cutoff, measure(meter, events, period), parts=parts)
+    terms = history[-1].terms
     quantity, parts = measure_buckets(meter, events, period, terms.zone, terms.anchor)
     return UsageSnapshot(identity, meter.id, period, cutoff, quantity, parts=parts, bucketed=True)
 

@@ -99,6 +99,10 @@ class Wallets:
         lots = [lot for grant in self._grants for lot in lots_granted(grant, terms, after, until)]
         self._due = sorted(lots, key=lambda lot: lot.granted_at)
 
+    def replace_grants(self, grants: Sequence[CreditGrant], at: datetime) -> None:
+        """Other grants from `at` on."""
+        self._grants = grants
+
     def next_grant(self) -> datetime | None:
         """When credits are granted next."""
         return self._due[0].granted_at if self._due else None

@@ -135,7 +135,9 @@ def test_numbers_keep_their_digits() -> None:
 
 
 NOT_OFFERED: list[tuple[str, Any]] = [
-    ("subscription.trial_period_days", 14),
+    ("subscription.phases", [{"start_date": "2026-01-01T00:00:00Z"}]),
+    ("subscription.line_tax_rates", {"seat": ["gst"]}),
+    ("settings.proration_unit", "day"),
     ("subscription.auto_invoice_threshold", "10"),
     ("plans[0].prices[0].trial_period_days", 3),
 ]

@@ -153,3 +153,69 @@ def test_events_from_nowhere_in_time_are_reported() -> None:
         {"event_id": "old", "reason": "timestamp_too_old"},
         {"event_id": "ahead", "reason": "timestamp_ahead"},
     ]
+
+
+def change(at: str, do: str, **fields: Any) -> Json:
+    return {"at": at, "do": do, **fields}
+
+
+TEAM: Json = {"key": "team", "prices": [{**SEAT, "key": "team_seat", "amount": "4"}]}
+
+
+@pytest.mark.parametrize(
+    ("actions", "code", "message"),
+    [
+        ([change("2026-01-05T00:00:00Z", "resume")], "conflict", "resume is not possible: the subscription is active"),
+        ([change("2026-01-05T00:00:00Z", "change_plan", plan="pro")], "conflict", "the plan is pro already"),
+        ([change("2026-01-05T00:00:00Z", "change_quantity", price="team_seat", quantity="2")], "not_found",
+         "does not pay price 'team_seat'"),
+        ([change("2026-01-05T00:00:00Z", "change_quantity", price="use", quantity="2")], "validation_error",
+         "is metered"),
+        ([change("2026-01-05T00:00:00Z", "change_quantity", price="seat", quantity="-2")], "validation_error",
+         "0 or more"),
+        ([change("2026-01-04T00:00:00Z", "cancel", type="immediate"),
+          change("2026-01-05T00:00:00Z", "change_plan", plan="team")], "conflict", "the subscription is cancelled"),
+        ([change("2026-01-04T00:00:00Z", "pause"),
+          change("2026-01-05T00:00:00Z", "change_quantity", price="seat", quantity="9")], "conflict",
+         "the subscription is paused"),
+        ([change("2025-12-04T00:00:00Z", "pause")], "conflict", "has not started"),
+    ],
+)  # fmt: skip
+def test_a_change_that_the_rules_refuse_is_listed(actions: list[Json], code: str, message: str) -> None:
+    plans = [{"key": "pro", "prices": [SEAT, USE]}, TEAM]
+    refused = simulate(document(plans=plans, actions=actions))["refused"]
+    assert [(each["action"], each["code"]) for each in refused] == [(len(actions) - 1, code)]
+    assert message in refused[0]["message"]
+
+
+def test_a_later_change_of_plan_replaces_one_that_waits() -> None:
+    plans = [{"key": "pro", "prices": [SEAT]}, TEAM, {"key": "big", "prices": [{**SEAT, "key": "big_seat"}]}]
+    actions = [
+        change("2026-01-05T00:00:00Z", "change_plan", plan="team"),
+        change("2026-01-06T00:00:00Z", "change_plan", plan="big", when="end_of_period"),
+    ]
+    result = simulate(document(plans=plans, meters=[], actions=actions))
+    assert [line["price"] for line in result["invoices"][1]["lines"]] == ["big_seat"]
+    changes = [entry["at"] for entry in result["timeline"] if entry["event"] == "subscription.plan_changed"]
+    assert changes == ["2026-02-01T00:00:00Z"]
+
+
+def test_a_change_that_waits_is_forgotten_when_the_subscription_ends_first() -> None:
+    plans = [{"key": "pro", "prices": [SEAT]}, TEAM]
+    actions = [
+        change("2026-01-05T00:00:00Z", "change_plan", plan="team"),
+        change("2026-01-06T00:00:00Z", "cancel", type="end_of_period"),
+    ]
+    result = simulate(document(plans=plans, meters=[], actions=actions))
+    assert [invoice["invoice_status"] for invoice in result["invoices"]] == ["FINALIZED", "SKIPPED"]
+    assert result["subscription"]["status"] == "cancelled"
+
+
+def test_a_coupon_on_a_line_follows_its_quantity() -> None:
+    subscription = {"plan": "pro", "start_date": "2026-01-01T00:00:00Z", "line_coupons": {"seat": ["ten"]}}
+    actions = [change("2026-02-15T00:00:00Z", "change_quantity", price="seat", quantity="2")]
+    invoices = simulate(document(subscription=subscription, actions=actions))["invoices"]
+    discounts = [[line["discount"] for line in invoice["lines"] if line["price"] == "seat"] for invoice in invoices]
+    # 1 seat of 10: 1. Half of February is left: 2 x 10 x 1/2 = 10, 1 off, and the credit of 9 / 2. March: 2 seats.
+    assert discounts == [["1"], ["1"], ["0", "1"], ["2"]]
+    assert [line["amount"] for line in invoices[2]["lines"]] == ["-4.5", "10"]
