@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from fractions import Fraction
 from typing import Final
 
+from billing.due_lines import share_of
 from billing.entitlements import Allowance, AllowanceDraw, EffectiveEntitlement, UsageResetPeriod
 from billing.errors import InvariantBroken
 from billing.meters import Meter, UsagePart
@@ -169,7 +170,7 @@ def _limit(terms: Terms, entitlement: EffectiveEntitlement, window: Period) -> F
     if not prorated or window.start != terms.start or entitlement.usage_reset_period is UsageResetPeriod.NEVER:
         return limit
     whole = _whole_window(terms, entitlement.usage_reset_period, window.start)
-    return limit * Fraction(window.microseconds, whole.microseconds)
+    return limit * share_of(terms, window, whole)
 
 
 def _whole_window(terms: Terms, reset: UsageResetPeriod, at: datetime) -> Period:

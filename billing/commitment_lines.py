@@ -19,6 +19,7 @@ from billing.commitments import (
     CommitmentType,
     DueCommitment,
 )
+from billing.due_lines import share_of
 from billing.errors import InvariantBroken
 from billing.invoice_lines import Derivation, InvoiceInputs, InvoiceLine, Workings
 from billing.money import ZERO, minus, round_amount, shown_decimal, total
@@ -93,7 +94,7 @@ def _of_period(
     span, whole = closed, nominal_period(terms.anchor, terms.zone, terms.cadence, closed.start)
     if own and own[-1].nominal is not None and own[-1].nominal.microseconds > whole.microseconds:
         span, whole = own[-1].period, own[-1].nominal
-    share = Fraction(span.microseconds, whole.microseconds)
+    share = share_of(terms, span, whole)
     return DueCommitment(one, span, share, price=None if item is None else item.price)
 
 
@@ -116,7 +117,7 @@ def _lasting(
     return DueCommitment(
         commitment=one,
         period=Period(whole.start, end),
-        share=Fraction(Period(whole.start, end).microseconds, whole.microseconds),
+        share=share_of(terms, Period(whole.start, end), whole),
         counted=counted,
         ends=closed.end >= end,
         price=None if item is None else item.price,

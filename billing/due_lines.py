@@ -4,13 +4,14 @@ Owns cadence (ADVANCE with the period that opens, ARREAR with the one that close
 proration. Does not move the state (billing.subscriptions) and does not rate. Rules: billing-rules.md sections 3 and 5.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from fractions import Fraction
 
 from billing.money import ZERO
-from billing.periods import BillingPeriod, Period, nominal_period
+from billing.periods import BillingPeriod, Period, local_days, nominal_period
 from billing.prices import InvoiceCadence, PriceType
-from billing.terms import BilledLine, DueLine, LineItem, LineKind, Terms
+from billing.terms import BilledLine, DueLine, LineItem, LineKind, ProrationBehavior, ProrationUnit, Terms
 
 
 def advance_lines(terms: Terms, opened: Period, end: datetime | None) -> tuple[DueLine, ...]:
@@ -19,7 +20,7 @@ def advance_lines(terms: Terms, opened: Period, end: datetime | None) -> tuple[D
     for line in terms.lines:
         if line.price.invoice_cadence is InvoiceCadence.ADVANCE:
             due += [
-                _due(line, span, whole)
+                _due(terms, line, span, whole)
                 for span, whole in _spans(terms, line, opened, end)
                 if opened.contains(span.start)
             ]
@@ -37,17 +38,37 @@ def arrear_lines(terms: Terms, closed: Period, end: datetime | None) -> tuple[Du
         ended_before = line.end is not None and line.end <= closed.start
         if line.price.invoice_cadence is InvoiceCadence.ADVANCE or ended_before:
             continue
-        due += [_due(line, span, whole) for span, whole in _spans(terms, line, closed, end) if span.end <= closed.end]
+        due += [
+            _due(terms, line, span, whole) for span, whole in _spans(terms, line, closed, end) if span.end <= closed.end
+        ]
     return tuple(due)
 
 
-def credit_lines(billed: tuple[BilledLine, ...], at: datetime) -> tuple[DueLine, ...]:
+def share_of(terms: Terms, part: Period, whole: Period) -> Fraction:
+    """The share of `whole` that `part` is, exactly, in the unit of the terms; 0 of a whole without a day.
+
+    Of days, the day on which a part ends belongs to what follows.
+    """
+    if terms.proration_unit is ProrationUnit.second:
+        return Fraction(part.microseconds, whole.microseconds)
+    days = local_days(whole, terms.zone)
+    return Fraction(local_days(part, terms.zone), days) if days else Fraction(0)
+
+
+def unused_time_credits(
+    terms: Terms, proration: ProrationBehavior | None, billed: Sequence[BilledLine], at: datetime
+) -> tuple[DueLine, ...]:
+    """Credits for the unused time of `billed`, if `proration`, or else the terms, asks for them."""
+    behavior = proration or terms.proration_behavior
+    return credit_lines(terms, billed, at) if behavior is ProrationBehavior.create_prorations else ()
+
+
+def credit_lines(terms: Terms, billed: Sequence[BilledLine], at: datetime) -> tuple[DueLine, ...]:
     """A credit for each billed line with time left at `at`: its share is the unused part of the line's own span."""
     lines = []
     for line in billed:
         unused = Period(max(at, line.period.start), max(at, line.period.end))
         if unused.microseconds and line.amount > line.credited:
-            share = Fraction(unused.microseconds, line.period.microseconds)
             lines.append(
                 DueLine(
                     kind=LineKind.proration_credit,
@@ -55,7 +76,7 @@ def credit_lines(billed: tuple[BilledLine, ...], at: datetime) -> tuple[DueLine,
                     price=line.price,
                     quantity=line.quantity,
                     period=unused,
-                    share=share,
+                    share=share_of(terms, unused, line.period),
                     nominal=line.period,
                     credit_of=line,
                 )
@@ -90,8 +111,8 @@ def _spans(terms: Terms, line: LineItem, window: Period, end: datetime | None) -
     return spans
 
 
-def _due(line: LineItem, span: Period, whole: Period | None) -> DueLine:
+def _due(terms: Terms, line: LineItem, span: Period, whole: Period | None) -> DueLine:
     if line.price.type is PriceType.USAGE:
         return DueLine(LineKind.usage, line.id, line.price, ZERO, span, Fraction(1), whole)
-    share = Fraction(1) if whole is None else Fraction(span.microseconds, whole.microseconds)
+    share = Fraction(1) if whole is None else share_of(terms, span, whole)
     return DueLine(LineKind.fixed, line.id, line.price, line.charged_quantity, span, share, whole)

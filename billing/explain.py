@@ -13,7 +13,7 @@ from billing.coupons import Discount
 from billing.invoice_lines import RatedPart
 from billing.invoices import Derivation, Invoice, InvoiceLine
 from billing.money import ZERO, amount_text, decimal_text, exponent, shown_decimal
-from billing.periods import Period, to_local
+from billing.periods import Period, local_days, to_local
 from billing.prices import BillingModel, Price, RatingStep, RoundMode, TierMode
 from billing.taxes import TaxAmount, TaxRateType
 from billing.terms import LineKind
@@ -175,8 +175,8 @@ def _explain_share(derivation: Derivation, period: Period, zone: str) -> list[st
     if derivation.share == 1 or derivation.nominal is None:
         return []
     return [
-        f"share of the whole period {_span(derivation.nominal, zone)}: {_seconds(period)} of "
-        f"{_seconds(derivation.nominal)} seconds = {_exact(derivation.share)}",
+        f"share of the whole period {_span(derivation.nominal, zone)}: "
+        f"{_parts(period, derivation.nominal, derivation.share, zone)} = {_exact(derivation.share)}",
         f"{_exact(derivation.rated)} x {_exact(derivation.share)} = {_exact(derivation.exact)}",
     ]
 
@@ -188,7 +188,7 @@ def _explain_credit(line: InvoiceLine, zone: str) -> list[str]:
     text = [
         f"billed in advance: {_amount(billed.amount, line.currency)} for {_span(billed.period, zone)} "
         f"(invoice {billed.invoice_id}, line {billed.invoice_line_id})",
-        f"unused: {_seconds(line.period)} of {_seconds(billed.period)} seconds = {_exact(derivation.share)}",
+        f"unused: {_parts(line.period, billed.period, derivation.share, zone)} = {_exact(derivation.share)}",
         f"-{_exact(derivation.rated)} x {_exact(derivation.share)} = {_exact(-derivation.rated * derivation.share)}",
     ]
     if -derivation.exact != derivation.rated * derivation.share:
@@ -222,6 +222,13 @@ def _exact(value: Fraction) -> str:
 
 def _amount(value: Decimal, currency: str) -> str:
     return f"{amount_text(value, currency)} {currency}"
+
+
+def _parts(part: Period, whole: Period, share: Fraction, zone: str) -> str:
+    """What a share was counted in: seconds, or local days where that is what it is."""
+    if Fraction(part.microseconds, whole.microseconds) == share:
+        return f"{_seconds(part)} of {_seconds(whole)} seconds"
+    return f"{local_days(part, zone)} of {local_days(whole, zone)} days"
 
 
 def _seconds(period: Period) -> str:

@@ -42,6 +42,8 @@ def rate_lines(done: Workings, inputs: InvoiceInputs) -> Workings:
 
 def apply_coupons(done: Workings, inputs: InvoiceInputs) -> Workings:
     """Line coupons on the original amounts, then invoice coupons on the running total; credits take none."""
+    if not inputs.coupons:
+        return done
     bases = [DiscountBase(line.line_item_id, _discountable(line)) for line in done.lines]
     found = discounts(bases, inputs.coupons, inputs.currency)
     lines = []
@@ -132,7 +134,7 @@ def _payable(line: InvoiceLine, allowed: AllowedPriceTypes) -> Decimal:
 
 
 def _rated_line(due: DueLine, rated: RatedUsage, currency: str) -> InvoiceLine:
-    exact = rated.rated * due.share
+    exact = rated.rated if due.share == 1 else rated.rated * due.share
     derivation = Derivation(
         quantity=rated.quantity,
         rated=rated.rated,

@@ -41,6 +41,12 @@ def exponent(currency: str) -> int:
     return digits
 
 
+@lru_cache(maxsize=65_536)
+def fraction_of(value: Decimal) -> Fraction:
+    """`value` as a fraction. Prices and tiers come again and again: the conversion is worth remembering."""
+    return Fraction(value)
+
+
 def round_amount(value: Number, currency: str) -> Decimal:
     """`value` (major units) at the currency's exponent, half away from zero. The only rounding of amounts there is."""
     return round_places(value, exponent(currency))
@@ -162,5 +168,4 @@ def _read_decimal(value: object, field: str) -> Decimal:
 
 def _from_units(units: int, places: int) -> Decimal:
     """`units` minor units as a Decimal with `places` digits, free of any context."""
-    digits = tuple(int(digit) for digit in str(abs(units)))
-    return Decimal((1 if units < 0 else 0, digits, -places))
+    return Decimal(f"{units}e-{places}")

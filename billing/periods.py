@@ -143,6 +143,11 @@ def add_local_days(instant: datetime, zone: str, days: int) -> datetime:
     return instant if days == 0 else from_local(to_local(instant, zone) + timedelta(days=days), zone)
 
 
+def local_days(period: Period, zone: str) -> int:
+    """How many midnights of `zone` lie in the span: the days of its dates, the first one counted, the last not."""
+    return (to_local(period.end, zone).date() - to_local(period.start, zone).date()).days
+
+
 def boundary(anchor: datetime, zone: str, cadence: Cadence, k: int) -> datetime:
     """Boundary number `k`, any whole number: anchor + k x cadence, clamped to the month, at the anchor's clock."""
     if k == 0:

@@ -10,7 +10,7 @@ from enum import StrEnum
 from fractions import Fraction
 
 from billing.errors import Invalid
-from billing.money import ZERO, Number, exponent
+from billing.money import ZERO, Number, exponent, fraction_of
 from billing.periods import BillingPeriod, Cadence
 
 
@@ -149,7 +149,7 @@ def _packages(price: Price, units: Fraction) -> Fraction:
 
 def _volume_steps(price: Price, units: Fraction) -> tuple[RatingStep, ...]:
     for index, tier in enumerate(price.tiers):
-        if tier.up_to is None or units <= Fraction(tier.up_to):
+        if tier.up_to is None or units <= fraction_of(tier.up_to):
             return (_step(units, tier.unit_amount, tier.flat_amount, index),)
     raise AssertionError("the last tier has no end")
 
@@ -160,14 +160,16 @@ def _slab_steps(price: Price, units: Fraction) -> tuple[RatingStep, ...]:
     for index, tier in enumerate(price.tiers):
         if units <= floor:
             break
-        ceiling = units if tier.up_to is None else min(units, Fraction(tier.up_to))
+        ceiling = units if tier.up_to is None else min(units, fraction_of(tier.up_to))
         steps.append(_step(ceiling - floor, tier.unit_amount, tier.flat_amount, index))
-        floor = ceiling if tier.up_to is None else Fraction(tier.up_to)
+        floor = ceiling if tier.up_to is None else fraction_of(tier.up_to)
     return tuple(steps)
 
 
 def _step(quantity: Fraction, unit_amount: Decimal, flat_amount: Decimal, tier: int | None = None) -> RatingStep:
-    amount = quantity * Fraction(unit_amount) + Fraction(flat_amount)
+    amount = quantity * fraction_of(unit_amount)
+    if flat_amount:
+        amount += fraction_of(flat_amount)
     return RatingStep(quantity, unit_amount, flat_amount, amount, tier)
 
 

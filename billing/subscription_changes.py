@@ -12,7 +12,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Final
 
-from billing.due_lines import advance_lines, arrear_lines, credit_lines
+from billing.due_lines import advance_lines, arrear_lines, credit_lines, unused_time_credits
 from billing.errors import Conflict, Invalid
 from billing.periods import BillingCycle, BillingPeriod, Cadence, Period, calendar_anchor
 from billing.prices import PriceType, rate
@@ -21,7 +21,6 @@ from billing.terms import (
     BilledLine,
     BillingReason,
     DueInvoice,
-    DueLine,
     LineItem,
     LineKind,
     ProrationBehavior,
@@ -82,7 +81,7 @@ def change_lines(
     charges = advance_lines(own, span, known_end)
     lines = tuple(line for line in charges if line.share == 1)
     if (proration or terms.proration_behavior) is ProrationBehavior.create_prorations:
-        lines += credit_lines(tuple(line for line in billed if line.line_item_id in set(removed)), at)
+        lines += credit_lines(terms, tuple(line for line in billed if line.line_item_id in set(removed)), at)
         lines += tuple(replace(line, kind=LineKind.proration_charge) for line in charges if line.share != 1)
     invoice = DueInvoice(BillingReason.SUBSCRIPTION_UPDATE, at, span, lines) if lines else None
     return Changed(after, state, invoice)
@@ -131,7 +130,7 @@ def change_billing_period(
     lines = (
         *arrear_lines(old, closed, at),
         *advance_lines(replace(after, lines=tuple(added)), opened, known_end),
-        *_credits(terms, proration, billed, at),
+        *unused_time_credits(terms, proration, billed, at),
     )
     invoice = DueInvoice(BillingReason.SUBSCRIPTION_UPDATE, at, closed, lines)
     return Changed(after, replace(state, current_period=opened), invoice)
@@ -150,7 +149,7 @@ def pause(
     current = [line.id for line in terms.lines if line.end is None or line.end > at]
     after = replace(terms, lines=_ended(terms, current, at))
     closed = Period(state.current_period.start, at)
-    lines = arrear_lines(after, closed, at) + _credits(terms, proration, billed, at)
+    lines = arrear_lines(after, closed, at) + unused_time_credits(terms, proration, billed, at)
     invoice = DueInvoice(BillingReason.SUBSCRIPTION_CYCLE, at, closed, lines)
     return Changed(after, replace(state, status=SubscriptionStatus.paused, current_period=closed), invoice)
 
@@ -203,13 +202,6 @@ def _checked(added: Sequence[LineItem], at: datetime) -> Sequence[LineItem]:
         if line.start != at:
             raise Invalid(f"line {line.id} must start at {at.isoformat()}", field="start_date")
     return added
-
-
-def _credits(
-    terms: Terms, proration: ProrationBehavior | None, billed: Sequence[BilledLine], at: datetime
-) -> tuple[DueLine, ...]:
-    behavior = proration or terms.proration_behavior
-    return credit_lines(tuple(billed), at) if behavior is ProrationBehavior.create_prorations else ()
 
 
 def _known_end(terms: Terms, state: SubscriptionState) -> datetime | None:

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from billing.due_lines import advance_lines, arrear_lines, credit_lines, in_plan_order
+from billing.due_lines import advance_lines, arrear_lines, in_plan_order, unused_time_credits
 from billing.errors import Conflict, Invalid
 from billing.periods import BillingCycle, Cadence, Period, calendar_anchor, check_utc, next_boundary
-from billing.terms import BilledLine, BillingReason, DueInvoice, DueLine, LineKind, ProrationBehavior, Terms
+from billing.terms import BilledLine, BillingReason, DueInvoice, LineKind, ProrationBehavior, Terms
 
 
 class SubscriptionStatus(StrEnum):
@@ -105,7 +105,7 @@ def close_period(terms: Terms, state: SubscriptionState, billed: tuple[BilledLin
     arrears = arrear_lines(terms, closed, end)
     if end is not None and closed.end >= end:
         after = replace(state, status=SubscriptionStatus.cancelled, cancelled_at=closed.end)
-        lines = arrears + _credits(terms, state.cancel_proration, billed, closed.end)
+        lines = arrears + unused_time_credits(terms, state.cancel_proration, billed, closed.end)
         return Transition(after, DueInvoice(BillingReason.SUBSCRIPTION_CYCLE, closed.end, closed, lines))
     opened = period_from(terms, closed.end, end)
     advances = advance_lines(terms, opened, end)
@@ -115,7 +115,7 @@ def close_period(terms: Terms, state: SubscriptionState, billed: tuple[BilledLin
         return Transition(after, due)
     ended = {line.id for line in terms.lines if line.end == closed.end}
     replaced = tuple(line for line in billed if line.line_item_id in ended)
-    lines = in_plan_order(terms, arrears + advances) + _credits(terms, None, replaced, closed.end)
+    lines = in_plan_order(terms, arrears + advances) + unused_time_credits(terms, None, replaced, closed.end)
     return Transition(
         replace(state, current_period=opened),
         DueInvoice(BillingReason.SUBSCRIPTION_CYCLE, closed.end, closed, lines),
@@ -151,7 +151,7 @@ def cancel(
     lines = arrear_lines(terms, closed, at)
     if final_usage is FinalUsage.skip:
         lines = tuple(line for line in lines if line.kind is not LineKind.usage)
-    lines += _credits(terms, proration, billed, at)
+    lines += unused_time_credits(terms, proration, billed, at)
     after = replace(state, status=SubscriptionStatus.cancelled, current_period=closed, cancel_at=at, cancelled_at=at)
     return Transition(after, DueInvoice(BillingReason.SUBSCRIPTION_CYCLE, at, closed, lines))
 
@@ -179,13 +179,6 @@ def finalize_at(invoice: DueInvoice, delay_seconds: int) -> datetime:
 
 def _known_end(terms: Terms, cancel_at: datetime | None) -> datetime | None:
     return min((known for known in (terms.end_date, cancel_at) if known is not None), default=None)
-
-
-def _credits(
-    terms: Terms, proration: ProrationBehavior | None, billed: tuple[BilledLine, ...], at: datetime
-) -> tuple[DueLine, ...]:
-    behavior = proration or terms.proration_behavior
-    return credit_lines(billed, at) if behavior is ProrationBehavior.create_prorations else ()
 
 
 def _with_status(state: SubscriptionState, status: SubscriptionStatus) -> SubscriptionState:

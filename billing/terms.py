@@ -25,6 +25,13 @@ class ProrationBehavior(StrEnum):
     create_prorations = "create_prorations"
 
 
+class ProrationUnit(StrEnum):
+    """What shares of a period are counted in: seconds (exactly: microseconds), or the customer's local days."""
+
+    second = "second"
+    day = "day"
+
+
 class BillingReason(StrEnum):
     """Why an invoice exists."""
 
@@ -91,6 +98,7 @@ class Terms:
     entitlements: tuple[EffectiveEntitlement, ...] = ()
     commitments: tuple[Commitment, ...] = ()
     trial_end: datetime | None = None
+    proration_unit: ProrationUnit = ProrationUnit.second
 
     def __post_init__(self) -> None:
         exponent(self.currency)
