@@ -116,7 +116,7 @@ class Ingest:
         """The stamped events, and by index those whose times their customers' clocks do not allow."""
         customers = {checked.external_customer_id for _, checked in good}
         clocks = await self._clocks_of(caller.tenant_id, caller.environment_id, customers)
-        limits = {now: TimeLimits(now) for now in set(clocks.values())}
+        limits = {instant: TimeLimits(instant) for instant in set(clocks.values())}
         events: list[Event] = []
         bad: list[tuple[int, BadField]] = []
         for index, checked in good:
