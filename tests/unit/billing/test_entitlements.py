@@ -264,6 +264,17 @@ def test_after_a_plan_change_the_new_limit_counts_what_the_window_used() -> None
     assert [str(line.amount) for line in invoice.lines] == ["0.00", "50.00"]  # 120 - 80 = 40 of 90 are free
 
 
+def test_each_plans_allowance_is_in_force_for_its_own_span() -> None:
+    old, new = span("2025-01-31", "2025-02-14"), span("2025-02-14", "2025-02-28")
+    before, after = entitled(terms(talk()), "100"), entitled(terms(talk()), None)
+    first = allowances_for(before, (usage_due(talk(), old),), (), old)
+    second = allowances_for(after, (usage_due(talk(), new),), (), new)
+    assert (*first, *second) == (
+        Allowance("meter_talk", USED, Fraction(100), in_force=old),
+        Allowance("meter_talk", USED, None, in_force=new),
+    )
+
+
 def test_usage_that_was_not_read_in_the_windows_of_its_allowance_is_never_billed() -> None:
     made = inputs(usage_due(talk()), usage=(snapshot("meter_talk", USED, "70"),))
     with pytest.raises(InvariantBroken, match="covers the whole"):

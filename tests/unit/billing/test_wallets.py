@@ -160,6 +160,9 @@ def test_debits_expiry_and_termination_are_entries() -> None:
     # a draft of February may still draw on it, one of March may not
     assert expire(made.wallet, utc("2025-03-01"), (utc("2025-03-01"),)).entries == ()
     assert len(expire(made.wallet, utc("2025-03-01"), (utc("2025-04-01"),)).entries) == 1
+    # an empty lot before the next is passed over
+    again = debit(spent.wallet, Decimal(1), utc("2025-02-02"))
+    assert [(entry.lot_id, str(entry.credits)) for entry in again.entries] == [("b", "-1")]
     closed = terminate(spent.wallet, utc("2025-05-01"))
     assert (closed.wallet.status, remaining(closed.wallet)) == (WalletStatus.closed, ["0", "0"])
     assert draw_at(closed.wallet, Decimal(1), utc("2025-06-01")) == ()
