@@ -69,6 +69,127 @@ def stories(draw: st.DrawFn) -> Json:
     }  # fmt: skip
 
 
+@st.composite
+def eventful_stories(draw: st.DrawFn) -> Json:
+    """The same with another plan, an add-on, a wallet and grants, and everything that can happen to a subscription."""
+    story = draw(stories())
+    start = datetime.fromisoformat(story["subscription"]["start_date"])
+    team = [
+        {
+            "key": "team_seat",
+            "type": "FIXED",
+            "billing_model": "FLAT_FEE",
+            "amount": draw(amounts),
+            "invoice_cadence": "ADVANCE",
+        },
+        {
+            "key": "team_use",
+            "type": "USAGE",
+            "meter": "calls",
+            "billing_model": "PACKAGE",
+            "amount": draw(amounts),
+            "transform_quantity": {"divide_by": 100},
+        },
+    ]
+    helping = {
+        "key": "help",
+        "type": "FIXED",
+        "billing_model": "FLAT_FEE",
+        "amount": draw(amounts),
+        "invoice_cadence": draw(st.sampled_from(["ADVANCE", "ARREAR"])),
+    }
+    story["plans"].append(
+        {
+            "key": "team",
+            "prices": team,
+            "credit_grants": [
+                {
+                    "key": "gift",
+                    "credits": "20",
+                    "cadence": "RECURRING",
+                    "period": "MONTHLY",
+                    "expiration_type": "BILLING_CYCLE",
+                }
+            ],
+            "entitlements": draw(
+                st.sampled_from([[], [{"meter": "calls", "usage_reset_period": "DAILY", "usage_limit": 50}]])
+            ),
+        }
+    )
+    story["addons"] = [{"key": "support", "prices": [helping], "entitlements": [{"meter": "calls", "usage_limit": 70}]}]
+    story["wallets"] = draw(
+        st.sampled_from(
+            [
+                [],
+                [
+                    {
+                        "key": "w",
+                        "initial_credits": "35.123456",
+                        "conversion_rate": "0.7",
+                        "allowed_price_types": ["ALL"],
+                    }
+                ],
+            ]
+        )
+    )
+    kinds: list[Json] = [
+        {"do": "pause"},
+        {"do": "resume"},
+        {"do": "add_addon", "addon": "support"},
+        {"do": "remove_addon", "addon": "support"},
+        {"do": "add_payment_method"},
+        *(
+            {"do": "change_plan", "plan": plan, **when}
+            for plan in ("pro", "team")
+            for when in ({}, {"when": "immediate"}, {"when": "end_of_period"})
+        ),
+        {"do": "change_plan", "plan": "team", "billing_period": "WEEKLY"},
+        {"do": "change_plan", "plan": "pro", "billing_period": "QUARTERLY"},
+        {"do": "change_quantity", "price": "seat", "quantity": "3"},
+        {"do": "change_quantity", "price": "team_seat", "quantity": "0.5", "when": "immediate"},
+        {"do": "apply_coupon", "coupon": "off"},
+        {"do": "cancel", "type": "immediate"},
+    ]
+    happened = draw(st.lists(st.tuples(shares, st.sampled_from(kinds)), max_size=7))
+    story["actions"] = [{"at": text(start + SPAN * share / 10**6), **kind} for share, kind in happened]
+    story["subscription"]["trial_period_days"] = draw(st.sampled_from([0, 0, 10]))
+    declined = {"outcome": "declined", "kind": "soft"}
+    story["payments"] = draw(st.lists(st.sampled_from(["succeeded", declined, "unknown"]), max_size=8))
+    return story  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(eventful_stories())
+def test_whatever_happens_sums_add_up_and_wallets_are_their_transactions(story: Json) -> None:
+    result = simulate(story)
+    inclusive = story["tax_rates"][0]["inclusive"]
+    for invoice in result["invoices"]:
+        lines = invoice["lines"]
+        subtotal, discount, tax, credits, total = (
+            Decimal(invoice[name])
+            for name in ("subtotal", "total_discount", "total_tax", "total_prepaid_credits_applied", "total")
+        )
+        assert subtotal == sum(Decimal(line["amount"]) for line in lines) >= 0
+        assert credits == sum(Decimal(line["prepaid_credits"]) for line in lines)
+        assert total == subtotal - discount + (0 if inclusive else tax) - credits >= 0
+    for wallet in result["wallets"]:
+        signed = {"credit": 1, "debit": -1}
+        moved = sum(signed[each["type"]] * Decimal(each["credit_amount"]) for each in wallet["transactions"])
+        assert Decimal(wallet["credit_balance"]) == moved >= 0
+    times = [entry["at"] for entry in result["timeline"]]
+    assert times == sorted(times)
+
+
+@settings(max_examples=80, deadline=None)
+@given(eventful_stories())
+def test_whatever_happens_a_story_stopped_earlier_is_the_beginning_of_it(story: Json) -> None:
+    start = datetime.fromisoformat(story["subscription"]["start_date"])
+    middle = simulate({**story, "until": text(start + SPAN / 2)})
+    whole = simulate(story)
+    assert whole["timeline"][: len(middle["timeline"])] == middle["timeline"]
+    assert whole["refused"][: len(middle["refused"])] == middle["refused"]
+
+
 @settings(max_examples=60, deadline=None)
 @given(stories())
 def test_sums_add_up(story: Json) -> None:
