@@ -8,12 +8,14 @@ decimal of 76 digits.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 from billing.errors import Invalid
 from billing.meters import AggregationType, Meter, UsageQuantity
+from billing.money import shown_decimal
 from models.clickhouse.times import milliseconds
 from models.clickhouse.windows import Window
 
@@ -26,6 +28,9 @@ NUMBER = (
 _LIMIT = "toDecimal256('100000000000000000000000000', 0)"
 # A sum of hashes does not depend on the order in which parts are read, and knows every event and revision.
 _EVENT = "reinterpretAsUInt128(sipHash128(concat(event_id, '\\0', toString(revision)))) AS event"
+_LASTING = "toDecimal256({end_us:Int64} - greatest(toUnixTimestamp64Milli(timestamp) * 1000, {start_us:Int64}), 0)"
+"""How long a change of a level lasts within the period, in microseconds."""
+
 _SETTINGS = "SETTINGS do_not_merge_across_partitions_select_final = 1"
 
 
@@ -51,6 +56,13 @@ class MeterQuery:
             raise Invalid("start and end must carry a time zone", field="start")
         if self.start > self.end:
             raise Invalid(f"start_time {self.start} must not be after end_time {self.end}", field="start_time")
+        if self.window and any(meter.aggregation is AggregationType.WEIGHTED_SUM for meter in self.meters):
+            raise Invalid("a WEIGHTED_SUM is weighted over a whole period: it has no windows", field="window_size")
+
+    @property
+    def microseconds(self) -> int:
+        """The length of the period."""
+        return (self.end - self.start) // timedelta(microseconds=1)
 
     def to_sql(self) -> tuple[str, dict[str, Any]]:
         """The statement and its parameters. Columns: [window,] a meter's quantity, events, rejected, checksum, ..."""
@@ -62,6 +74,8 @@ class MeterQuery:
         inner = ["timestamp", "accepted_at", "kafka_offset", "event_id", _EVENT, *_property_columns(self.meters, bound)]
         for number, meter in enumerate(self.meters):
             inner.append(_match_column(number, meter, self.meters, bound))
+            if meter.aggregation is AggregationType.WEIGHTED_SUM:
+                bound |= {"start_us": _microseconds(self.start), "end_us": _microseconds(self.end)}
             outer.extend(_folds(number, meter, self.meters))
         lines = [
             "SELECT",
@@ -103,12 +117,14 @@ def _keys(meters: Sequence[Meter]) -> list[str]:
 
 
 def _property_columns(meters: Sequence[Meter], bound: dict[str, Any]) -> list[str]:
-    """`t`: the text of a scalar property, or NULL; `n`: the number in it; `v`: that number unless it is rejected.
+    """`t`: the text of a scalar property, or NULL; `n`: the number in it; `v`: that number unless it is rejected; `w`:
+    the same where a negative number counts, as a level that falls.
 
     1.0 has the text '1', true has 'true'; absent, null, objects and arrays have none. Cutting at 13 places and then
     rounding half away from zero to 12 is exact, because only the 13th digit decides.
     """
     numeric = {meter.field for meter in meters if meter.aggregation is not AggregationType.COUNT_UNIQUE}
+    levels = {meter.field for meter in meters if meter.aggregation is AggregationType.WEIGHTED_SUM}
     pattern = NUMBER.replace("\\", "\\\\")
     columns = []
     for place, key in enumerate(_keys(meters)):
@@ -120,6 +136,8 @@ def _property_columns(meters: Sequence[Meter], bound: dict[str, Any]) -> list[st
             number = f"if(match(t_{place}, '^{pattern}$'), toDecimal256OrNull(t_{place}, 13), NULL)"
             columns.append(f"round({number}, 12) AS n_{place}")
             columns.append(f"if(n_{place} >= 0 AND n_{place} < {_LIMIT}, n_{place}, NULL) AS v_{place}")
+        if key in levels:
+            columns.append(f"if(abs(n_{place}) < {_LIMIT}, n_{place}, NULL) AS w_{place}")
     return columns
 
 
@@ -146,10 +164,16 @@ def _folds(number: int, meter: Meter, meters: Sequence[Meter]) -> list[str]:
         # At one timestamp the event received last wins, then the larger id.
         AggregationType.LATEST: f"argMaxIf({value}, (timestamp, accepted_at, kafka_offset, event_id), {matches})",
         AggregationType.COUNT_UNIQUE: f"uniqExactIf(t_{place}, {matches})",
+        AggregationType.MIN: f"minIf({value}, {matches})",
+        # Sums, of which `quantities` makes the quotient or the product, exactly.
+        AggregationType.AVG: f"sumIf({value}, {matches})",
+        AggregationType.SUM_WITH_MULTIPLIER: f"sumIf({value}, {matches})",
+        AggregationType.WEIGHTED_SUM: f"sumIf(ifNull(w_{place}, toDecimal256(0, 13)) * {_LASTING}, {matches})",
     }[meter.aggregation]
     rejected = {
         AggregationType.COUNT: "toUInt64(0)",
         AggregationType.COUNT_UNIQUE: f"countIf({matches} AND t_{place} IS NULL)",
+        AggregationType.WEIGHTED_SUM: f"countIf({matches} AND w_{place} IS NULL)",
     }.get(meter.aggregation, f"countIf({matches} AND v_{place} IS NULL)")
     return [
         f"toString({quantity}) AS quantity_{number}",
@@ -159,10 +183,28 @@ def _folds(number: int, meter: Meter, meters: Sequence[Meter]) -> list[str]:
     ]
 
 
-def quantities(meters: Sequence[Meter], row: Sequence[Any]) -> dict[str, UsageQuantity]:
+def quantities(query: MeterQuery, row: Sequence[Any]) -> dict[str, UsageQuantity]:
     """The four columns a meter of a result row (without its window) as quantities by meter id."""
     found = {}
-    for number, meter in enumerate(meters):
-        quantity, events, rejected, checksum = row[number * 4 : number * 4 + 4]
-        found[meter.id] = UsageQuantity(Decimal(quantity), int(events), int(rejected), f"{int(checksum):032x}")
+    for number, meter in enumerate(query.meters):
+        folded, events, rejected, checksum = row[number * 4 : number * 4 + 4]
+        exact = _exact(meter, Fraction(Decimal(folded)), int(events), query.microseconds)
+        shown = shown_decimal(exact)
+        rest = None if Fraction(shown) == exact else exact
+        found[meter.id] = UsageQuantity(shown, int(events), int(rejected), f"{int(checksum):032x}", rest)
     return found
+
+
+def _exact(meter: Meter, folded: Fraction, events: int, microseconds: int) -> Fraction:
+    """What ClickHouse folded, carried to the end without a rounding; 0 where nothing was."""
+    if meter.aggregation is AggregationType.AVG:
+        return folded / events if events else Fraction(0)
+    if meter.aggregation is AggregationType.WEIGHTED_SUM:
+        return max(folded / microseconds, Fraction(0)) if microseconds else Fraction(0)
+    if meter.aggregation is AggregationType.SUM_WITH_MULTIPLIER and meter.multiplier is not None:
+        return folded * Fraction(meter.multiplier)
+    return folded
+
+
+def _microseconds(at: datetime) -> int:
+    return (at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)

@@ -16,14 +16,14 @@ async def usage_by_meter(clickhouse: ClickHouse, query: MeterQuery) -> dict[str,
     """What each meter of `query` (without a window) measured, by meter id."""
     sql, parameters = query.to_sql()
     rows = await clickhouse.query(sql, parameters)
-    return quantities(query.meters, rows[0])
+    return quantities(query, rows[0])
 
 
 async def usage_by_window(clickhouse: ClickHouse, query: MeterQuery) -> list[tuple[datetime, dict[str, UsageQuantity]]]:
     """The same for each window of `query.window` that has events: its start in UTC, and quantities by meter id."""
     sql, parameters = query.to_sql()
     rows = await clickhouse.query(sql, parameters)
-    return [(instant(int(row[0])), quantities(query.meters, row[1:])) for row in rows]
+    return [(instant(int(row[0])), quantities(query, row[1:])) for row in rows]
 
 
 def in_batches(meters: Sequence[Meter]) -> list[tuple[Meter, ...]]:
