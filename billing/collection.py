@@ -31,11 +31,31 @@ def after_decline(
     return None if at is None or at <= now else NextStep(at, charge)
 
 
-def remaining(status: InvoiceStatus, amount_due: Decimal, amount_paid: Decimal) -> Decimal:
-    """What is still owed, in major units: never below 0, all of it on a draft, nothing once voided or skipped."""
+def remaining(status: InvoiceStatus, amount_due: Decimal, amount_paid: Decimal, adjusted: Decimal = ZERO) -> Decimal:
+    """What is still owed, in major units: never below 0, all of it on a draft, nothing once voided or skipped.
+
+    `adjusted` is what credit notes took off.
+    """
     if status is InvoiceStatus.DRAFT:
         return amount_due
-    return max(minus(amount_due, amount_paid), ZERO) if status is InvoiceStatus.FINALIZED else ZERO
+    settled = total((amount_paid, adjusted))
+    return max(minus(amount_due, settled), ZERO) if status is InvoiceStatus.FINALIZED else ZERO
+
+
+def split_payment(amount: Decimal, owed: Decimal) -> tuple[Decimal, Decimal]:
+    """Of money received by hand: what pays the invoice, and what is beyond it and goes to the customer's wallet."""
+    part = min(amount, owed)
+    return part, minus(amount, part)
+
+
+def given_back_by_void(amount_paid: Decimal, prepaid_credits: Decimal, refunded: Decimal) -> Decimal:
+    """What a void owes the customer: all that was paid, by money and by credits, less what was refunded before."""
+    return minus(total((amount_paid, prepaid_credits)), refunded)
+
+
+def after_refund(amount_paid: Decimal, refunded: Decimal) -> PaymentStatus:
+    """The payment status once `refunded` of what was paid has been given back."""
+    return PaymentStatus.REFUNDED if refunded == amount_paid else PaymentStatus.PARTIALLY_REFUNDED
 
 
 def after_receipt(amount_due: Decimal, amount_paid: Decimal, amount: Decimal) -> PaymentStatus:

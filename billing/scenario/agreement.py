@@ -19,7 +19,7 @@ from billing.scenario.catalog import Catalog, build_entitlements, subscription_c
 from billing.scenario.catalog_parts import EntitlementPart, PriceOverridePart
 from billing.scenario.decoding import at_path
 from billing.subscriptions import billing_anchor
-from billing.terms import LineItem, Terms
+from billing.terms import LineItem, ProrationUnit, Terms
 
 SUBSCRIPTION_ID = "subscription"
 
@@ -58,6 +58,7 @@ def build_terms(scenario: doc.Scenario, catalog: Catalog) -> Terms:
             entitlements=entitlements_of(part, catalog, part.plan, [addon.addon for addon in part.addons]),
             commitments=commitments,
             trial_end=trial_end,
+            proration_unit=ProrationUnit(scenario.settings.proration_unit),
         )
     except Invalid as error:
         raise at_path(error, "subscription") from error

@@ -12,6 +12,7 @@ from billing.entitlements import Entitlement, UsageResetPeriod
 from billing.errors import Invalid
 from billing.meters import AggregationType, Filter, Meter, ResetUsage
 from billing.periods import BillingPeriod, Cadence
+from billing.price_units import PriceUnit, in_currency, tiers_in_currency
 from billing.prices import InvoiceCadence, Price, PriceType, Tier, TransformQuantity
 from billing.scenario import document as doc
 from billing.scenario.catalog_parts import (
@@ -21,6 +22,7 @@ from billing.scenario.catalog_parts import (
     MeterPart,
     PlanPart,
     PricePart,
+    PriceUnitDefinition,
     TaxRatePart,
     TierPart,
     TransformPart,
@@ -46,6 +48,8 @@ class Catalog:
 def build_catalog(scenario: doc.Scenario) -> Catalog:
     """Everything with a key. Raises Invalid with the path of the part that breaks a rule."""
     subscription_cadence(scenario)
+    for index, unit in enumerate(scenario.price_units):
+        _check_price_unit(scenario, unit, f"price_units[{index}]")
     meters = {part.key: _meter(part, f"meters[{index}]") for index, part in enumerate(scenario.meters)}
     rates = {part.key: _tax_rate(part, f"tax_rates[{index}]") for index, part in enumerate(scenario.tax_rates)}
     coupons = {part.key: _coupon(part, f"coupons[{index}]") for index, part in enumerate(scenario.coupons)}
@@ -81,6 +85,7 @@ def build_price(scenario: doc.Scenario, part: PricePart, path: str) -> Price:
     """A price, with the subscription's period where it names none. Raises Invalid."""
     try:
         cadence = _cadence(scenario.subscription, part)
+        amount, tiers = _charged(scenario, part)
         return Price(
             id=part.key,
             display_name=part.display_name or part.key,
@@ -89,9 +94,9 @@ def build_price(scenario: doc.Scenario, part: PricePart, path: str) -> Price:
             currency=scenario.currency,
             cadence=cadence,
             invoice_cadence=_invoice_cadence(part, cadence),
-            amount=part.amount,
+            amount=amount,
             tier_mode=part.tier_mode,
-            tiers=tiers_of(part.tiers),
+            tiers=tiers,
             transform_quantity=transform_of(part.transform_quantity),
             meter_id=part.meter,
             min_quantity=part.min_quantity,
@@ -202,6 +207,42 @@ def _invoice_cadence(part: PricePart, cadence: Cadence) -> InvoiceCadence:
     if cadence.period is BillingPeriod.ONETIME:
         return InvoiceCadence.ADVANCE
     raise Invalid("invoice_cadence (ADVANCE or ARREAR) is required for FIXED prices", field="invoice_cadence")
+
+
+def _charged(scenario: doc.Scenario, part: PricePart) -> tuple[Decimal | None, tuple[Tier, ...]]:
+    """Amount and tiers in the scenario's currency, whatever unit the price is written in."""
+    config = part.price_unit_config
+    if part.price_unit_type == "FIAT":
+        if config is not None:
+            raise Invalid("price_unit_config must be absent for price_unit_type FIAT", field="price_unit_config")
+        return part.amount, tiers_of(part.tiers)
+    if config is None or part.amount is not None or part.tiers:
+        raise Invalid(
+            "price_unit_config, with its amount or tiers, stands for amount and tiers of a CUSTOM price",
+            field="price_unit_config",
+        )
+    unit = _price_unit(scenario, config.price_unit)
+    amount = None if config.amount is None else in_currency(config.amount, unit)
+    return amount, tiers_in_currency(tiers_of(config.price_unit_tiers), unit)
+
+
+def _price_unit(scenario: doc.Scenario, key: str) -> PriceUnit:
+    part = next((each for each in scenario.price_units if each.key == key), None)
+    if part is None:
+        known = ", ".join(each.key for each in scenario.price_units) or "none"
+        field = "price_unit_config.price_unit"
+        raise Invalid(f"{field} names no price unit of the document: {key!r}; known: {known}", field=field)
+    return PriceUnit(key, scenario.currency, part.conversion_rate)
+
+
+def _check_price_unit(scenario: doc.Scenario, part: PriceUnitDefinition, path: str) -> None:
+    if part.base_currency not in (None, scenario.currency):
+        where = f"{path}.base_currency"
+        raise Invalid(f"{where} must be the scenario's, {scenario.currency}; got {part.base_currency}", field=where)
+    try:
+        PriceUnit(part.key, scenario.currency, part.conversion_rate)
+    except Invalid as error:
+        raise at_path(error, path) from error
 
 
 def tiers_of(parts: tuple[TierPart, ...]) -> tuple[Tier, ...]:

@@ -11,7 +11,6 @@ from billing.scenario.catalog_parts import MeterPart, PricePart
 from billing.scenario.parse import prices_of
 
 NOT_OFFERED = "not_offered_yet"
-ACTIONS = (doc.CreditNote,)
 
 
 class NotOffered(Invalid):
@@ -36,17 +35,11 @@ def _missing(scenario: doc.Scenario) -> Iterator[tuple[str, str]]:
         yield from _of_meter(meter, f"meters[{index}]")
     for path, price in prices_of(scenario):
         yield from _of_price(price, path)
-    if scenario.price_units:
-        yield "price_units", "a custom price unit"
     for index, wallet in enumerate(scenario.wallets):
         if wallet.wallet_type == "POST_PAID" and wallet.allowed_price_types not in ((), ("ALL",)):
             yield f"wallets[{index}].allowed_price_types", "a POST_PAID wallet that pays some lines only"
-    if scenario.settings.proration_unit == "day":
-        yield "settings.proration_unit", "proration by days"
     yield from _of_subscription(scenario)
     for index, action in enumerate(scenario.actions):
-        if isinstance(action, ACTIONS):
-            yield f"actions[{index}].do", "this action"
         if isinstance(action, doc.Cancel) and action.type == "scheduled":
             yield f"actions[{index}].type", "a cancellation at a date"
 
@@ -59,8 +52,6 @@ def _of_meter(part: MeterPart, path: str) -> Iterator[tuple[str, str]]:
 def _of_price(part: PricePart, path: str) -> Iterator[tuple[str, str]]:
     if part.trial_period_days:
         yield f"{path}.trial_period_days", "a trial"
-    if part.price_unit_type == "CUSTOM" or part.price_unit_config is not None:
-        yield f"{path}.price_unit_type", "a custom price unit"
 
 
 def _of_subscription(scenario: doc.Scenario) -> Iterator[tuple[str, str]]:

@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from billing import subscriptions as rules
+from billing.collection import after_refund, given_back_by_void, split_payment
 from billing.coupons import check_redeemable
+from billing.credit_notes import CreditNoteType, InvoiceBalance, issue_credit_note
 from billing.errors import Conflict, NotFound
 from billing.invoice_states import (
     InvoiceCommand,
-    InvoiceStatus,
     PaymentCommand,
     next_invoice_status,
     next_payment_status,
@@ -24,7 +25,7 @@ from billing.simulation import changes
 from billing.simulation.collecting import awaits_money
 from billing.simulation.events import Revision, amended
 from billing.simulation.invoices import PlayedInvoice, billed_beyond, crediting
-from billing.simulation.story import Story
+from billing.simulation.story import IssuedNote, Story
 from billing.wallets import CreditLot, debit, terminate, top_up
 
 
@@ -53,9 +54,12 @@ def _void_invoice(story: Story, action: doc.VoidInvoice, path: str) -> None:
         raise Conflict(
             f"void is not possible: {by.id} credits unused time of this one; void {by.id} first", played.status
         )
+    if played.invoice.carried.amount:
+        raise not_offered(path, "voiding an invoice that carried a credit")
     credits = played.invoice.total_prepaid_credits_applied
-    if played.amount_paid or played.invoice.carried.amount or credits:
-        raise not_offered(path, "voiding an invoice that was paid, or that carried a credit")
+    back = given_back_by_void(played.amount_paid, credits, played.refunded)
+    if back:
+        story.wallets.give_back(back, action.at, f"{played.id}/voided")
     played.payment_status = next_payment_status(played.payment_status, PaymentCommand.void)
     played.status, played.next_at = after, None
     story.tell(action.at, "invoice.voided", played.id)
@@ -63,9 +67,25 @@ def _void_invoice(story: Story, action: doc.VoidInvoice, path: str) -> None:
 
 def _pay(story: Story, action: doc.Pay, path: str) -> None:
     played = _invoice(story, action.invoice)
-    if played.status is InvoiceStatus.FINALIZED and ZERO < played.amount_remaining < action.amount:
-        raise not_offered(f"{path}.amount", "paying more than is owed")
+    _, beyond = split_payment(action.amount, played.amount_remaining)
     story.payment_events(story.collection.pay_offline(played, action.amount, action.at), played, action.at)
+    if beyond:
+        story.wallets.give_back(beyond, action.at, path)
+
+
+def _credit_note(story: Story, action: doc.CreditNote, path: str) -> None:
+    played = _invoice(story, action.invoice)
+    kind = CreditNoteType(action.type)
+    before = InvoiceBalance(played.invoice.total, played.amount_paid, played.adjusted, played.refunded)
+    after = issue_credit_note(before, played.status, kind, action.amount, story.terms.currency)
+    played.adjusted, played.refunded = after.adjusted, after.refunded
+    story.credit_notes.append(IssuedNote(played.id, kind.value, action.amount, action.at))
+    story.tell(action.at, "credit_note.created", played.id)
+    if kind is CreditNoteType.REFUND:
+        played.payment_status = after_refund(played.amount_paid, played.refunded)
+        story.wallets.give_back(action.amount, action.at, path)
+    elif not played.amount_remaining:
+        story.payment_events(story.collection.receive(played, ZERO, action.at), played, action.at)
 
 
 def _add_payment_method(story: Story, action: doc.AddPaymentMethod, path: str) -> None:
@@ -131,6 +151,7 @@ ACTIONS: Final[Mapping[type[Any], Callable[[Story, Any, str], None]]] = {
     doc.Cancel: _cancel,
     doc.VoidInvoice: _void_invoice,
     doc.Pay: _pay,
+    doc.CreditNote: _credit_note,
     doc.AddPaymentMethod: _add_payment_method,
     doc.ApplyCoupon: _apply_coupon,
     doc.TopUp: _top_up,

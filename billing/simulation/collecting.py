@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from datetime import datetime
 from decimal import Decimal
 
-from billing.collection import after_decline, after_receipt, check_offline_payment
+from billing.collection import after_decline, after_receipt, check_offline_payment, split_payment
 from billing.dunning import DeclineKind, DunningSettings, ExhaustedInvoice
 from billing.errors import InvariantBroken
 from billing.invoice_states import InvoiceStatus, PaymentStatus
-from billing.money import total
+from billing.money import minus, total
 from billing.scenario.document import PaymentAnswer
 from billing.simulation.invoices import Attempt, PlayedInvoice
 
@@ -43,7 +43,9 @@ class Collection:
 
     def receive(self, played: PlayedInvoice, amount: Decimal, at: datetime) -> list[str]:
         """Money arrives on the invoice."""
-        played.payment_status = after_receipt(played.invoice.amount_due, played.amount_paid, amount)
+        played.payment_status = after_receipt(
+            minus(played.invoice.amount_due, played.adjusted), played.amount_paid, amount
+        )
         played.amount_paid = total((played.amount_paid, amount))
         if played.amount_remaining:
             return []
@@ -53,8 +55,10 @@ class Collection:
 
     def pay_offline(self, played: PlayedInvoice, amount: Decimal, at: datetime) -> list[str]:
         """Money received outside the provider. Raises Conflict or Invalid, and nothing has changed."""
-        check_offline_payment(played.status, amount, played.amount_remaining, played.inputs.currency)
-        return ["payment.succeeded", *self.receive(played, amount, at)]
+        owed = played.amount_remaining
+        check_offline_payment(played.status, amount, owed, played.inputs.currency)
+        part, _ = split_payment(amount, owed)
+        return ["payment.succeeded", *self.receive(played, part, at)]
 
     def give_up(self, played: PlayedInvoice) -> list[str]:
         """Dunning is over without money."""

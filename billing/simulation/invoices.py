@@ -50,6 +50,8 @@ class PlayedInvoice:
     first_failed_at: datetime | None = None
     gives_up: bool = False
     uncollectible: bool = False
+    adjusted: Decimal = ZERO
+    refunded: Decimal = ZERO
     _invoice: Invoice | None = None
 
     @property
@@ -77,7 +79,7 @@ class PlayedInvoice:
 
     def remaining_of(self, amount_due: Decimal) -> Decimal:
         """The same, of another amount due (a draft's as it would be finalized)."""
-        return remaining(self.status, amount_due, self.amount_paid)
+        return remaining(self.status, amount_due, self.amount_paid, self.adjusted)
 
 
 def billed_beyond(invoices: Iterable[PlayedInvoice], at: datetime) -> tuple[BilledLine, ...]:

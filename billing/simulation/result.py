@@ -37,7 +37,15 @@ def result_of(story: Story) -> Json:
     return {
         "name": story.scenario.name,
         "invoices": [_invoice(story, played, until) for played in story.invoices],
-        "credit_notes": [],
+        "credit_notes": [
+            {
+                "invoice": note.invoice,
+                "type": note.type,
+                "amount": decimal_text(note.amount),
+                "at": instant_text(note.at),
+            }
+            for note in story.credit_notes
+        ],
         "refused": [{"action": each.action, "code": each.code, "message": each.message} for each in story.refused],
         "rejected_events": [
             {"event_id": each.event_id, "reason": each.reason}

@@ -60,6 +60,16 @@ class Refusal:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class IssuedNote:
+    """A credit note on an invoice of the result."""
+
+    invoice: str
+    type: str
+    amount: Decimal
+    at: datetime
+
+
 class Story:
     """A scenario while it is played. Raises Invalid with the path of what makes no sense or is not offered."""
 
@@ -75,6 +85,7 @@ class Story:
         self.invoices: list[PlayedInvoice] = []
         self.timeline: list[TimelineEntry] = []
         self.refused: list[Refusal] = []
+        self.credit_notes: list[IssuedNote] = []
         self.plan = scenario.subscription.plan
         self.addons = [addon.addon for addon in scenario.subscription.addons]
         self.pending: list[Callable[[datetime], None]] = []
@@ -227,7 +238,7 @@ class Story:
         self.tell(at, "invoice.finalized", played.id)
         self.wallets.draw(played.invoice, at, played.id)
         if played.invoice.carried.to_customer:
-            self.wallets.give_back(played.invoice.carried.to_customer, at, played.id)
+            self.wallets.give_back(played.invoice.carried.to_customer, at, f"{played.id}/carried")
         if played.invoice.total:
             played.next_at = at
             return

@@ -89,10 +89,10 @@ class Wallets:
             self._tell(at, f"wallet.{name}", played.id)
 
     def give_back(self, amount: Decimal, at: datetime, reference: str) -> None:
-        """Credit of an invoice beyond its charges: to the PRE_PAID wallet, made (paying ALL) if there is none."""
+        """Credit beyond an invoice, refunds: to the PRE_PAID wallet, made (paying ALL) if there is none."""
         played = self.prepaid() or self._create(AllowedPriceTypes.ALL)
         credits = credits_for(played.wallet, amount)
-        self.apply(played, top_up(played.wallet, CreditLot(f"{reference}/carried", credits, credits, at)), at)
+        self.apply(played, top_up(played.wallet, CreditLot(reference, credits, credits, at)), at)
 
     def plan_grants(self, terms: Terms, after: datetime | None, until: datetime) -> None:
         """Looks up what is granted after `after`; again whenever the terms change, which move expiries."""

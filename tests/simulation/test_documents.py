@@ -61,6 +61,12 @@ WRONG: list[tuple[str, Any, str, str]] = [
      "subscription.override_entitlements[0].meter", "names no meter"),
     ("plans[0].entitlements[0]", {"meter": "calls", "usage_limit": -1},
      "plans[0].entitlements[0].usage_limit", "0 or more"),
+    ("price_units[0]", {"key": "tok", "conversion_rate": "0"}, "price_units[0].conversion_rate", "above 0"),
+    ("price_units[0]", {"key": "tok", "conversion_rate": "1", "base_currency": "eur"},
+     "price_units[0].base_currency", "must be the scenario's"),
+    ("plans[0].prices[0].price_unit_type", "CUSTOM", "plans[0].prices[0].price_unit_config", "stands for amount"),
+    ("plans[0].prices[0].price_unit_config", {"price_unit": "tok"}, "plans[0].prices[0].price_unit_config",
+     "must be absent for price_unit_type FIAT"),
     ("coupons[0].percentage_off", "101", "coupons[0].percentage_off", "at most 100"),
     ("tax_rates[0].percentage_value", "101", "tax_rates[0].percentage_value", "at most 100"),
     ("tax_rates[0].type", "fixed", "tax_rates[0].fixed_value", "is required"),
@@ -137,7 +143,6 @@ def test_numbers_keep_their_digits() -> None:
 NOT_OFFERED: list[tuple[str, Any]] = [
     ("subscription.phases", [{"start_date": "2026-01-01T00:00:00Z"}]),
     ("subscription.line_tax_rates", {"seat": ["gst"]}),
-    ("settings.proration_unit", "day"),
     ("subscription.auto_invoice_threshold", "10"),
     ("plans[0].prices[0].trial_period_days", 3),
 ]

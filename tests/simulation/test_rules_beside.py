@@ -1,0 +1,101 @@
+"""Small rules that the simulator shares with production: declines, payments by hand, event times, price units."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+
+from billing.collection import (
+    NextStep,
+    after_decline,
+    after_receipt,
+    after_refund,
+    check_offline_payment,
+    given_back_by_void,
+    remaining,
+    split_payment,
+)
+from billing.dunning import DeclineKind, DunningSettings
+from billing.errors import Conflict, Invalid
+from billing.event_times import check_event_time, months_before
+from billing.invoice_states import InvoiceStatus, PaymentStatus
+from billing.price_units import PriceUnit, in_currency
+
+START = datetime(2026, 1, 31, 8, tzinfo=UTC)
+SETTINGS = DunningSettings(schedule_days=(1, 3))
+
+
+@pytest.mark.parametrize(
+    ("kind", "failures", "expected"),
+    [
+        (DeclineKind.soft, 1, NextStep(START + timedelta(days=1), charge=True)),
+        (DeclineKind.soft, 2, NextStep(START + timedelta(days=3), charge=True)),
+        (DeclineKind.soft, 3, None),
+        (DeclineKind.hard, 1, NextStep(START + timedelta(days=3), charge=False)),
+    ],
+)
+def test_after_a_decline(kind: DeclineKind, failures: int, expected: NextStep | None) -> None:
+    assert after_decline(SETTINGS, kind, failures, START, START) == expected
+
+
+def test_a_step_that_would_lie_in_the_past_is_none() -> None:
+    late = START + timedelta(days=3)
+    assert after_decline(SETTINGS, DeclineKind.hard, 1, START, late) is None
+    assert after_decline(DunningSettings(schedule_days=()), DeclineKind.soft, 1, START, START) is None
+
+
+def test_what_remains() -> None:
+    due, paid = Decimal(10), Decimal(4)
+    assert remaining(InvoiceStatus.DRAFT, due, paid) == 10
+    assert remaining(InvoiceStatus.FINALIZED, due, paid) == 6
+    assert remaining(InvoiceStatus.FINALIZED, due, paid, adjusted=Decimal(1)) == 5
+    assert remaining(InvoiceStatus.FINALIZED, due, Decimal(12)) == 0
+    assert remaining(InvoiceStatus.VOIDED, due, paid) == remaining(InvoiceStatus.SKIPPED, due, paid) == 0
+
+
+@pytest.mark.parametrize(
+    ("amount", "status"), [("5", PaymentStatus.PENDING), ("6", PaymentStatus.SUCCEEDED), ("7", PaymentStatus.OVERPAID)]
+)
+def test_after_a_receipt(amount: str, status: PaymentStatus) -> None:
+    assert after_receipt(Decimal(10), Decimal(4), Decimal(amount)) is status
+
+
+def test_money_by_hand() -> None:
+    assert split_payment(Decimal(15), Decimal(10)) == (Decimal(10), Decimal(5))
+    assert split_payment(Decimal(3), Decimal(10)) == (Decimal(3), Decimal(0))
+    check_offline_payment(InvoiceStatus.FINALIZED, Decimal("0.01"), Decimal(1), "usd")
+    for status, amount, owed, expected in (
+        (InvoiceStatus.DRAFT, "1", "1", Conflict),
+        (InvoiceStatus.FINALIZED, "1", "0", Conflict),
+        (InvoiceStatus.FINALIZED, "0", "1", Invalid),
+        (InvoiceStatus.FINALIZED, "0.001", "1", Invalid),
+    ):
+        with pytest.raises(expected):
+            check_offline_payment(status, Decimal(amount), Decimal(owed), "usd")
+
+
+def test_giving_back() -> None:
+    assert given_back_by_void(Decimal(10), Decimal(3), Decimal(4)) == 9
+    assert after_refund(Decimal(10), Decimal(4)) is PaymentStatus.PARTIALLY_REFUNDED
+    assert after_refund(Decimal(10), Decimal(10)) is PaymentStatus.REFUNDED
+
+
+def test_the_window_of_event_times() -> None:
+    # 37 months before 31 March 2026 is 28 February 2023: that month has no 31st.
+    received = datetime(2026, 3, 31, tzinfo=UTC)
+    oldest = datetime(2023, 2, 28, tzinfo=UTC)
+    assert months_before(received, 37) == oldest
+    check_event_time(oldest, received)
+    check_event_time(received + timedelta(hours=24), received)
+    for timestamp, code in (
+        (oldest - timedelta(milliseconds=1), "timestamp_too_old"),
+        (received + timedelta(hours=24, milliseconds=1), "timestamp_ahead"),
+    ):
+        with pytest.raises(Invalid) as refusal:
+            check_event_time(timestamp, received)
+        assert refusal.value.code == code
+
+
+def test_a_price_unit_is_exact() -> None:
+    unit = PriceUnit("tok", "usd", Decimal("0.0000000001"))
+    assert in_currency(Decimal("0.000000000000003"), unit) == Decimal("3E-25")
