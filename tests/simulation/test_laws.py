@@ -69,6 +69,26 @@ def stories(draw: st.DrawFn) -> Json:
     }  # fmt: skip
 
 
+HAPPENINGS: list[Json] = [
+    {"do": "pause"},
+    {"do": "resume"},
+    {"do": "add_addon", "addon": "support"},
+    {"do": "remove_addon", "addon": "support"},
+    {"do": "add_payment_method"},
+    *(
+        {"do": "change_plan", "plan": plan, **when}
+        for plan in ("pro", "team")
+        for when in ({}, {"when": "immediate"}, {"when": "end_of_period"})
+    ),
+    {"do": "change_plan", "plan": "team", "billing_period": "WEEKLY"},
+    {"do": "change_plan", "plan": "pro", "billing_period": "QUARTERLY"},
+    {"do": "change_quantity", "price": "seat", "quantity": "3"},
+    {"do": "change_quantity", "price": "team_seat", "quantity": "0.5", "when": "immediate"},
+    {"do": "apply_coupon", "coupon": "off"},
+    {"do": "cancel", "type": "immediate"},
+]
+
+
 @st.composite
 def eventful_stories(draw: st.DrawFn) -> Json:
     """The same with another plan, an add-on, a wallet and grants, and everything that can happen to a subscription."""
@@ -132,25 +152,7 @@ def eventful_stories(draw: st.DrawFn) -> Json:
             ]
         )
     )
-    kinds: list[Json] = [
-        {"do": "pause"},
-        {"do": "resume"},
-        {"do": "add_addon", "addon": "support"},
-        {"do": "remove_addon", "addon": "support"},
-        {"do": "add_payment_method"},
-        *(
-            {"do": "change_plan", "plan": plan, **when}
-            for plan in ("pro", "team")
-            for when in ({}, {"when": "immediate"}, {"when": "end_of_period"})
-        ),
-        {"do": "change_plan", "plan": "team", "billing_period": "WEEKLY"},
-        {"do": "change_plan", "plan": "pro", "billing_period": "QUARTERLY"},
-        {"do": "change_quantity", "price": "seat", "quantity": "3"},
-        {"do": "change_quantity", "price": "team_seat", "quantity": "0.5", "when": "immediate"},
-        {"do": "apply_coupon", "coupon": "off"},
-        {"do": "cancel", "type": "immediate"},
-    ]
-    happened = draw(st.lists(st.tuples(shares, st.sampled_from(kinds)), max_size=7))
+    happened = draw(st.lists(st.tuples(shares, st.sampled_from(HAPPENINGS)), max_size=7))
     story["actions"] = [{"at": text(start + SPAN * share / 10**6), **kind} for share, kind in happened]
     story["subscription"]["trial_period_days"] = draw(st.sampled_from([0, 0, 10]))
     declined = {"outcome": "declined", "kind": "soft"}
