@@ -54,10 +54,9 @@ def round_amount(value: Number, currency: str) -> Decimal:
 
 def round_places(value: Number, places: int) -> Decimal:
     """`value` at `places` digits after the point, half away from zero; exact, for numbers of any size."""
-    exact = Fraction(value)
-    scaled, divisor = abs(exact.numerator) * 10**places, exact.denominator
-    units = (2 * scaled + divisor) // (2 * divisor)
-    return _from_units(units if exact >= 0 else -units, places)
+    numerator, divisor = value.as_integer_ratio()
+    units = (2 * abs(numerator) * 10**places + divisor) // (2 * divisor)
+    return _from_units(units if numerator >= 0 else -units, places)
 
 
 def is_rounded(value: Decimal, currency: str) -> bool:
@@ -104,12 +103,14 @@ def apportion(amount: Decimal, shares: Sequence[Fraction], currency: str) -> tup
     earlier share. Raises InvariantBroken if `amount` is not the rounded sum.
     """
     places = exponent(currency)
-    scaled = [share * 10**places for share in shares]
-    units = [share.numerator // share.denominator for share in scaled]
-    missing = int(Fraction(amount) * 10**places) - sum(units)
+    scale = 10**places
+    units = [share.numerator * scale // share.denominator for share in shares]
+    missing = int(Fraction(amount) * scale) - sum(units)
     if not 0 <= missing <= len(shares) or not is_rounded(amount, currency):
         raise InvariantBroken(f"shares of {decimal_text(amount)} {currency} do not add up to it")
-    by_remainder = sorted(range(len(shares)), key=lambda index: (units[index] - scaled[index], index))
+    if not missing:
+        return tuple(_from_units(count, places) for count in units)
+    by_remainder = sorted(range(len(shares)), key=lambda index: (units[index] - shares[index] * scale, index))
     for index in by_remainder[:missing]:
         units[index] += 1
     return tuple(_from_units(count, places) for count in units)

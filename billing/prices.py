@@ -125,7 +125,7 @@ class Rating:
 
 def rate(price: Price, quantity: Number) -> Rating:
     """What `quantity` units cost, exactly. Quantity 0 costs 0 in every model. Raises Invalid for negative ones."""
-    units = Fraction(quantity)
+    units = quantity if isinstance(quantity, Fraction) else Fraction(quantity)
     if units < 0:
         raise Invalid(f"quantity must not be negative; got {quantity}", field="quantity")
     if units == 0:
@@ -134,7 +134,8 @@ def rate(price: Price, quantity: Number) -> Rating:
         steps = _slab_steps(price, units) if price.tier_mode is TierMode.SLAB else _volume_steps(price, units)
     else:
         steps = (_step(_packages(price, units), price.amount or ZERO, ZERO),)
-    return Rating(sum((step.amount for step in steps), Fraction(0)), steps)
+    amount = steps[0].amount if len(steps) == 1 else sum((step.amount for step in steps), Fraction(0))
+    return Rating(amount, steps)
 
 
 def _packages(price: Price, units: Fraction) -> Fraction:
