@@ -39,9 +39,6 @@ def _missing(scenario: doc.Scenario) -> Iterator[tuple[str, str]]:
         if wallet.wallet_type == "POST_PAID" and wallet.allowed_price_types not in ((), ("ALL",)):
             yield f"wallets[{index}].allowed_price_types", "a POST_PAID wallet that pays some lines only"
     yield from _of_subscription(scenario)
-    for index, action in enumerate(scenario.actions):
-        if isinstance(action, doc.Cancel) and action.type == "scheduled":
-            yield f"actions[{index}].type", "a cancellation at a date"
 
 
 def _of_meter(part: MeterPart, path: str) -> Iterator[tuple[str, str]]:

@@ -21,6 +21,7 @@ from billing.money import ZERO
 from billing.scenario import document as doc
 from billing.scenario.agreement import associate
 from billing.scenario.offered import not_offered
+from billing.scheduled_cancellation import schedule_cancellation
 from billing.simulation import changes
 from billing.simulation.collecting import awaits_money
 from billing.simulation.events import Revision, amended
@@ -36,6 +37,11 @@ def perform(story: Story, action: doc.Action, path: str) -> None:
 
 def _cancel(story: Story, action: doc.Cancel, path: str) -> None:
     state = changes.running(story)
+    if action.cancel_at is not None:
+        after = schedule_cancellation(story.terms, state, action.at, action.cancel_at, action.proration_behavior)
+        story.apply(rules.Transition(after, None), action.at)
+        story.tell(action.at, "subscription.updated", "subscription")
+        return
     kind = rules.CancellationType(action.type)
     billed = billed_beyond(story.invoices, action.at)
     transition = rules.cancel(

@@ -168,9 +168,12 @@ class Story:
     def check_late(self) -> None:
         """Raises NotOffered when an event came, or was changed, after its invoice was finalized."""
         for played in self.invoices:
-            for frozen in played.inputs.usage if played.finalized_at else ():
-                meter = self.catalog.meters[frozen.meter_id]
-                require_no_late_usage(self.log, meter, frozen.period, frozen.cutoff, self.scenario.settings)
+            self._check_late(played)
+
+    def _check_late(self, played: PlayedInvoice) -> None:
+        for frozen in played.inputs.usage if played.finalized_at else ():
+            meter = self.catalog.meters[frozen.meter_id]
+            require_no_late_usage(self.log, meter, frozen.period, frozen.cutoff, self.scenario.settings)
 
     def _due(self, to: datetime) -> tuple[tuple[datetime | None, Callable[[datetime], None]], ...]:
         """What happens next of each kind; of things at one instant the earlier in this list comes first."""
@@ -234,7 +237,7 @@ class Story:
         prepaid = self.wallets.prepaid()
         wallet = None if prepaid is None else prepaid.wallet
         played.finalize(replace(self._with_usage(played, at), wallet=wallet), at, number)
-        self.check_late()
+        self._check_late(played)
         self.tell(at, "invoice.finalized", played.id)
         self.wallets.draw(played.invoice, at, played.id)
         if played.invoice.carried.to_customer:

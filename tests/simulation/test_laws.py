@@ -154,6 +154,10 @@ def eventful_stories(draw: st.DrawFn) -> Json:
     )
     happened = draw(st.lists(st.tuples(shares, st.sampled_from(HAPPENINGS)), max_size=7))
     story["actions"] = [{"at": text(start + SPAN * share / 10**6), **kind} for share, kind in happened]
+    for share, later in draw(st.lists(st.tuples(shares, st.integers(1, 90)), max_size=2)):
+        at = start + SPAN * share / 10**6
+        end = text(at + timedelta(days=later))
+        story["actions"].append({"at": text(at), "do": "cancel", "type": "scheduled", "cancel_at": end})
     story["subscription"]["trial_period_days"] = draw(st.sampled_from([0, 0, 10]))
     declined = {"outcome": "declined", "kind": "soft"}
     story["payments"] = draw(st.lists(st.sampled_from(["succeeded", declined, "unknown"]), max_size=8))
