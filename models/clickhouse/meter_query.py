@@ -15,7 +15,7 @@ from typing import Any
 
 from billing.errors import Invalid
 from billing.meters import AggregationType, Meter, UsageQuantity
-from billing.money import shown_decimal
+from billing.money import decimal_text, shown_decimal
 from models.clickhouse.times import milliseconds
 from models.clickhouse.windows import Window
 
@@ -31,6 +31,7 @@ _EVENT = "reinterpretAsUInt128(sipHash128(concat(event_id, '\\0', toString(revis
 _LASTING = "toDecimal256({end_us:Int64} - greatest(toUnixTimestamp64Milli(timestamp) * 1000, {start_us:Int64}), 0)"
 """How long a change of a level lasts within the period, in microseconds."""
 
+_CARRIED_ON = (AggregationType.AVG, AggregationType.SUM_WITH_MULTIPLIER, AggregationType.WEIGHTED_SUM)
 _SETTINGS = "SETTINGS do_not_merge_across_partitions_select_final = 1"
 
 
@@ -188,22 +189,22 @@ def quantities(query: MeterQuery, row: Sequence[Any]) -> dict[str, UsageQuantity
     found = {}
     for number, meter in enumerate(query.meters):
         folded, events, rejected, checksum = row[number * 4 : number * 4 + 4]
-        exact = _exact(meter, Fraction(Decimal(folded)), int(events), query.microseconds)
-        shown = shown_decimal(exact)
-        rest = None if Fraction(shown) == exact else exact
-        found[meter.id] = UsageQuantity(shown, int(events), int(rejected), f"{int(checksum):032x}", rest)
+        quantity, exact = Decimal(folded), None
+        if meter.aggregation in _CARRIED_ON:
+            carried = _carried_on(meter, Fraction(quantity), int(events), query.microseconds)
+            quantity = shown_decimal(carried)
+            exact = None if Fraction(quantity) == carried else carried
+        found[meter.id] = UsageQuantity(quantity, int(events), int(rejected), f"{int(checksum):032x}", exact)
     return found
 
 
-def _exact(meter: Meter, folded: Fraction, events: int, microseconds: int) -> Fraction:
-    """What ClickHouse folded, carried to the end without a rounding; 0 where nothing was."""
+def _carried_on(meter: Meter, folded: Fraction, events: int, microseconds: int) -> Fraction:
+    """The quantity of what ClickHouse has added up, without a rounding; 0 where nothing was."""
     if meter.aggregation is AggregationType.AVG:
         return folded / events if events else Fraction(0)
     if meter.aggregation is AggregationType.WEIGHTED_SUM:
         return max(folded / microseconds, Fraction(0)) if microseconds else Fraction(0)
-    if meter.aggregation is AggregationType.SUM_WITH_MULTIPLIER and meter.multiplier is not None:
-        return folded * Fraction(meter.multiplier)
-    return folded
+    return folded * Fraction(meter.multiplier) if meter.multiplier is not None else folded
 
 
 def _microseconds(at: datetime) -> int:
