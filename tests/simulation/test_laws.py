@@ -89,6 +89,9 @@ HAPPENINGS: list[Json] = [
 ]
 
 
+WALLET = {"key": "w", "initial_credits": "35.123456", "conversion_rate": "0.7", "allowed_price_types": ["ALL"]}
+
+
 @st.composite
 def eventful_stories(draw: st.DrawFn) -> Json:
     """The same with another plan, an add-on, a wallet and grants, and everything that can happen to a subscription."""
@@ -137,21 +140,7 @@ def eventful_stories(draw: st.DrawFn) -> Json:
         }
     )
     story["addons"] = [{"key": "support", "prices": [helping], "entitlements": [{"meter": "calls", "usage_limit": 70}]}]
-    story["wallets"] = draw(
-        st.sampled_from(
-            [
-                [],
-                [
-                    {
-                        "key": "w",
-                        "initial_credits": "35.123456",
-                        "conversion_rate": "0.7",
-                        "allowed_price_types": ["ALL"],
-                    }
-                ],
-            ]
-        )
-    )
+    story["wallets"] = draw(st.sampled_from([[], [WALLET]]))
     happened = draw(st.lists(st.tuples(shares, st.sampled_from(HAPPENINGS)), max_size=7))
     story["actions"] = [{"at": text(start + SPAN * share / 10**6), **kind} for share, kind in happened]
     for share, later in draw(st.lists(st.tuples(shares, st.integers(1, 90)), max_size=2)):
