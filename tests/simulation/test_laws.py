@@ -93,6 +93,18 @@ WALLET = {"key": "w", "initial_credits": "35.123456", "conversion_rate": "0.7", 
 
 
 @st.composite
+def happenings(draw: st.DrawFn, start: datetime) -> list[Json]:
+    """Up to seven actions at any moment, and up to two cancellations at a date."""
+    happened = draw(st.lists(st.tuples(shares, st.sampled_from(HAPPENINGS)), max_size=7))
+    actions = [{"at": text(start + SPAN * share / 10**6), **kind} for share, kind in happened]
+    for share, later in draw(st.lists(st.tuples(shares, st.integers(1, 90)), max_size=2)):
+        at = start + SPAN * share / 10**6
+        end = text(at + timedelta(days=later))
+        actions.append({"at": text(at), "do": "cancel", "type": "scheduled", "cancel_at": end})
+    return actions
+
+
+@st.composite
 def eventful_stories(draw: st.DrawFn) -> Json:
     """The same with another plan, an add-on, a wallet and grants, and everything that can happen to a subscription."""
     story = draw(stories())
@@ -141,12 +153,7 @@ def eventful_stories(draw: st.DrawFn) -> Json:
     )
     story["addons"] = [{"key": "support", "prices": [helping], "entitlements": [{"meter": "calls", "usage_limit": 70}]}]
     story["wallets"] = draw(st.sampled_from([[], [WALLET]]))
-    happened = draw(st.lists(st.tuples(shares, st.sampled_from(HAPPENINGS)), max_size=7))
-    story["actions"] = [{"at": text(start + SPAN * share / 10**6), **kind} for share, kind in happened]
-    for share, later in draw(st.lists(st.tuples(shares, st.integers(1, 90)), max_size=2)):
-        at = start + SPAN * share / 10**6
-        end = text(at + timedelta(days=later))
-        story["actions"].append({"at": text(at), "do": "cancel", "type": "scheduled", "cancel_at": end})
+    story["actions"] = draw(happenings(start))
     story["subscription"]["trial_period_days"] = draw(st.sampled_from([0, 0, 10]))
     declined = {"outcome": "declined", "kind": "soft"}
     story["payments"] = draw(st.lists(st.sampled_from(["succeeded", declined, "unknown"]), max_size=8))
