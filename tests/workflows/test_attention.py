@@ -116,9 +116,12 @@ async def test_details_say_in_words_where_things_stand(world: World) -> None:
     draft = (await world.invoices(subscription.id))[-1]
     assert draft.next_action_at is not None
 
-    of_subscription = await details(world.subscription_workflow(subscription.id))
-    assert "| Status | active |" in of_subscription
-    assert f"| Waits for | the end of the period at {now + DAY:%Y-%m-%d %H:%M} UTC |" in of_subscription
+    async def says_the_next_period() -> bool:  # the draft is committed before the workflow hears of it
+        of_subscription = await details(world.subscription_workflow(subscription.id))
+        waits_for = f"| Waits for | the end of the period at {now + DAY:%Y-%m-%d %H:%M} UTC |"
+        return "| Status | active |" in of_subscription and waits_for in of_subscription
+
+    await until(says_the_next_period)
     of_invoice = await details(world.invoice_workflow(draft.id))
     assert "| Number | (draft) |" in of_invoice
     assert (
