@@ -25,7 +25,7 @@ from billing.scheduled_cancellation import schedule_cancellation
 from billing.simulation import changes
 from billing.simulation.collecting import awaits_money
 from billing.simulation.events import Revision, amended
-from billing.simulation.invoices import PlayedInvoice, billed_beyond, crediting
+from billing.simulation.invoices import PlayedInvoice, crediting
 from billing.simulation.story import IssuedNote, Story
 from billing.wallets import CreditLot, debit, terminate, top_up
 
@@ -43,7 +43,7 @@ def _cancel(story: Story, action: doc.Cancel, path: str) -> None:
         story.tell(action.at, "subscription.updated", "subscription")
         return
     kind = rules.CancellationType(action.type)
-    billed = billed_beyond(story.invoices, action.at)
+    billed = story.billed(action.at)
     transition = rules.cancel(
         story.terms, state, action.at, kind, billed, action.proration_behavior, action.final_usage
     )

@@ -17,7 +17,6 @@ from billing.scenario.agreement import entitlements_of, line_quantity
 from billing.scenario.catalog import prices_of_plan
 from billing.scenario.credits import build_grants
 from billing.scenario.offered import not_offered
-from billing.simulation.invoices import billed_beyond
 from billing.simulation.story import SUBSCRIPTION, Story
 from billing.subscriptions import SubscriptionState, Transition
 from billing.terms import LineItem, ProrationBehavior, Terms
@@ -96,7 +95,7 @@ def remove_addon(story: Story, action: doc.RemoveAddon, path: str) -> None:
 
 def pause(story: Story, action: doc.Pause, path: str) -> None:
     """Nothing accrues from now on."""
-    billed = billed_beyond(story.invoices, action.at)
+    billed = story.billed(action.at)
     done = changes.pause(story.terms, running(story), action.at, billed)
     story.pending = []
     _adopt(story, done, action.at)
@@ -145,7 +144,7 @@ def _exchange(
 ) -> None:
     state = running(story)
     if now:
-        billed = billed_beyond(story.invoices, at)
+        billed = story.billed(at)
         _adopt(story, changes.change_lines(terms, state, at, removed, added, billed, proration), at)
     else:
         _adopt(story, changes.change_lines_at_period_end(terms, state, removed, added), at)
@@ -157,7 +156,7 @@ def _change_period(story: Story, action: doc.ChangePlan, cadence: Cadence, price
     added = _lines(story, prices, action.quantities, at)
     added += [replace(line, id=story.new_line_id(line.price.id), start=at) for line in kept]
     terms = _with_entitlements(story, action.plan, story.addons)
-    billed = billed_beyond(story.invoices, at)
+    billed = story.billed(at)
     done = changes.change_billing_period(terms, running(story), at, cadence, added, billed, action.proration_behavior)
     story.pending = []
     _adopt(story, done, at)

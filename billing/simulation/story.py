@@ -31,8 +31,9 @@ from billing.simulation.invoices import PlayedInvoice, billed_beyond
 from billing.simulation.late import require_no_late_usage
 from billing.simulation.usage import snapshot
 from billing.simulation.wallets import Wallets
-from billing.terms import DueInvoice, LineKind, Terms
+from billing.terms import BilledLine, DueInvoice, LineKind, Terms
 from billing.terms_history import TermsInForce, allowances_over, changed, metered
+from billing.unused_time import with_unused_time
 from billing.usage_lines import allowance_draws
 from billing.wallet_balances import charges_of
 from billing.wallets import AllowedPriceTypes
@@ -117,6 +118,10 @@ class Story:
             self.tell(at, _status_event(before, transition.state), SUBSCRIPTION)
         if transition.state.status is rules.SubscriptionStatus.cancelled:
             self.wallets.stop_grants()
+
+    def billed(self, at: datetime) -> tuple[BilledLine, ...]:
+        """What was billed in advance for time after `at` and can still be credited."""
+        return with_unused_time(self.terms, billed_beyond(self.invoices, at), at)
 
     def new_line_id(self, price: str) -> str:
         """The id of a price's next line item: the price's key, then the key and a number."""
@@ -203,7 +208,7 @@ class Story:
                 for change in self.pending:
                     change(at)
             self.pending = []
-            transition = rules.close_period(self.terms, self.state, billed_beyond(self.invoices, at))
+            transition = rules.close_period(self.terms, self.state, self.billed(at))
         self.apply(transition, at)
 
     def _draft(self, due: DueInvoice) -> None:
@@ -295,7 +300,7 @@ class Story:
         keeps = self.dunning.on_exhausted_subscription is ExhaustedSubscription.keep
         if keeps or self.state is None or self.state.status is rules.SubscriptionStatus.cancelled:
             return
-        billed = billed_beyond(self.invoices, at)
+        billed = self.billed(at)
         kind = rules.CancellationType.immediate
         self.apply(rules.cancel(self.terms, self.state, at, kind, billed), at)
 

@@ -182,6 +182,27 @@ def test_whatever_happens_sums_add_up_and_wallets_are_their_transactions(story: 
     assert times == sorted(times)
 
 
+@settings(max_examples=150, deadline=None)
+@given(eventful_stories())
+def test_no_moment_is_credited_twice(story: Json) -> None:
+    """Of a price in advance every moment is charged at most once more than it is credited, and never credited more."""
+    story["coupons"][0]["percentage_off"] = "10"
+    for price in (price for owner in (*story["plans"], *story["addons"]) for price in owner["prices"]):
+        if price["type"] == "FIXED":
+            price["amount"] = "500"
+    story["subscription"]["proration_behavior"] = "create_prorations"
+    lines = [line for invoice in simulate(story)["invoices"] for line in invoice["lines"]]
+    signs = {"fixed": 1, "proration_charge": 1, "proration_credit": -1}
+    in_advance = {"seat", "team_seat"} | {
+        price["key"] for price in story["addons"][0]["prices"] if price["invoice_cadence"] == "ADVANCE"
+    }
+    for key in in_advance:
+        own = [line for line in lines if line["price"] == key]
+        for moment in {line["period_start"] for line in own}:
+            covering = [line for line in own if line["period_start"] <= moment < line["period_end"]]
+            assert sum(signs[line["kind"]] for line in covering) in (0, 1)
+
+
 @settings(max_examples=80, deadline=None)
 @given(eventful_stories())
 def test_whatever_happens_a_story_stopped_earlier_is_the_beginning_of_it(story: Json) -> None:
