@@ -15,7 +15,7 @@ from typing import Any
 
 from billing.errors import Invalid
 from billing.meters import AggregationType, Meter, UsageQuantity
-from billing.money import decimal_text, shown_decimal
+from billing.money import shown_decimal
 from models.clickhouse.times import milliseconds
 from models.clickhouse.windows import Window
 
