@@ -148,6 +148,7 @@ def local_days(period: Period, zone: str) -> int:
     return (to_local(period.end, zone).date() - to_local(period.start, zone).date()).days
 
 
+@lru_cache(maxsize=4096)
 def boundary(anchor: datetime, zone: str, cadence: Cadence, k: int) -> datetime:
     """Boundary number `k`, any whole number: anchor + k x cadence, clamped to the month, at the anchor's clock."""
     if k == 0:
