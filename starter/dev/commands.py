@@ -25,8 +25,8 @@ def run_dev(kafka: bool = False, s3: bool = False, detach: bool = False, data: P
         # `durabill dev stop` in another terminal ends this one as Ctrl-C does.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         dev = supervisor.up(attached=not detach)
-        show(dev, detach)
         if detach:
+            show(dev, detach)
             return 0
         return _watch(supervisor, dev)
     except EmbeddedError as error:
@@ -39,6 +39,7 @@ def run_dev(kafka: bool = False, s3: bool = False, detach: bool = False, data: P
 def _watch(supervisor: Supervisor, dev: Dev) -> int:
     code = 0
     try:
+        show(dev, detached=False)  # in here: whoever interrupts the reading ends what is shown
         supervisor.watch(dev)
     except KeyboardInterrupt:
         print(file=sys.stderr)

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from deploy.embedded.errors import EmbeddedError
-from starter.dev import Supervisor, dev_status, run_dev, stop_dev, supervisor
+from starter.dev import Supervisor, commands, dev_status, run_dev, stop_dev, supervisor
 
 ATTACHED = (
     "import sys; from pathlib import Path; from starter.dev import run_dev; sys.exit(run_dev(data=Path(sys.argv[1])))"
@@ -90,6 +90,24 @@ def test_ctrl_c_and_stop_from_elsewhere_end_it_cleanly(data: Path, how: str) -> 
             assert stop_dev(data) == 0
         process.communicate(timeout=60)
     assert process.returncode == 0
+    assert not any(child.is_alive() for child in everything)
+
+
+def test_ctrl_c_while_the_addresses_are_shown_ends_it_too(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    everything: list[supervisor.Child] = []
+
+    def interrupted(dev: supervisor.Dev, detached: bool) -> None:
+        everything.extend(Supervisor(data).status())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(commands, "show", interrupted)
+    handlers = {how: signal.getsignal(how) for how in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        assert run_dev(data=data) == 0
+    finally:
+        for how, handler in handlers.items():
+            signal.signal(how, handler)
+    assert len(everything) == 6
     assert not any(child.is_alive() for child in everything)
 
 
