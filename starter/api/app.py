@@ -25,6 +25,7 @@ from starter.api.routes import (
     prices,
     provider_webhooks,
     settings,
+    simulations,
     subscriptions,
     tax_rates,
     tenants,
@@ -66,6 +67,7 @@ ROUTERS = (
     test_clocks.router,
     test_clocks.commands,
     documents.router,
+    simulations.router,
     outside.router,  # last: it answers what no other does
 )
 

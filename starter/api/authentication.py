@@ -25,7 +25,7 @@ KEY_LENGTH_MAX: Final = 512
 LAST_USE_SECONDS: Final = 60
 """`last_used_at` is written at most so often: it tells people whether a key is alive, not when exactly."""
 
-READING_POSTS: Final = ("/search", "/query", "/usage", "/usage/meter", "/analytics", "/preview")
+READING_POSTS: Final = ("/search", "/query", "/usage", "/usage/meter", "/analytics", "/preview", "/simulations")
 
 
 class BadKey(Exception):
@@ -85,7 +85,7 @@ class Authenticator:
 
 
 def may(roles: tuple[str, ...], method: str, path: str) -> bool:
-    """Whether one of the roles allows this. `path` is without the `/v1` prefix; searches and usage queries read."""
+    """Whether one of the roles allows this. `path` is without `/v1`; searches, usage queries and simulations read."""
     if "super_admin" in roles:
         return True
     events = path == "/events" or path.startswith("/events/")

@@ -7,14 +7,11 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import Annotated, Any, TextIO
 
 import typer
 
 from starter.cli.shared import CliError, JsonFlag, examples, print_error
-
-if TYPE_CHECKING:
-    from billing.simulation.result import Json
 
 STDIN = "-"
 
@@ -51,6 +48,8 @@ def simulate(files: Files = None, json_output: JsonFlag = False, json_lines: Jso
 
 def _simulate_lines(names: Sequence[str]) -> bool:
     """Results go out one by one, so that a long run can be read while it goes on."""
+    from starter.simulate.outcomes import outcome
+
     failed = False
     for name in names:
         for line in _lines(name):
@@ -61,6 +60,8 @@ def _simulate_lines(names: Sequence[str]) -> bool:
 
 
 def _simulate_documents(names: Sequence[str], json_output: bool) -> bool:
+    from starter.simulate.outcomes import outcome
+
     results = [(name, outcome("".join(_lines(name, keep_blank=True)))) for name in names]
     for name, result in results:
         if "error" in result:
@@ -75,29 +76,6 @@ def _simulate_documents(names: Sequence[str], json_output: bool) -> bool:
             if "error" not in result:
                 show(result)
     return any("error" in result for _, result in results)
-
-
-def outcome(text: str) -> "Json":
-    """The result of the scenario in `text`, or its name and error."""
-    from billing.errors import BillingError, Invalid
-    from billing.scenario.decoding import read_json
-    from billing.simulation.result import error_of
-    from billing.simulation.simulate import simulate as play
-
-    document: Any = None
-    try:
-        document = read_json(text)
-        return play(document)
-    except BillingError as error:
-        return {"name": _name(document), "error": error_of(error)}
-    except ArithmeticError as error:
-        beyond = Invalid(f"a number of the story is too large to be exact: {type(error).__name__}", code="out_of_range")
-        return {"name": _name(document), "error": error_of(beyond)}
-
-
-def _name(document: Any) -> str:
-    name = document.get("name") if isinstance(document, dict) else None
-    return name if isinstance(name, str) else ""
 
 
 def _lines(name: str, keep_blank: bool = False) -> Iterator[str]:

@@ -30,7 +30,6 @@ OPERATIONS: Final = tuple(
         r"(features|plans)/[^/]+/clone|plans/[^/]+/(sync/subscriptions|entitlements|creditgrants)",
         r"prices/units(/.*)?",
         r"events/(analytics|lookup|raw|benchmark|reprocess|huggingface|reconciliation).*|events/[^/]+/(void|amend)",
-        r"simulations",
         r"subscriptions/(addon|lineitems|schedules|temporal)(/.*)?",
         r"subscriptions/[^/]+(/(activate|addons|change|entitlements|grants|lineitems|modify|pause|pauses|phases"
         r"|resume|schedules)(/.*)?)?",
