@@ -195,5 +195,3 @@ def _total_row(page: Page, left: float, y: float, label: str, amount: str, style
     label_style = _SOFT_BODY if style is BODY else style
     page.text(left, y, label, fitted(label, label_style, room))
     page.text_right(right, y, amount, amount_style)
-
-

@@ -107,8 +107,10 @@ class Api:
                 response = self._client.request(method, path, headers=headers, **options)
             except httpx.TransportError as error:
                 if time.monotonic() > deadline:
-                    raise DemoError(f"{method} {path}: the API at {self._client.base_url} is out of reach "
-                                    f"({error or type(error).__name__}); is it running?") from error
+                    raise DemoError(
+                        f"{method} {path}: the API at {self._client.base_url} is out of reach "
+                        f"({error or type(error).__name__}); is it running?"
+                    ) from error
                 time.sleep(0.5)
                 continue
             if response.status_code not in (429, 503) or time.monotonic() > deadline:

@@ -22,7 +22,8 @@ class Clock:
         """The frozen time, once every customer of the clock has caught up with it."""
         clock = wait_for(
             f"test clock {self.id}, which catches up (the Temporal UI shows what each workflow waits for)",
-            self._ready, CATCH_UP_SECONDS,
+            self._ready,
+            CATCH_UP_SECONDS,
         )
         return datetime.fromisoformat(clock["frozen_time"])
 

@@ -58,10 +58,12 @@ def _description(invoice: Invoice) -> str:
 def _compare_invoice(expected: Invoice, got: Invoice) -> list[Difference]:
     name = _name(expected)
     pairs = [(field, expected[field], got[field], expected[field] == got[field]) for field in TEXTS]
-    pairs += [(field, expected[field], got[field], _decimal(expected[field]) == _decimal(got[field]))
-              for field in AMOUNTS]
-    pairs += [(field, expected[field], got[field], _instant(expected[field]) == _instant(got[field]))
-              for field in INSTANTS]
+    pairs += [
+        (field, expected[field], got[field], _decimal(expected[field]) == _decimal(got[field])) for field in AMOUNTS
+    ]
+    pairs += [
+        (field, expected[field], got[field], _instant(expected[field]) == _instant(got[field])) for field in INSTANTS
+    ]
     differences = [Difference(name, field, _shown(want), _shown(have)) for field, want, have, same in pairs if not same]
     return differences + _compare_lines(name, expected["lines"], got["lines"])
 

@@ -38,7 +38,12 @@ WEEKDAYS = (100, 105, 102, 100, 92, 35, 20)
 """How likely a call is on each local weekday, Monday first."""
 DURATION_BANDS = (
     # how often in a hundred, from, to; hundredths of a second
-    (5, 100, 1000), (25, 1000, 4000), (40, 4000, 10000), (22, 10000, 20000), (7, 20000, 42000), (1, 42000, 120000),
+    (5, 100, 1000),
+    (25, 1000, 4000),
+    (40, 4000, 10000),
+    (22, 10000, 20000),
+    (7, 20000, 42000),
+    (1, 42000, 120000),
 )
 MODELS = (("sonic-small", 78), ("sonic-large", 17), ("sonic-ultra", 5))
 DIRECTIONS = (("inbound", 64), ("outbound", 36))
@@ -92,8 +97,9 @@ class Call:
 
 
 TRAFFIC = (
-    Traffic("northwind-labs", "America/New_York", "nw", "dialer", 1100, 40, ("sales-us", "support-us", "renewals"),
-            False),
+    Traffic(
+        "northwind-labs", "America/New_York", "nw", "dialer", 1100, 40, ("sales-us", "support-us", "renewals"), False
+    ),
     Traffic("seine-voix", "Europe/Paris", "sv", "standard", 330, 14, ("accueil", "rendez-vous"), False),
     Traffic("kaveri-health", "Asia/Kolkata", "kh", "ivr", 690, 22, ("appointments", "reports", "reminders"), True),
 )
@@ -172,8 +178,10 @@ def customer_calls(random: Random, traffic: Traffic) -> list[Call]:
 
 def shared_ids(calls: list[Call]) -> list[Call]:
     """The last call of each 500 carries an id that other customers use as well: still an event of its own."""
-    return [replace(call, event_id=f"line-check-{index // 500 + 1:03d}") if index % 500 == 499 else call
-            for index, call in enumerate(calls)]
+    return [
+        replace(call, event_id=f"line-check-{index // 500 + 1:03d}") if index % 500 == 499 else call
+        for index, call in enumerate(calls)
+    ]
 
 
 def in_period(calls: list[Call], traffic: Traffic, number: int) -> list[int]:

@@ -54,8 +54,13 @@ class ProgressView:
 @contextmanager
 def progress_view(console: Console) -> Iterator[ProgressView]:
     """Bars on a terminal, plain lines elsewhere."""
-    columns = (SpinnerColumn(), TextColumn("{task.description:<44}"), BarColumn(bar_width=24),
-               TextColumn("{task.fields[detail]}"), TimeElapsedColumn())
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description:<44}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.fields[detail]}"),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         yield ProgressView(progress)
 
@@ -77,8 +82,9 @@ def show_json(outcome: Outcome, temporal_ui_url: str, console: Console) -> None:
     content = {
         "ok": succeeded(outcome),
         "invoices": outcome.invoices,
-        "differences": [{"invoice": d.invoice, "field": d.field, "expected": d.expected, "got": d.got}
-                        for d in outcome.differences],
+        "differences": [
+            {"invoice": d.invoice, "field": d.field, "expected": d.expected, "got": d.got} for d in outcome.differences
+        ],
         "pdfs": [str(path) for path in outcome.pdfs],
         "webhooks": {"delivered": outcome.webhooks, "refused": outcome.webhooks_refused},
         "events": outcome.events,
@@ -96,8 +102,12 @@ def succeeded(outcome: Outcome) -> bool:
 
 def invoices_table(invoices: list[dict[str, Any]]) -> Table:
     """A row an invoice; nothing is cut off on a narrow terminal, it folds."""
-    table = Table(title="Invoices of Demo Voice (usd; periods in the customer's zone, paid at in UTC)", box=None,
-                  title_justify="left", padding=(0, 2, 0, 0))
+    table = Table(
+        title="Invoices of Demo Voice (usd; periods in the customer's zone, paid at in UTC)",
+        box=None,
+        title_justify="left",
+        padding=(0, 2, 0, 0),
+    )
     table.add_column("number", no_wrap=True)
     for heading in ("customer", "period"):
         table.add_column(heading, overflow="fold")
@@ -108,9 +118,13 @@ def invoices_table(invoices: list[dict[str, Any]]) -> Table:
     for invoice in invoices:
         zone = ZONES[invoice["customer"]]
         table.add_row(
-            invoice["number"] or "none", invoice["customer"],
+            invoice["number"] or "none",
+            invoice["customer"],
             f"{_local(invoice['period_start'], zone):%d %b} - {_local(invoice['period_end'], zone):%d %b %Y}",
-            _cents(invoice["subtotal"]), _cents(invoice["tax"]), _cents(invoice["total"]), _status(invoice),
+            _cents(invoice["subtotal"]),
+            _cents(invoice["tax"]),
+            _cents(invoice["total"]),
+            _status(invoice),
             "" if invoice["paid_at"] is None else f"{_utc(invoice['paid_at']):%Y-%m-%d %H:%M}",
         )
     return table

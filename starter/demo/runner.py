@@ -101,8 +101,10 @@ def check_clock(clock: Clock, customers: list[Json]) -> None:
     """Refuses customers that live by another clock: no advance of ours would ever reach them."""
     for customer in customers:
         if customer.get("test_clock_id") != clock.id:
-            raise DemoError(f"customer {customer['external_id']} has test_clock_id {customer.get('test_clock_id')}, "
-                            f"expected {clock.id}; play the demo in a tenant without a customer of that name")
+            raise DemoError(
+                f"customer {customer['external_id']} has test_clock_id {customer.get('test_clock_id')}, "
+                f"expected {clock.id}; play the demo in a tenant without a customer of that name"
+            )
 
 
 def live(api: Api, setting: Setting, usage: Usage, watcher: Watcher) -> None:
@@ -141,8 +143,10 @@ def period_ends(api: Api, setting: Setting) -> list[datetime]:
     for subscription in subscriptions(api, setting):
         end = datetime.fromisoformat(subscription["current_period_end"])
         if end <= now:
-            raise DemoError(f"subscription {subscription['id']} still shows the period that ended at "
-                            f"{end.isoformat()}, though its test clock is ready at {now.isoformat()}")
+            raise DemoError(
+                f"subscription {subscription['id']} still shows the period that ended at "
+                f"{end.isoformat()}, though its test clock is ready at {now.isoformat()}"
+            )
         ends.append(end)
     return ends
 

@@ -19,42 +19,63 @@ UPLOAD_AHEAD = timedelta(hours=12)
 
 SETTINGS: Json = {
     "seller": {
-        "name": "Demo Voice, Inc.", "address": ["500 Harbour Road", "San Francisco, CA 94105", "United States"],
-        "tax_id": "EIN 12-3456789", "email": "billing@demo-voice.example",
+        "name": "Demo Voice, Inc.",
+        "address": ["500 Harbour Road", "San Francisco, CA 94105", "United States"],
+        "tax_id": "EIN 12-3456789",
+        "email": "billing@demo-voice.example",
     },
 }
 """Who the invoices are from."""
 
 TAX_RATE: Json = {
-    "code": "gst18", "name": "GST 18 %", "tax_rate_type": "percentage", "percentage_value": "18",
+    "code": "gst18",
+    "name": "GST 18 %",
+    "tax_rate_type": "percentage",
+    "percentage_value": "18",
 }
 
 PLAN: Json = {
-    "lookup_key": "voice_pro", "name": "Voice Pro", "description": "Seats, talk time and premium voices, by the month.",
+    "lookup_key": "voice_pro",
+    "name": "Voice Pro",
+    "description": "Seats, talk time and premium voices, by the month.",
 }
 
 CALL_SECONDS: Json = {
-    "lookup_key": "call_seconds", "name": "Talk time", "type": "metered",
-    "unit_singular": "second", "unit_plural": "seconds",
+    "lookup_key": "call_seconds",
+    "name": "Talk time",
+    "type": "metered",
+    "unit_singular": "second",
+    "unit_plural": "seconds",
     "meter": {
-        "name": "call_seconds", "event_name": "voice_call", "reset_usage": "BILLING_PERIOD",
+        "name": "call_seconds",
+        "event_name": "voice_call",
+        "reset_usage": "BILLING_PERIOD",
         "aggregation": {"type": "SUM", "field": "duration_seconds"},
     },
 }
 
 PREMIUM_CALLS: Json = {
-    "lookup_key": "premium_calls", "name": "Premium calls", "type": "metered",
-    "unit_singular": "call", "unit_plural": "calls",
+    "lookup_key": "premium_calls",
+    "name": "Premium calls",
+    "type": "metered",
+    "unit_singular": "call",
+    "unit_plural": "calls",
     "meter": {
-        "name": "premium_calls", "event_name": "voice_call", "reset_usage": "BILLING_PERIOD",
+        "name": "premium_calls",
+        "event_name": "voice_call",
+        "reset_usage": "BILLING_PERIOD",
         "aggregation": {"type": "COUNT"},
         "filters": [{"key": "model", "values": ["sonic-large", "sonic-ultra"]}],
     },
 }
 
 _MONTHLY: Json = {
-    "entity_type": "PLAN", "currency": "usd", "billing_period": "MONTHLY", "billing_period_count": 1,
-    "billing_cadence": "RECURRING", "price_unit_type": "FIAT",
+    "entity_type": "PLAN",
+    "currency": "usd",
+    "billing_period": "MONTHLY",
+    "billing_period_count": 1,
+    "billing_cadence": "RECURRING",
+    "price_unit_type": "FIAT",
 }
 
 
@@ -62,18 +83,41 @@ def prices(plan_id: str, call_seconds_meter: str, premium_calls_meter: str) -> l
     """The plan's prices in their order, which is the order of the invoice lines."""
     common = {**_MONTHLY, "entity_id": plan_id}
     return [
-        {**common, "lookup_key": "seat", "display_name": "Seat", "type": "FIXED", "billing_model": "FLAT_FEE",
-         "invoice_cadence": "ADVANCE", "amount": "12.5"},
-        {**common, "lookup_key": "talk", "display_name": "Talk time", "type": "USAGE", "billing_model": "TIERED",
-         "tier_mode": "SLAB", "invoice_cadence": "ARREAR", "meter_id": call_seconds_meter,
-         "tiers": [
-             {"up_to": 36000, "unit_amount": "0.0015"},
-             {"up_to": 90000, "unit_amount": "0.0012", "flat_amount": "5"},
-             {"up_to": None, "unit_amount": "0.000875"},
-         ]},
-        {**common, "lookup_key": "premium", "display_name": "Premium calls", "type": "USAGE",
-         "billing_model": "PACKAGE", "invoice_cadence": "ARREAR", "meter_id": premium_calls_meter, "amount": "4.75",
-         "transform_quantity": {"divide_by": 50, "round": "up"}},
+        {
+            **common,
+            "lookup_key": "seat",
+            "display_name": "Seat",
+            "type": "FIXED",
+            "billing_model": "FLAT_FEE",
+            "invoice_cadence": "ADVANCE",
+            "amount": "12.5",
+        },
+        {
+            **common,
+            "lookup_key": "talk",
+            "display_name": "Talk time",
+            "type": "USAGE",
+            "billing_model": "TIERED",
+            "tier_mode": "SLAB",
+            "invoice_cadence": "ARREAR",
+            "meter_id": call_seconds_meter,
+            "tiers": [
+                {"up_to": 36000, "unit_amount": "0.0015"},
+                {"up_to": 90000, "unit_amount": "0.0012", "flat_amount": "5"},
+                {"up_to": None, "unit_amount": "0.000875"},
+            ],
+        },
+        {
+            **common,
+            "lookup_key": "premium",
+            "display_name": "Premium calls",
+            "type": "USAGE",
+            "billing_model": "PACKAGE",
+            "invoice_cadence": "ARREAR",
+            "meter_id": premium_calls_meter,
+            "amount": "4.75",
+            "transform_quantity": {"divide_by": 50, "round": "up"},
+        },
     ]
 
 
@@ -94,18 +138,29 @@ class Customer:
         """What POST /v1/customers takes."""
         line, city, postal_code, country = self.address
         return {
-            "external_id": self.external_id, "name": self.name, "email": self.email, "timezone": self.timezone,
-            "address_line1": line, "address_city": city, "address_postal_code": postal_code,
-            "address_country": country, "test_clock_id": test_clock_id,
+            "external_id": self.external_id,
+            "name": self.name,
+            "email": self.email,
+            "timezone": self.timezone,
+            "address_line1": line,
+            "address_city": city,
+            "address_postal_code": postal_code,
+            "address_country": country,
+            "test_clock_id": test_clock_id,
             "tax_rate_overrides": [{"tax_rate_code": "gst18", "currency": "usd", "auto_apply": True}],
         }
 
     def subscription(self, plan_id: str, seat_price_id: str) -> Json:
         """What POST /v1/subscriptions takes."""
         return {
-            "external_customer_id": self.external_id, "plan_id": plan_id, "currency": "usd",
-            "billing_period": "MONTHLY", "billing_period_count": 1, "billing_cycle": "anniversary",
-            "start_date": self.start.isoformat(), "proration_behavior": "none",
+            "external_customer_id": self.external_id,
+            "plan_id": plan_id,
+            "currency": "usd",
+            "billing_period": "MONTHLY",
+            "billing_period_count": 1,
+            "billing_cycle": "anniversary",
+            "start_date": self.start.isoformat(),
+            "proration_behavior": "none",
             "override_line_items": [{"price_id": seat_price_id, "quantity": str(self.seats)}],
             "gateway_payment_method_id": self.card,
         }
@@ -113,16 +168,34 @@ class Customer:
 
 CUSTOMERS = (
     Customer(
-        "kaveri-health", "Kaveri Health कावेरी", "Asia/Kolkata", datetime.fromisoformat("2025-01-31T00:00:00+05:30"), 5,
-        "pm_card_succeeds", "accounts@kaveri-health.example", ("14 Lalbagh Road", "Bengaluru", "560027", "IN"),
+        "kaveri-health",
+        "Kaveri Health कावेरी",
+        "Asia/Kolkata",
+        datetime.fromisoformat("2025-01-31T00:00:00+05:30"),
+        5,
+        "pm_card_succeeds",
+        "accounts@kaveri-health.example",
+        ("14 Lalbagh Road", "Bengaluru", "560027", "IN"),
     ),
     Customer(
-        "northwind-labs", "Northwind Labs", "America/New_York", datetime.fromisoformat("2025-01-01T00:00:00-05:00"), 12,
-        "pm_script_ok_ok_soft_ok", "ap@northwind-labs.example", ("218 Harbor Street", "Portland, ME", "04101", "US"),
+        "northwind-labs",
+        "Northwind Labs",
+        "America/New_York",
+        datetime.fromisoformat("2025-01-01T00:00:00-05:00"),
+        12,
+        "pm_script_ok_ok_soft_ok",
+        "ap@northwind-labs.example",
+        ("218 Harbor Street", "Portland, ME", "04101", "US"),
     ),
     Customer(
-        "seine-voix", "Seine & Voix SARL", "Europe/Paris", datetime.fromisoformat("2025-01-15T09:30:00+01:00"), 3,
-        "pm_card_succeeds", "compta@seine-voix.example", ("7 quai des Célestins", "Paris", "75004", "FR"),
+        "seine-voix",
+        "Seine & Voix SARL",
+        "Europe/Paris",
+        datetime.fromisoformat("2025-01-15T09:30:00+01:00"),
+        3,
+        "pm_card_succeeds",
+        "compta@seine-voix.example",
+        ("7 quai des Célestins", "Paris", "75004", "FR"),
     ),
 )
 

@@ -120,8 +120,11 @@ class FakeApi:
                 self.announced.add(invoice["number"])
                 body = json.dumps({"event_type": "invoice.update.finalized", "invoice": {"id": invoice["number"]}})
                 message_id, at = f"sys_event_{invoice['number']}", datetime.now(UTC)
-                headers = {"webhook-id": message_id, "webhook-timestamp": str(int(at.timestamp())),
-                           "webhook-signature": Webhook(SECRET).sign(message_id, at, body)}
+                headers = {
+                    "webhook-id": message_id,
+                    "webhook-timestamp": str(int(at.timestamp())),
+                    "webhook-signature": Webhook(SECRET).sign(message_id, at, body),
+                }
                 for _ in range(2):  # delivered at least once means: sometimes twice
                     assert self._sender.post(endpoint["url"], content=body, headers=headers).status_code == 204
 
@@ -140,26 +143,42 @@ class FakeApi:
         customers = {customer["external_id"]: customer["id"] for customer in self.stored["customers"]}
         prices = {price["lookup_key"]: price["id"] for price in self.stored["prices"]}
         return {
-            "id": f"inv_{invoice['number']}", "tenant_id": "tenant_1", "customer_id": customers[invoice["customer"]],
-            "invoice_number": invoice["number"], "billing_reason": invoice["reason"],
-            "period_start": invoice["period_start"], "period_end": invoice["period_end"],
+            "id": f"inv_{invoice['number']}",
+            "tenant_id": "tenant_1",
+            "customer_id": customers[invoice["customer"]],
+            "invoice_number": invoice["number"],
+            "billing_reason": invoice["reason"],
+            "period_start": invoice["period_start"],
+            "period_end": invoice["period_end"],
             "line_items": [{**line, "price_id": prices[line["price"]]} for line in invoice["lines"]],
-            "subtotal": invoice["subtotal"], "total_tax": invoice["tax"], "total": invoice["total"],
-            "invoice_status": invoice["status"], "finalized_at": invoice["finalized_at"],
-            "payment_status": invoice["payment_status"], "paid_at": invoice["paid_at"],
+            "subtotal": invoice["subtotal"],
+            "total_tax": invoice["tax"],
+            "total": invoice["total"],
+            "invoice_status": invoice["status"],
+            "finalized_at": invoice["finalized_at"],
+            "payment_status": invoice["payment_status"],
+            "paid_at": invoice["paid_at"],
         }
 
     @staticmethod
     def _payment(invoice: Json) -> Json:
-        attempts = [{"attempt_number": number, "payment_status": status}
-                    for number, status in enumerate(invoice["attempts"], start=1)]
-        return {"id": f"pay_{invoice['number']}", "destination_id": f"inv_{invoice['number']}",
-                "attempts": attempts[::-1]}
+        attempts = [
+            {"attempt_number": number, "payment_status": status}
+            for number, status in enumerate(invoice["attempts"], start=1)
+        ]
+        return {
+            "id": f"pay_{invoice['number']}",
+            "destination_id": f"inv_{invoice['number']}",
+            "attempts": attempts[::-1],
+        }
 
 
 def _page(items: list[Json], params: httpx.QueryParams) -> httpx.Response:
     offset, limit = int(params["offset"]), min(int(params["limit"]), 20)
-    return httpx.Response(200, json={
-        "items": items[offset : offset + limit],
-        "pagination": {"total": len(items), "limit": limit, "offset": offset},
-    })
+    return httpx.Response(
+        200,
+        json={
+            "items": items[offset : offset + limit],
+            "pagination": {"total": len(items), "limit": limit, "offset": offset},
+        },
+    )

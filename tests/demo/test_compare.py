@@ -38,20 +38,35 @@ def test_one_cent_is_seen(golden: Invoices, got: Invoices) -> None:
     assert compare(golden, got) == [Difference("INV-202502-00001", "total", "366.73", "366.74")]
 
 
-@pytest.mark.parametrize(("field", "value"), [
-    ("number", "INV-202502-00009"), ("subtotal", "310.78"), ("tax", "55.95"), ("status", "DRAFT"),
-    ("finalized_at", "2025-02-01T07:00:01Z"), ("payment_status", "PENDING"), ("paid_at", None),
-    ("paid_at", "2025-02-01T07:00:00.001Z"), ("attempts", []), ("attempts", ["SUCCEEDED", "SUCCEEDED"]),
-])
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("number", "INV-202502-00009"),
+        ("subtotal", "310.78"),
+        ("tax", "55.95"),
+        ("status", "DRAFT"),
+        ("finalized_at", "2025-02-01T07:00:01Z"),
+        ("payment_status", "PENDING"),
+        ("paid_at", None),
+        ("paid_at", "2025-02-01T07:00:00.001Z"),
+        ("attempts", []),
+        ("attempts", ["SUCCEEDED", "SUCCEEDED"]),
+    ],
+)
 def test_each_field_is_compared(field: str, value: Any, golden: Invoices, got: Invoices) -> None:
     got[3][field] = value
     assert [(d.invoice, d.field) for d in compare(golden, got)] == [("INV-202502-00001", field)]
 
 
-@pytest.mark.parametrize(("field", "value"), [
-    ("quantity", "105133.02"), ("amount", "137.05"), ("period_start", "2025-01-01T05:00:01Z"),
-    ("period_end", "2025-02-01T05:00:01Z"),
-])
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("quantity", "105133.02"),
+        ("amount", "137.05"),
+        ("period_start", "2025-01-01T05:00:01Z"),
+        ("period_end", "2025-02-01T05:00:01Z"),
+    ],
+)
 def test_each_field_of_a_line_is_compared(field: str, value: str, golden: Invoices, got: Invoices) -> None:
     got[3]["lines"][1][field] = value
     assert [(d.field, d.got) for d in compare(golden, got)] == [(f"talk {field}", value)]

@@ -39,8 +39,15 @@ def test_the_file_is_small_and_carries_no_date() -> None:
 
 def test_each_line_is_an_event_of_the_wire_format(events: list[Event]) -> None:
     for event in events:
-        assert set(event) == {"event_name", "external_customer_id", "event_id", "timestamp", "source", "properties",
-                              "at"}
+        assert set(event) == {
+            "event_name",
+            "external_customer_id",
+            "event_id",
+            "timestamp",
+            "source",
+            "properties",
+            "at",
+        }
         assert event["event_name"] == "voice_call"
         assert set(event["properties"]) == {"duration_seconds", "model", "agent", "direction"}
         assert event["at"].utcoffset() is not None
@@ -88,8 +95,11 @@ def test_events_sent_again_differ_in_every_way(events: list[Event]) -> None:
     assert any(first["at"] != later["at"] and first["properties"] == later["properties"] for first, later in again)
     assert any(first["properties"] != later["properties"] for first, later in again)
     assert any(later["at"] - first["at"] > timedelta(days=20) for first, later in again)
-    assert any(first["at"] < end <= later["at"] < end + timedelta(hours=1)
-               for first, later in again for end in ends[first["external_customer_id"]])
+    assert any(
+        first["at"] < end <= later["at"] < end + timedelta(hours=1)
+        for first, later in again
+        for end in ends[first["external_customer_id"]]
+    )
 
 
 def test_one_event_id_is_used_by_all_customers(events: list[Event]) -> None:
@@ -99,8 +109,9 @@ def test_one_event_id_is_used_by_all_customers(events: list[Event]) -> None:
 def test_some_calls_are_in_nobodys_period(events: list[Event]) -> None:
     for customer in CUSTOMERS:
         start = customer.boundaries()[0]
-        early = [event for event in events
-                 if event["external_customer_id"] == customer.external_id and event["at"] < start]
+        early = [
+            event for event in events if event["external_customer_id"] == customer.external_id and event["at"] < start
+        ]
         assert early
 
 
@@ -116,6 +127,9 @@ def test_the_sums_on_purpose(lines: list[str]) -> None:
     assert talk["northwind-labs"][6].steps[-1].exact == "155.545"  # half a cent behind an even digit
     assert talk["northwind-labs"][6].amount == Decimal("155.55")
     assert cycles["kaveri-health"][2].lines[2].quantity % 50 == 0  # whole packages
-    reached = {len([step for step in line.steps if step.what.startswith("tier") and "above" in step.what])
-               for lines_ in talk.values() for line in lines_}
+    reached = {
+        len([step for step in line.steps if step.what.startswith("tier") and "above" in step.what])
+        for lines_ in talk.values()
+        for line in lines_
+    }
     assert reached == {1, 2, 3}

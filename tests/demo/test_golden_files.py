@@ -48,8 +48,11 @@ def test_nothing_of_the_engine_is_imported(module: str) -> None:
     tree = ast.parse((write.FOLDER / module).read_text())
     names = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
     names += [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
-    strangers = [name for name in names
-                 if name.split(".")[0] not in sys.stdlib_module_names and name != "starter.demo.golden.derivation"]
+    strangers = [
+        name
+        for name in names
+        if name.split(".")[0] not in sys.stdlib_module_names and name != "starter.demo.golden.derivation"
+    ]
     assert names
     assert strangers == []
     assert not any(isinstance(node, ast.ImportFrom) and node.level for node in ast.walk(tree))
@@ -57,8 +60,10 @@ def test_nothing_of_the_engine_is_imported(module: str) -> None:
 
 @pytest.mark.parametrize("customer", derivation.CUSTOMERS, ids=lambda customer: customer.external_id)
 def test_periods_start_at_the_local_clock_time(customer: Customer) -> None:
-    starts = [datetime.fromisoformat(f"{text}Z" if ":" in text else f"{text}:00Z")
-              for text in UTC_PERIOD_STARTS[customer.external_id].split()]
+    starts = [
+        datetime.fromisoformat(f"{text}Z" if ":" in text else f"{text}:00Z")
+        for text in UTC_PERIOD_STARTS[customer.external_id].split()
+    ]
     assert customer.boundaries() == starts
 
 
@@ -68,12 +73,15 @@ def test_talk_in_the_third_tier() -> None:
     assert (line.quantity, line.amount) == (Decimal(100000), Decimal("132.55"))
 
 
-@pytest.mark.parametrize(("seconds", "amount"), [
-    ("36000", "54.00"),  # the tier's end belongs to it: 36000 x 0.0015
-    ("36000.01", "59.00"),  # 54 + 5 + 0.01 x 0.0012 = 59.000012
-    ("30", "0.05"),  # 0.045: half a cent goes up, though the digit before is even
-    ("0", "0.00"),
-])
+@pytest.mark.parametrize(
+    ("seconds", "amount"),
+    [
+        ("36000", "54.00"),  # the tier's end belongs to it: 36000 x 0.0015
+        ("36000.01", "59.00"),  # 54 + 5 + 0.01 x 0.0012 = 59.000012
+        ("30", "0.05"),  # 0.045: half a cent goes up, though the digit before is even
+        ("0", "0.00"),
+    ],
+)
 def test_talk_at_the_edges(seconds: str, amount: str) -> None:
     assert derivation.talk_line([Call("x", AT, Decimal(seconds), "sonic-small")], AT, AT).amount == Decimal(amount)
 
@@ -87,8 +95,14 @@ def test_premium_calls_are_paid_in_started_packages(calls: int, amount: str) -> 
 
 def test_the_first_line_of_an_event_id_wins() -> None:
     def line(customer: str, seconds: str) -> str:
-        return json.dumps({"external_customer_id": customer, "event_id": "e1", "timestamp": "2025-01-02T00:00:00Z",
-                           "properties": {"duration_seconds": seconds, "model": "sonic-small"}})
+        return json.dumps(
+            {
+                "external_customer_id": customer,
+                "event_id": "e1",
+                "timestamp": "2025-01-02T00:00:00Z",
+                "properties": {"duration_seconds": seconds, "model": "sonic-small"},
+            }
+        )
 
     calls, repeated = derivation.read_calls([line("a", "10"), line("a", "20"), line("b", "30")])
     assert [(call.customer, call.seconds) for call in calls] == [("a", Decimal(10)), ("b", Decimal(30))]
@@ -98,15 +112,20 @@ def test_the_first_line_of_an_event_id_wins() -> None:
 def test_what_is_finalized_when_the_clock_stops(golden: list[dict[str, object]]) -> None:
     # northwind closes twelve periods, the last on 1 January 2026; the other two close eleven; each has an opening.
     assert Counter(invoice["customer"] for invoice in golden) == {
-        "northwind-labs": 13, "seine-voix": 12, "kaveri-health": 12,
+        "northwind-labs": 13,
+        "seine-voix": 12,
+        "kaveri-health": 12,
     }
     assert golden[-1]["number"] == "INV-202601-00001"
     assert [invoice["number"] for invoice in golden] == sorted(str(invoice["number"]) for invoice in golden)
 
 
 def test_the_decline_in_march(golden: list[dict[str, object]]) -> None:
-    assert [(invoice["number"], invoice["finalized_at"], invoice["paid_at"], invoice["attempts"])
-            for invoice in golden if invoice["attempts"] != ["SUCCEEDED"]] == [
+    assert [
+        (invoice["number"], invoice["finalized_at"], invoice["paid_at"], invoice["attempts"])
+        for invoice in golden
+        if invoice["attempts"] != ["SUCCEEDED"]
+    ] == [
         ("INV-202503-00001", "2025-03-01T07:00:00Z", "2025-03-02T07:00:00Z", ["FAILED", "SUCCEEDED"]),
     ]
 

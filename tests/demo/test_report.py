@@ -21,11 +21,16 @@ from tests.demo.fake_api import FakeApi
 
 
 def outcome(**changes: Any) -> Outcome:
-    invoices = [{**invoice, "id": f"inv_{number}", "tenant_id": "tenant_1"}
-                for number, invoice in enumerate(golden_invoices())]
+    invoices = [
+        {**invoice, "id": f"inv_{number}", "tenant_id": "tenant_1"} for number, invoice in enumerate(golden_invoices())
+    ]
     fields: dict[str, Any] = {
-        "invoices": invoices, "differences": [], "pdfs": [Path("pdfs/INV-202501-00001.pdf")],
-        "webhooks": {"invoice.update.finalized": 37}, "webhooks_refused": 0, "webhooks_expected": True,
+        "invoices": invoices,
+        "differences": [],
+        "pdfs": [Path("pdfs/INV-202501-00001.pdf")],
+        "webhooks": {"invoice.update.finalized": 37},
+        "webhooks_refused": 0,
+        "webhooks_expected": True,
         "events": 30771,
     }
     return Outcome(**{**fields, **changes})
@@ -62,11 +67,16 @@ def test_a_program_gets_json() -> None:
     assert len(content["invoices"]) == 37
 
 
-@pytest.mark.parametrize(("changes", "good"), [
-    ({}, True), ({"webhooks": {}}, False), ({"webhooks": {}, "webhooks_expected": False}, True),
-    ({"webhooks_refused": 1}, False),
-    ({"differences": [Difference("INV-202501-00001", "total", "177", "177.01")]}, False),
-])
+@pytest.mark.parametrize(
+    ("changes", "good"),
+    [
+        ({}, True),
+        ({"webhooks": {}}, False),
+        ({"webhooks": {}, "webhooks_expected": False}, True),
+        ({"webhooks_refused": 1}, False),
+        ({"differences": [Difference("INV-202501-00001", "total", "177", "177.01")]}, False),
+    ],
+)
 def test_what_counts_as_success(changes: dict[str, Any], good: bool) -> None:
     assert succeeded(outcome(**changes)) is good
 

@@ -16,8 +16,16 @@ from starter.demo.runner import Outcome, play
 from starter.demo.usage import EVENTS_FILE
 from tests.demo.fake_api import FakeApi, PowerCut
 
-MADE_ONCE = {"taxes/rates": 1, "features": 2, "plans": 1, "prices": 3, "test_clocks": 1, "customers": 3,
-             "webhooks/endpoints": 1, "subscriptions": 3}
+MADE_ONCE = {
+    "taxes/rates": 1,
+    "features": 2,
+    "plans": 1,
+    "prices": 3,
+    "test_clocks": 1,
+    "customers": 3,
+    "webhooks/endpoints": 1,
+    "subscriptions": 3,
+}
 
 
 class Quiet:

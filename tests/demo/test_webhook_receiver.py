@@ -14,8 +14,11 @@ from tests.demo.fake_api import SECRET
 def deliver(receiver: Receiver, secret: str = SECRET, message_id: str = "msg_1") -> int:
     body = json.dumps({"event_type": "payment.success", "payment": {}})
     at = datetime.now(UTC)
-    headers = {"webhook-id": message_id, "webhook-timestamp": str(int(at.timestamp())),
-               "webhook-signature": Webhook(secret).sign(message_id, at, body)}
+    headers = {
+        "webhook-id": message_id,
+        "webhook-timestamp": str(int(at.timestamp())),
+        "webhook-signature": Webhook(secret).sign(message_id, at, body),
+    }
     return httpx.post(receiver.url, content=body, headers=headers).status_code
 
 

@@ -104,9 +104,7 @@ def in_currency(currency: str, amount: str) -> InvoiceDocument:
     """An invoice of one line in another currency."""
     price = D(amount)
     line = DocumentLine("Platform fee", price, D(1), money_text(price, currency), FEBRUARY)
-    return replace(
-        invoice(), currency=currency, lines=(line,), subtotal=price, taxes=(), total=price, amount_due=price
-    )
+    return replace(invoice(), currency=currency, lines=(line,), subtotal=price, taxes=(), total=price, amount_due=price)
 
 
 def addressed_to(name: str, *address: str, language: str = "") -> InvoiceDocument:

@@ -71,24 +71,48 @@ def sheet(invoices: list[Invoice]) -> str:
     writer.writerow(["invoice", "customer", "line", "what", "quantity", "rate", "formula", "exact", "rounded"])
     for invoice in invoices:
         for step in invoice.steps:
-            writer.writerow([invoice.number, invoice.customer.external_id, step.line, step.what, step.quantity,
-                             step.rate, step.formula, step.exact, step.rounded])
+            writer.writerow(
+                [
+                    invoice.number,
+                    invoice.customer.external_id,
+                    step.line,
+                    step.what,
+                    step.quantity,
+                    step.rate,
+                    step.formula,
+                    step.exact,
+                    step.rounded,
+                ]
+            )
     return file.getvalue()
 
 
 def explanation(invoices: list[Invoice], calls: int, repeated: int) -> str:
     """The content of `derivation.md`: the template filled with the figures of the worked example."""
     customer, start = WORKED_EXAMPLE
-    [invoice] = [i for i in invoices if i.customer.external_id == customer and instant(i.start) == start
-                 and i.reason == "SUBSCRIPTION_CYCLE"]
+    [invoice] = [
+        i
+        for i in invoices
+        if i.customer.external_id == customer and instant(i.start) == start and i.reason == "SUBSCRIPTION_CYCLE"
+    ]
     rows = "\n".join(f"| {s.line} | {s.what} | {s.formula} | {s.exact} | {s.rounded} |" for s in invoice.steps)
     overview = "\n".join(
         f"| {i.number} | {i.customer.external_id} | {instant(i.start)} | {instant(i.end)} | {i.subtotal} | {i.tax} "
-        f"| {i.total} | {instant(i.paid_at) if i.paid_at else ''} |" for i in invoices)
+        f"| {i.total} | {instant(i.paid_at) if i.paid_at else ''} |"
+        for i in invoices
+    )
     template = Template((FOLDER / "derivation.md.template").read_text(encoding="utf-8"))
     return template.substitute(
-        number=invoice.number, customer=customer, start=start, end=instant(invoice.end), rows=rows,
-        overview=overview, lines=calls + repeated, calls=calls, repeated=repeated, invoices=len(invoices),
+        number=invoice.number,
+        customer=customer,
+        start=start,
+        end=instant(invoice.end),
+        rows=rows,
+        overview=overview,
+        lines=calls + repeated,
+        calls=calls,
+        repeated=repeated,
+        invoices=len(invoices),
     )
 
 
