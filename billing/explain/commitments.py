@@ -1,0 +1,45 @@
+"""Commitments in an explanation: what of a line counts, what is beyond it and at which factor, what is missing."""
+
+from fractions import Fraction
+
+from billing.commitments import CommitmentPart
+from billing.explain.parts import Figure, Part, Section
+from billing.explain.wording import exact
+from billing.invoice_lines import InvoiceLine
+from billing.money import decimal_text
+from billing.terms import LineKind
+
+
+def commitment_section(line: InvoiceLine) -> Section:
+    """How a commitment cut a usage line: the half that counts, or the overage at its factor."""
+    part = line.derivation.commitment
+    if part is None:
+        return Section(Figure.amount)
+    beyond = part.whole - part.within
+    if line.kind is not LineKind.overage:
+        cut = (Part("beyond the commitment", "on the line of the overage", -beyond, ()),) if beyond else ()
+        return Section(Figure.amount, (_counts(part),), cut)
+    words = f"beyond it: ({exact(part.whole)} - {exact(part.within)}) x {decimal_text(part.factor)}"
+    parts = [Part("within the commitment", "on the line of the usage", -part.within, ())] if part.within else []
+    more = beyond * (Fraction(part.factor) - 1)
+    if more:
+        parts.append(Part(f"overage factor {decimal_text(part.factor)}", f"{exact(beyond)} x", more, ()))
+    return Section(Figure.amount, (_counts(part),), tuple(parts), (f"{words} = {exact(line.derivation.exact)}",))
+
+
+def true_up_section(line: InvoiceLine, part: CommitmentPart) -> Section:
+    """What is missing to a commitment."""
+    missing = exact(line.derivation.exact)
+    words = f"commitment {exact(part.whole)}, counted {exact(part.within)}: {missing} is missing"
+    parts = (
+        Part("commitment", "of the period", part.whole, (words,)),
+        Part("counted", "on lines of kind usage", -part.within, ()),
+    )
+    return Section(Figure.amount, parts=parts)
+
+
+def _counts(part: CommitmentPart) -> str:
+    text = f"{exact(part.within)} of {exact(part.whole)} counts towards the commitment"
+    if part.committed is not None and part.counted is not None:
+        text += f" of {decimal_text(part.committed)}, after {decimal_text(part.counted)} before"
+    return text

@@ -1,0 +1,43 @@
+"""Usage in an explanation: what was counted, window by window, and what the allowance took of it."""
+
+from billing.explain.parts import Figure, Section
+from billing.explain.wording import exact, instant, span
+from billing.invoice_lines import InvoiceLine, RatedPart
+from billing.money import decimal_text
+from billing.terms import LineKind
+
+
+def usage_section(line: InvoiceLine, zone: str) -> Section:
+    """What was frozen of the meter, and the windows in which it was read."""
+    parts = line.derivation.parts
+    return Section(
+        Figure.amount,
+        notes=_counted(line, zone),
+        windows=parts,
+        windows_text=tuple(_window(part, zone) for part in parts),
+    )
+
+
+def _counted(line: InvoiceLine, zone: str) -> tuple[str, ...]:
+    if line.kind not in (LineKind.usage, LineKind.overage):
+        return ()
+    snapshot = line.derivation.usage
+    if snapshot is None:
+        return ("usage is not frozen yet; it is counted when the invoice is finalized",)
+    usage = snapshot.usage
+    counted = (
+        f"usage: {decimal_text(usage.quantity)} from {usage.event_count} events of meter {snapshot.meter_id}, "
+        f"accepted before {instant(snapshot.cutoff, zone)} (checksum {usage.checksum or 'none'})"
+    )
+    if not usage.rejected_values:
+        return (counted,)
+    return counted, f"{usage.rejected_values} of these events had no usable value and count 0"
+
+
+def _window(part: RatedPart, zone: str) -> str:
+    group = "" if part.group is None else f" of {part.group or 'no group'}"
+    text = f"{span(part.period, zone)}{group}: {exact(part.quantity)}"
+    if part.window is None:
+        return text
+    limit = "unlimited" if part.limit is None else f"{exact(part.limit)} for {span(part.window, zone)}"
+    return f"{text}, less {exact(part.free)} of the allowance ({limit}) = {exact(part.quantity - part.free)}"

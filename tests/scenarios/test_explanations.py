@@ -1,0 +1,33 @@
+"""Every line of every story can be explained, and the parts of an explanation add up to the line, to the last digit."""
+
+from fractions import Fraction
+
+import pytest
+
+from billing.explain import Figure, explain_invoice, explanations
+from billing.invoices import Invoice
+from billing.scenario.decoding import read_json
+from billing.scenario.parse import parse_scenario
+from billing.simulation.simulate import play
+from tests.scenarios.test_stories import FOLDER, STORIES
+
+
+def invoices_of(name: str) -> list[Invoice]:
+    """The invoices of a story as they stand at its end."""
+    story = play(parse_scenario(read_json((FOLDER / f"{name}.json").read_text(encoding="utf-8"))))
+    return [story.present(played, story.scenario.until) for played in story.invoices]
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_the_parts_add_up(name: str) -> None:
+    for invoice in invoices_of(name):
+        found = explanations(invoice)
+        assert [each.line for each in found] == list(invoice.lines)
+        for each in found:
+            line = each.line
+            assert each.sum_of(Figure.amount) == Fraction(line.amount), each.text
+            assert each.sum_of(Figure.discount) == -Fraction(line.discount), each.text
+            assert each.sum_of(Figure.tax) == Fraction(line.exclusive_tax), each.text
+            assert each.sum_of(Figure.credits) == -Fraction(line.prepaid_credits), each.text
+        together = sum((each.sum_of(figure) for each in found for figure in Figure), Fraction(0))
+        assert together == Fraction(invoice.total), explain_invoice(invoice)
