@@ -1,15 +1,23 @@
-"""Writes the result of every story beside it, for reading before it is committed."""
+"""Writes the result of every story beside it, for reading before it is committed, and the pages of docs/examples."""
 
 import json
 
+from tests.scenarios.pages import PAGES, pages
 from tests.scenarios.test_stories import FOLDER, STORIES, played
 
 
 def main() -> None:
-    """Writes `NAME.result.json` for each `NAME.json`."""
+    """Writes `NAME.result.json` for each `NAME.json`, one page a story, and the index."""
     for name in STORIES:
         text = json.dumps(played(name), indent=1, ensure_ascii=False)
         (FOLDER / f"{name}.result.json").write_text(text + "\n", encoding="utf-8")
+    found = pages(STORIES)
+    PAGES.mkdir(exist_ok=True)
+    for old in PAGES.glob("*.md"):
+        if old.name not in found:
+            old.unlink()
+    for name, text in found.items():
+        (PAGES / name).write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
