@@ -55,78 +55,24 @@ class Customer:
     def boundaries(self) -> list[datetime]:
         """The start of the subscription and every period end after it, as UTC instants."""
         zone = ZoneInfo(self.zone)
-        return [
-            datetime.fromisoformat(f"{day}T{self.clock_time}").replace(tzinfo=zone).astimezone(UTC) for day in self.days
-        ]
+        return [datetime.fromisoformat(f"{day}T{self.clock_time}").replace(tzinfo=zone).astimezone(UTC)
+                for day in self.days]
 
 
 # In the order in which the subscriptions start. `card` is what the bank says to each attempt; afterwards always ok.
 CUSTOMERS = (
-    Customer(
-        "northwind-labs",
-        "America/New_York",
-        "00:00:00",
-        12,
-        (
-            "2025-01-01",
-            "2025-02-01",
-            "2025-03-01",
-            "2025-04-01",
-            "2025-05-01",
-            "2025-06-01",
-            "2025-07-01",
-            "2025-08-01",
-            "2025-09-01",
-            "2025-10-01",
-            "2025-11-01",
-            "2025-12-01",
-            "2026-01-01",
-            "2026-02-01",
-        ),
-        card=("ok", "ok", "soft", "ok"),
-    ),
-    Customer(
-        "seine-voix",
-        "Europe/Paris",
-        "09:30:00",
-        3,
-        (
-            "2025-01-15",
-            "2025-02-15",
-            "2025-03-15",
-            "2025-04-15",
-            "2025-05-15",
-            "2025-06-15",
-            "2025-07-15",
-            "2025-08-15",
-            "2025-09-15",
-            "2025-10-15",
-            "2025-11-15",
-            "2025-12-15",
-            "2026-01-15",
-        ),
-    ),
-    Customer(
-        "kaveri-health",
-        "Asia/Kolkata",
-        "00:00:00",
-        5,
-        (
-            "2025-01-31",
-            "2025-02-28",
-            "2025-03-31",
-            "2025-04-30",
-            "2025-05-31",
-            "2025-06-30",
-            "2025-07-31",
-            "2025-08-31",
-            "2025-09-30",
-            "2025-10-31",
-            "2025-11-30",
-            "2025-12-31",
-            "2026-01-31",
-        ),
-    ),
+    Customer("northwind-labs", "America/New_York", "00:00:00", 12, (
+        "2025-01-01", "2025-02-01", "2025-03-01", "2025-04-01", "2025-05-01", "2025-06-01", "2025-07-01",
+        "2025-08-01", "2025-09-01", "2025-10-01", "2025-11-01", "2025-12-01", "2026-01-01", "2026-02-01",
+    ), card=("ok", "ok", "soft", "ok")),
+    Customer("seine-voix", "Europe/Paris", "09:30:00", 3, (
+        "2025-01-15", "2025-02-15", "2025-03-15", "2025-04-15", "2025-05-15", "2025-06-15", "2025-07-15",
+        "2025-08-15", "2025-09-15", "2025-10-15", "2025-11-15", "2025-12-15", "2026-01-15",
+    )),
+    Customer("kaveri-health", "Asia/Kolkata", "00:00:00", 5, (
+        "2025-01-31", "2025-02-28", "2025-03-31", "2025-04-30", "2025-05-31", "2025-06-30", "2025-07-31",
+        "2025-08-31", "2025-09-30", "2025-10-31", "2025-11-30", "2025-12-31", "2026-01-31",
+    )),
 )
 
 
@@ -221,14 +167,8 @@ def read_calls(lines: Iterable[str]) -> tuple[list[Call], int]:
             continue
         seen.add(identity)
         properties = event["properties"]
-        calls.append(
-            Call(
-                identity[0],
-                datetime.fromisoformat(event["timestamp"]),
-                Decimal(properties["duration_seconds"]),
-                properties["model"],
-            )
-        )
+        calls.append(Call(identity[0], datetime.fromisoformat(event["timestamp"]),
+                          Decimal(properties["duration_seconds"]), properties["model"]))
     return calls, repeated
 
 
@@ -242,29 +182,16 @@ def seat_line(customer: Customer, start: datetime, end: datetime) -> Line:
     """Seats are paid in advance: the line stands for the period that opens."""
     exact = _EXACT.multiply(Decimal(customer.seats), SEAT)
     amount = to_cents(exact)
-    step = Step(
-        "seat",
-        f"seats from {instant(start)} to {instant(end)}",
-        str(customer.seats),
-        text(SEAT),
-        f"{customer.seats} x {text(SEAT)}",
-        text(exact),
-        str(amount),
-    )
+    step = Step("seat", f"seats from {instant(start)} to {instant(end)}", str(customer.seats), text(SEAT),
+                f"{customer.seats} x {text(SEAT)}", text(exact), str(amount))
     return Line("seat", Decimal(customer.seats), start, end, amount, [step])
 
 
 def talk_line(calls: list[Call], start: datetime, end: datetime) -> Line:
     """Seconds of all calls, each second in its own tier, plus the flat fee of every tier entered."""
     seconds = total_of(call.seconds for call in calls)
-    steps = [
-        Step(
-            "talk",
-            f"seconds of {len(calls)} calls from {instant(start)} to before {instant(end)}",
-            text(seconds),
-            formula="sum of duration_seconds",
-        )
-    ]
+    steps = [Step("talk", f"seconds of {len(calls)} calls from {instant(start)} to before {instant(end)}",
+                  text(seconds), formula="sum of duration_seconds")]
     amounts: list[Decimal] = []
     for number, (above, up_to, rate, flat) in enumerate(TALK_TIERS, start=1):
         if seconds <= above:
@@ -272,21 +199,12 @@ def talk_line(calls: list[Call], start: datetime, end: datetime) -> Line:
         inside = _EXACT.subtract(seconds if up_to is None else min(seconds, up_to), above)
         amounts.append(_EXACT.multiply(inside, rate))
         upper = "the end" if up_to is None else text(up_to)
-        steps.append(
-            Step(
-                "talk",
-                f"tier {number}: above {text(above)} to {upper}",
-                text(inside),
-                text(rate),
-                f"{text(inside)} x {text(rate)}",
-                text(amounts[-1]),
-            )
-        )
+        steps.append(Step("talk", f"tier {number}: above {text(above)} to {upper}", text(inside), text(rate),
+                          f"{text(inside)} x {text(rate)}", text(amounts[-1])))
         if flat:
             amounts.append(flat)
-            steps.append(
-                Step("talk", f"tier {number}: entered, flat fee", "1", text(flat), f"1 x {text(flat)}", text(flat))
-            )
+            steps.append(Step("talk", f"tier {number}: entered, flat fee", "1", text(flat), f"1 x {text(flat)}",
+                              text(flat)))
     exact = total_of(amounts)
     formula = " + ".join(text(amount) for amount in amounts) or "no seconds, no charge"
     steps.append(Step("talk", "line", text(seconds), formula=formula, exact=text(exact), rounded=str(to_cents(exact))))
@@ -299,27 +217,12 @@ def premium_line(calls: list[Call], start: datetime, end: datetime) -> Line:
     packages = -(-count // PREMIUM_PACKAGE_CALLS)
     exact = _EXACT.multiply(Decimal(packages), PREMIUM_PACKAGE)
     steps = [
-        Step(
-            "premium",
-            f"calls on {' or '.join(PREMIUM_MODELS)} from {instant(start)} to before {instant(end)}",
-            str(count),
-            formula="count of calls",
-        ),
-        Step(
-            "premium",
-            f"packages of {PREMIUM_PACKAGE_CALLS}, rounded up",
-            str(packages),
-            formula=f"{count} / {PREMIUM_PACKAGE_CALLS}, rounded up",
-        ),
-        Step(
-            "premium",
-            "line",
-            str(packages),
-            text(PREMIUM_PACKAGE),
-            f"{packages} x {text(PREMIUM_PACKAGE)}",
-            text(exact),
-            str(to_cents(exact)),
-        ),
+        Step("premium", f"calls on {' or '.join(PREMIUM_MODELS)} from {instant(start)} to before {instant(end)}",
+             str(count), formula="count of calls"),
+        Step("premium", f"packages of {PREMIUM_PACKAGE_CALLS}, rounded up", str(packages),
+             formula=f"{count} / {PREMIUM_PACKAGE_CALLS}, rounded up"),
+        Step("premium", "line", str(packages), text(PREMIUM_PACKAGE), f"{packages} x {text(PREMIUM_PACKAGE)}",
+             text(exact), str(to_cents(exact))),
     ]
     return Line("premium", Decimal(count), start, end, to_cents(exact), steps)
 
@@ -344,29 +247,12 @@ def add_totals(invoice: Invoice) -> None:
     invoice.total = _EXACT.add(invoice.subtotal, invoice.tax)
     invoice.steps = [step for line in invoice.lines for step in line.steps]
     invoice.steps += [
-        Step(
-            "subtotal",
-            "sum of the lines",
-            formula=" + ".join(str(line.amount) for line in invoice.lines),
-            exact=text(invoice.subtotal),
-            rounded=str(invoice.subtotal),
-        ),
-        Step(
-            "tax",
-            "gst18, 18 % of the subtotal",
-            str(invoice.subtotal),
-            text(TAX),
-            f"{invoice.subtotal} x {text(TAX)}",
-            text(exact_tax),
-            str(invoice.tax),
-        ),
-        Step(
-            "total",
-            "subtotal plus tax",
-            formula=f"{invoice.subtotal} + {invoice.tax}",
-            exact=text(invoice.total),
-            rounded=str(invoice.total),
-        ),
+        Step("subtotal", "sum of the lines", formula=" + ".join(str(line.amount) for line in invoice.lines),
+             exact=text(invoice.subtotal), rounded=str(invoice.subtotal)),
+        Step("tax", "gst18, 18 % of the subtotal", str(invoice.subtotal), text(TAX),
+             f"{invoice.subtotal} x {text(TAX)}", text(exact_tax), str(invoice.tax)),
+        Step("total", "subtotal plus tax", formula=f"{invoice.subtotal} + {invoice.tax}", exact=text(invoice.total),
+             rounded=str(invoice.total)),
     ]
 
 
@@ -377,15 +263,8 @@ def add_payment(invoice: Invoice, answers: list[str]) -> None:
     while True:
         answer = answers.pop(0) if answers else "ok"
         invoice.attempts.append("SUCCEEDED" if answer == "ok" else "FAILED")
-        invoice.steps.append(
-            Step(
-                "payment",
-                f"attempt {len(invoice.attempts)} at {instant(attempt_at)}: {answer}",
-                formula="charge the total",
-                exact=text(invoice.total),
-                rounded=str(invoice.total),
-            )
-        )
+        invoice.steps.append(Step("payment", f"attempt {len(invoice.attempts)} at {instant(attempt_at)}: {answer}",
+                                  formula="charge the total", exact=text(invoice.total), rounded=str(invoice.total)))
         if answer == "ok":
             invoice.paid_at = attempt_at
             return
