@@ -9,10 +9,10 @@ PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
 STAMP := $(VENV)/installed
 OPTIONS := $(if $(filter-out 0,$(KAFKA)),--kafka) $(if $(filter-out 0,$(S3)),--s3)
 
-.PHONY: help setup demo dev test test-full lint format bench stop clean lock
+.PHONY: help setup demo dev test test-full lint format bench bench-rating stop clean lock
 
 help: ## What can be made
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
 
 setup: $(STAMP) ## Install what requirements.lock pins into .venv
 
@@ -53,6 +53,10 @@ lint: setup ## Lint, types and import contracts
 format: setup ## Let ruff set the layout of the code
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+bench-rating: setup ## Measure the rules alone: invoices a second, and simulated years
+	@$(BIN)/python -m bench.rating $(BENCH)
+	@$(BIN)/python -m bench.simulate
 
 bench: setup ## Measure a billing run
 	@$(BIN)/python -m deploy.embedded.prepare temporal
