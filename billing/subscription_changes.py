@@ -116,10 +116,13 @@ def change_billing_period(
     """Closes the period at `at` and starts a whole new one of another length there: every line ends, `added` start.
 
     The anchor becomes `at`, or the next calendar unit. The invoice bills usage and arrears up to `at`, credits unused
-    time and bills the new period in advance.
+    time and bills the new period in advance. `at` may be the period's end: then this closes it, in place of
+    `close_period`; not for a subscription that ends there.
     """
     _require_active(state, "change")
-    _require_inside(state, at)
+    at_end = at == state.current_period.end
+    if not at_end:
+        _require_inside(state, at)
     current = [line.id for line in terms.lines if line.end is None or line.end > at]
     old = replace(terms, lines=_ended(terms, current, at))
     anchor = calendar_anchor(at, terms.zone, cadence) if terms.cycle is BillingCycle.calendar else at
@@ -132,8 +135,8 @@ def change_billing_period(
         *advance_lines(replace(after, lines=tuple(added)), opened, known_end),
         *unused_time_credits(terms, proration, billed, at),
     )
-    invoice = DueInvoice(BillingReason.SUBSCRIPTION_UPDATE, at, closed, lines)
-    return Changed(after, replace(state, current_period=opened), invoice)
+    reason = BillingReason.SUBSCRIPTION_CYCLE if at_end else BillingReason.SUBSCRIPTION_UPDATE
+    return Changed(after, replace(state, current_period=opened), DueInvoice(reason, at, closed, lines))
 
 
 def pause(

@@ -6,6 +6,7 @@ section 10: after a change the new limit counts what the window already used fre
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from fractions import Fraction
 
 from billing.allowances import allowance_cuts, allowances_for
@@ -61,6 +62,11 @@ def changed(history: Sequence[TermsInForce], terms: Terms, span: Period) -> tupl
     if last.span.start == span.start:
         return (*history[:-1], TermsInForce(terms, span))
     return (*history[:-1], TermsInForce(last.terms, Period(last.span.start, span.start)), TermsInForce(terms, span))
+
+
+def terms_before(history: Sequence[TermsInForce], at: datetime) -> Terms:
+    """What was agreed until `at`: what closes a period that ends there. At the start of all, what begins there."""
+    return next((one.terms for one in reversed(history) if one.span.start < at), history[0].terms)
 
 
 def metered(lines: Sequence[DueLine]) -> tuple[tuple[str, Period], ...]:

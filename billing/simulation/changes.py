@@ -16,14 +16,13 @@ from billing.scenario import document as doc
 from billing.scenario.agreement import entitlements_of, line_quantity
 from billing.scenario.catalog import prices_of_plan
 from billing.scenario.credits import build_grants
-from billing.scenario.offered import not_offered
 from billing.simulation.story import SUBSCRIPTION, Story
 from billing.subscriptions import SubscriptionState, Transition
 from billing.terms import LineItem, ProrationBehavior, Terms
 
 
 def change_plan(story: Story, action: doc.ChangePlan, path: str) -> None:
-    """Another plan, now or at the period's end; another billing period always now."""
+    """Another plan, now or at the period's end; another billing period now unless asked otherwise."""
     state, cadence = _changeable(story), _cadence(story.terms, action)
     same = cadence.same_length(story.terms.cadence)
     if same and action.plan == story.plan:
@@ -31,15 +30,18 @@ def change_plan(story: Story, action: doc.ChangePlan, path: str) -> None:
     part = replace(story.scenario.subscription, billing_period=cadence.period, billing_period_count=cadence.count)
     prices = prices_of_plan(replace(story.scenario, subscription=part), action.plan)
     if not same:
+        story.forget_pending()
         if action.when == "end_of_period":
-            raise not_offered(f"{path}.when", "another billing period at the end of the period")
-        _change_period(story, action, cadence, prices)
+            story.closing = lambda at: _change_period(story, action, cadence, prices, at)
+            story.tell(action.at, "subscription.updated", SUBSCRIPTION)
+        else:
+            _change_period(story, action, cadence, prices, action.at)
         return
     before = [line for line in story.terms.lines if line.id in _plan_lines(story, action.at)]
     after = [LineItem(price.id, price, line_quantity(price, action.quantities), action.at) for price in prices]
     upgrade = changes.is_upgrade(before, after)
+    story.forget_pending()
     if (action.when or ("immediate" if upgrade else "end_of_period")) == "immediate":
-        story.pending = []
         _exchange_plan(story, action, prices, action.at, now=True)
     else:
         story.pending = [lambda at: _exchange_plan(story, action, prices, at, now=False)]
@@ -97,7 +99,7 @@ def pause(story: Story, action: doc.Pause, path: str) -> None:
     """Nothing accrues from now on."""
     billed = story.billed(action.at)
     done = changes.pause(story.terms, running(story), action.at, billed)
-    story.pending = []
+    story.forget_pending()
     _adopt(story, done, action.at)
     story.wallets.stop_grants()
 
@@ -150,15 +152,16 @@ def _exchange(
         _adopt(story, changes.change_lines_at_period_end(terms, state, removed, added), at)
 
 
-def _change_period(story: Story, action: doc.ChangePlan, cadence: Cadence, prices: Sequence[Price]) -> None:
-    at, plan_lines = action.at, set(_plan_lines(story, action.at))
+def _change_period(
+    story: Story, action: doc.ChangePlan, cadence: Cadence, prices: Sequence[Price], at: datetime
+) -> None:
+    plan_lines = set(_plan_lines(story, at))
     kept = [line for line in _in_force(story, at) if line.id not in plan_lines]
     added = _lines(story, prices, action.quantities, at)
     added += [replace(line, id=story.new_line_id(line.price.id), start=at) for line in kept]
     terms = _with_entitlements(story, action.plan, story.addons)
     billed = story.billed(at)
     done = changes.change_billing_period(terms, running(story), at, cadence, added, billed, action.proration_behavior)
-    story.pending = []
     _adopt(story, done, at)
     _switch_plan(story, action.plan, at)
 

@@ -29,7 +29,8 @@ class Attempt:
 class PlayedInvoice:
     """An invoice as it stands. `next_at` is when it is finalized or charged next; None when nothing happens.
 
-    `terms`, `history` and `known_end` (the subscription's end) are as they were when it was drafted.
+    `history` and `known_end` (the subscription's end) are as they were when it was drafted; `terms` are those whose
+    period it closes.
     """
 
     position: int

@@ -32,7 +32,7 @@ from billing.simulation.late import require_no_late_usage
 from billing.simulation.usage import snapshot
 from billing.simulation.wallets import Wallets
 from billing.terms import BilledLine, DueInvoice, LineKind, Terms
-from billing.terms_history import TermsInForce, allowances_over, changed, metered
+from billing.terms_history import TermsInForce, allowances_over, changed, metered, terms_before
 from billing.unused_time import with_unused_time
 from billing.usage_lines import allowance_draws
 from billing.wallet_balances import charges_of
@@ -90,6 +90,7 @@ class Story:
         self.plan = scenario.subscription.plan
         self.addons = [addon.addon for addon in scenario.subscription.addons]
         self.pending: list[Callable[[datetime], None]] = []
+        self.closing: Callable[[datetime], None] | None = None
         self.history: tuple[TermsInForce, ...] = (TermsInForce(self.terms, Period(self.terms.start, LIFETIME_END)),)
         grants = build_grants(scenario, self.plan, self.terms.start)
         self.wallets = Wallets(scenario, build_wallets(scenario), grants, self.tell)
@@ -128,6 +129,10 @@ class Story:
         self._line_items[price] = self._line_items.get(price, 0) + 1
         count = self._line_items[price]
         return price if count == 1 else f"{price}#{count}"
+
+    def forget_pending(self) -> None:
+        """What was to change when the period ends does not."""
+        self.pending, self.closing = [], None
 
     def adopt(self, terms: Terms, at: datetime) -> None:
         """Other terms are in force from `at` on."""
@@ -202,14 +207,17 @@ class Story:
 
     def _cross(self, at: datetime) -> None:
         if self.state is None:
-            transition = rules.open_subscription(self.terms)
+            self.apply(rules.open_subscription(self.terms), at)
+            return
+        ends = self._known_end() == at
+        pending, closing = ([], None) if ends else (self.pending, self.closing)
+        self.forget_pending()
+        for change in pending:
+            change(at)
+        if closing is not None:
+            closing(at)
         else:
-            if self._known_end() != at:
-                for change in self.pending:
-                    change(at)
-            self.pending = []
-            transition = rules.close_period(self.terms, self.state, self.billed(at))
-        self.apply(transition, at)
+            self.apply(rules.close_period(self.terms, self.state, self.billed(at)), at)
 
     def _draft(self, due: DueInvoice) -> None:
         status = InvoiceStatus.DRAFT if due.lines else InvoiceStatus.SKIPPED
@@ -225,7 +233,8 @@ class Story:
         coupons = coupons_for(due, self.coupons, self.invoices) if self.coupons else ()
         inputs = InvoiceInputs(self.terms.currency, due, self.terms.tax_rates, coupons=coupons)
         position, known_end = len(self.invoices), self._known_end()
-        return PlayedInvoice(position, inputs, status, act_at, next_at, self.terms, self.history, known_end)
+        closed = terms_before(self.history, due.at)
+        return PlayedInvoice(position, inputs, status, act_at, next_at, closed, self.history, known_end)
 
     def _act_on(self, played: PlayedInvoice, at: datetime) -> None:
         if played.status is InvoiceStatus.DRAFT:

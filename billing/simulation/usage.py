@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from billing.meters import Meter, ResetUsage, UsageSnapshot
 from billing.periods import Period
 from billing.simulation.events import EventLog, LoggedEvent, Rejected
-from billing.terms_history import TermsInForce, usage_cuts
+from billing.terms_history import TermsInForce, terms_before, usage_cuts
 from billing.usage_aggregation import matches, measure, measure_buckets, measure_parts, rejected_events
 
 
@@ -27,7 +27,7 @@ def snapshot(
     if meter.bucket_size is None:
         parts = measure_parts(meter, events, usage_cuts(history, meter, period))
         return UsageSnapshot(identity, meter.id, period, cutoff, measure(meter, events, period), parts=parts)
-    terms = history[-1].terms
+    terms = terms_before(history, period.end)
     quantity, parts = measure_buckets(meter, events, period, terms.zone, terms.anchor)
     return UsageSnapshot(identity, meter.id, period, cutoff, quantity, parts=parts, bucketed=True)
 

@@ -5,7 +5,7 @@ Owns which wallet is meant; order of draw-down, expiry and balances are billing.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from billing.credit_grants import CreditGrant, lots_granted
@@ -29,6 +29,7 @@ from billing.wallets import (
     top_up,
 )
 
+INSTANT = timedelta(milliseconds=1)
 CREATED = "created"
 """Id of a wallet that the document does not name: made for a grant or a credit that had none."""
 
@@ -95,7 +96,12 @@ class Wallets:
         self.apply(played, top_up(played.wallet, CreditLot(reference, credits, credits, at)), at)
 
     def plan_grants(self, terms: Terms, after: datetime | None, until: datetime) -> None:
-        """Looks up what is granted after `after`; again whenever the terms change, which move expiries."""
+        """Looks up what is granted after `after`; again whenever the terms change, which move expiries.
+
+        What was due at `after` and is not given yet stays due: terms that change at a boundary do so before its grants.
+        """
+        if after is not None and self.next_grant() == after:
+            after -= INSTANT
         lots = [lot for grant in self._grants for lot in lots_granted(grant, terms, after, until)]
         self._due = sorted(lots, key=lambda lot: lot.granted_at)
 

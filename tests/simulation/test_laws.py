@@ -82,6 +82,8 @@ HAPPENINGS: list[Json] = [
     ),
     {"do": "change_plan", "plan": "team", "billing_period": "WEEKLY"},
     {"do": "change_plan", "plan": "pro", "billing_period": "QUARTERLY"},
+    {"do": "change_plan", "plan": "pro", "billing_period": "QUARTERLY", "when": "end_of_period"},
+    {"do": "change_plan", "plan": "team", "billing_period": "MONTHLY", "when": "end_of_period"},
     {"do": "change_quantity", "price": "seat", "quantity": "3"},
     {"do": "change_quantity", "price": "team_seat", "quantity": "0.5", "when": "immediate"},
     {"do": "apply_coupon", "coupon": "off"},

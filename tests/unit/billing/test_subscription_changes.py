@@ -28,7 +28,7 @@ from billing.subscriptions import (
     open_subscription,
     period_from,
 )
-from billing.terms import LineItem, LineKind, ProrationBehavior
+from billing.terms import BillingReason, LineItem, LineKind, ProrationBehavior
 
 from .builders import MONTHLY, inputs, seat, span, talk, terms, utc
 from .story import ANNUAL, FEBRUARY, item, on_trial, shown, story
@@ -198,6 +198,23 @@ def test_a_change_to_yearly_starts_a_whole_new_period_and_moves_the_anchor() -> 
     assert [line.share for line in changed.invoice.lines] == [Fraction(356, 365)]
 
 
+def test_a_change_to_yearly_at_the_periods_end_bills_whole_arrears_and_a_whole_year() -> None:
+    support = replace(seat("90", Cadence(BillingPeriod.QUARTERLY)), id="price_support")
+    told = story(terms(seat("28"), talk(), support, start="2025-02-01", quantity="1"))
+    yearly = item("b", seat("365", ANNUAL), "2025-03-01", "1")
+    invoice = told.change(
+        change_billing_period(told.terms, told.state, utc("2025-03-01"), ANNUAL, [yearly], told.beyond("2025-03-01"))
+    )
+    assert shown(invoice) == [
+        ("usage", "line_1", "02-01 03-01", "0.00"),
+        ("fixed", "b", "03-01 03-01", "365.00"),
+        ("proration_credit", "line_2", "03-01 05-01", "-61.69"),  # 61 of 89 days of the quarter that the month cut
+    ]
+    assert invoice is not None
+    assert invoice.reason is BillingReason.SUBSCRIPTION_CYCLE
+    assert told.state.current_period == span("2025-03-01", "2026-03-01")
+
+
 RUNNING = open_subscription(FEBRUARY).state
 PAUSED = pause(FEBRUARY, RUNNING, utc("2025-02-10"))
 TRIAL = on_trial(FEBRUARY, "2025-02-20")
@@ -213,6 +230,7 @@ ENDING = replace(PAUSED.terms, end_date=utc("2025-02-15"))
         (lambda: change_lines(FEBRUARY, RUNNING, utc("2025-02-08"), [], [item("b", seat(), "2025-02-09")]), Invalid),
         (lambda: change_lines(TRIAL, open_subscription(TRIAL).state, utc("2025-02-08"), [], []), Conflict),
         (lambda: change_lines_at_period_end(PAUSED.terms, PAUSED.state, [], []), Conflict),
+        (lambda: change_billing_period(FEBRUARY, RUNNING, utc("2025-03-02"), ANNUAL, []), Invalid),
         (lambda: change_billing_period(PAUSED.terms, PAUSED.state, utc("2025-02-08"), ANNUAL, []), Conflict),
         (lambda: pause(FEBRUARY, RUNNING, utc("2025-03-01")), Invalid),
         (lambda: resume(FEBRUARY, RUNNING, utc("2025-02-10"), {}), Conflict),
