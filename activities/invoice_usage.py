@@ -8,6 +8,7 @@ from typing import Any
 from sqlmodel import col, select
 
 from activities.bookkeeping import scope_of
+from activities.event_corrections import apply_pending
 from activities.usage_reader import UsageReader
 from billing.codec import to_json
 from billing.invoices import InvoiceInputs
@@ -41,6 +42,8 @@ async def read_usage(
 ) -> Frozen:
     """Reads every usage line's quantity: one query for all meters of a period, one for the chart of each."""
     external_id, meters = await _customer_and_meters(database, row, inputs)
+    # A correction of an event that was written down counts, whatever has died since.
+    await apply_pending(database, usage.clickhouse, scope_of(row), external_customer_id=external_id)
     snapshots: list[UsageSnapshot] = []
     daily: list[tuple[tuple[str, str], ...]] = []
     for period, wanted in _by_period(inputs, meters).items():

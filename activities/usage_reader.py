@@ -27,6 +27,11 @@ class UsageReader:
     def __init__(self, clickhouse: ClickHouse) -> None:
         self._clickhouse = clickhouse
 
+    @property
+    def clickhouse(self) -> ClickHouse:
+        """Where it reads."""
+        return self._clickhouse
+
     async def read(
         self, scope: Scope, external_customer_id: str, meters: Sequence[Meter], period: Period
     ) -> dict[str, UsageQuantity]:

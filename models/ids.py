@@ -9,7 +9,21 @@ import hashlib
 from ulid import ULID
 
 PREFIXES = frozenset(
-    {"attempt", "clock", "cust", "endpoint", "env", "event", "feat", "inv", "inv_line", "key", "ledger", "meter"}
+    {
+        "attempt",
+        "clock",
+        "correction",
+        "cust",
+        "endpoint",
+        "env",
+        "event",
+        "feat",
+        "inv",
+        "inv_line",
+        "key",
+        "ledger",
+        "meter",
+    }
     | {"outbox", "pay", "pe", "plan", "price", "secret", "setting", "snap", "subs", "subs_line", "ta", "taxapp"}
     | {"taxrate", "tenant", "wd"}
 )

@@ -13,25 +13,10 @@ from typing import Final
 from activities.ingestion.events import Event, Placed, identities
 from activities.ingestion.known_ids import KnownIds, words_of
 from models.clickhouse.client import ClickHouse
+from models.clickhouse.event_rows import EVENT_COLUMNS
 
 LOOKUP_KEYS: Final = 5000
 """Identities asked for in one query: 5,000 of up to 20 digits stay under ClickHouse's `max_query_size` of 256 KiB."""
-
-EVENT_COLUMNS: Final = {
-    "tenant_id": "LowCardinality(String)",
-    "environment_id": "LowCardinality(String)",
-    "external_customer_id": "String",
-    "event_name": "LowCardinality(String)",
-    "timestamp": "DateTime64(3, 'UTC')",
-    "event_id": "String",
-    "source": "LowCardinality(String)",
-    "properties": "String",
-    "kafka_partition": "UInt16",
-    "kafka_offset": "UInt64",
-    "accepted_at": "DateTime64(3, 'UTC')",
-    "stored_at": "DateTime64(3, 'UTC')",
-}
-"""`revision` and `is_deleted` are 0 for what arrives."""
 
 ID_COLUMNS: Final = {"hi": "UInt64", "lo": "UInt64"}
 

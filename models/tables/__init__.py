@@ -2,6 +2,7 @@
 
 from models.tables.catalog import FeatureRow, MeterRow, PlanRow, PriceRow
 from models.tables.customers import CustomerRow, TaxAssociationRow, TaxRateRow
+from models.tables.events import EventCorrectionRow
 from models.tables.invoices import InvoiceLineRow, InvoiceRow, InvoiceSequenceRow, InvoiceTaxRow, UsageSnapshotRow
 from models.tables.ledger import DeferredRevenueRow, LedgerEntryRow, LedgerTransactionRow
 from models.tables.payments import PaymentAttemptRow, PaymentRow, ProviderEventRow
@@ -21,6 +22,7 @@ __all__ = [
     "CustomerRow",
     "DeferredRevenueRow",
     "EnvironmentRow",
+    "EventCorrectionRow",
     "FeatureRow",
     "IdempotencyKeyRow",
     "InvoiceLineRow",

@@ -16,6 +16,7 @@ from starter.api.openapi import add_openapi
 from starter.api.routes import (
     customers,
     documents,
+    event_corrections,
     features,
     invoices,
     meters,
@@ -55,6 +56,7 @@ ROUTERS = (
     prices.router,
     tax_rates.router,
     usage.router,
+    event_corrections.router,
     subscriptions.router,
     subscriptions.commands,
     invoices.router,

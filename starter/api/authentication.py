@@ -25,6 +25,9 @@ KEY_LENGTH_MAX: Final = 512
 LAST_USE_SECONDS: Final = 60
 """`last_used_at` is written at most so often: it tells people whether a key is alive, not when exactly."""
 
+INGEST: Final = ("/events", "/events/bulk")
+"""What a key for ingestion is for; voiding and amending what was ingested changes bills, and needs `all_writer`."""
+
 READING_POSTS: Final = ("/search", "/query", "/usage", "/usage/meter", "/analytics", "/preview", "/simulations")
 
 
@@ -90,9 +93,9 @@ def may(roles: tuple[str, ...], method: str, path: str) -> bool:
         return True
     events = path == "/events" or path.startswith("/events/")
     reading = method in ("GET", "HEAD") or (method == "POST" and path.endswith(READING_POSTS))
-    if events and not reading:
+    if path in INGEST:
         return bool({"event_ingestor", "all_writer"} & set(roles))
-    if events and "event_reader" in roles:
+    if events and reading and "event_reader" in roles:
         return True
     if path.startswith("/secrets"):
         return False

@@ -51,6 +51,12 @@ class SentBulk(msgspec.Struct, frozen=True, gc=False):
     events: list[SentEvent]
 
 
+class SentProperties(msgspec.Struct, frozen=True, gc=False):
+    """What an amendment says of properties."""
+
+    properties: dict[str, Any] | None = None
+
+
 class RawBulk(msgspec.Struct, frozen=True, gc=False):
     """The same with each event to be parsed by itself, so that each bad one can be named."""
 
@@ -97,6 +103,7 @@ def _exact_number(text: str) -> Decimal | str:
 
 
 _event_decoder = msgspec.json.Decoder(SentEvent, float_hook=_exact_number)
+_properties_decoder = msgspec.json.Decoder(SentProperties, float_hook=_exact_number)
 _bulk_decoder = msgspec.json.Decoder(SentBulk, float_hook=_exact_number)
 _raw_decoder = msgspec.json.Decoder(RawBulk)
 _encoder = msgspec.json.Encoder(decimal_format="number")
@@ -141,6 +148,19 @@ def parse_event(raw: bytes | msgspec.Raw) -> Checked:
     except (InvalidOperation, OverflowError):
         raise BadEvent("properties", "properties hold a number that is too large") from None
     return _checked(sent)
+
+
+def parse_properties(raw: bytes) -> str | None:
+    """The field `properties` of a body, as ingestion would store it, if it is there. Raises as `parse_event`."""
+    try:
+        sent = _properties_decoder.decode(raw).properties
+    except msgspec.ValidationError as error:
+        raise _bad_field(error, "properties") from error
+    except RecursionError:
+        raise BadEvent("properties", f"properties may be nested {DEPTH} levels deep") from None
+    except (InvalidOperation, OverflowError):
+        raise BadEvent("properties", "properties hold a number that is too large") from None
+    return None if sent is None else _properties_text(sent)
 
 
 def _checked(sent: SentEvent) -> Checked:

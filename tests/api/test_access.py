@@ -134,6 +134,8 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("PUT", "/v1/taxes/rates/{tax_rate_id}"): {"name": "x"},
     ("PUT", "/v1/taxes/associations/{association_id}"): {"priority": 1},
     ("POST", "/v1/subscriptions/{subscription_id}/cancel"): {"cancellation_type": "immediate"},
+    ("POST", "/v1/events/{event_id}/void"): {"reason": "x"},
+    ("POST", "/v1/events/{event_id}/amend"): {"reason": "x", "timestamp": "2025-01-01T00:00:00Z"},
     ("PUT", "/v1/invoices/{invoice_id}/payment"): {"payment_status": "SUCCEEDED"},
     ("PUT", "/v1/webhooks/endpoints/{endpoint_id}"): {"enabled": False},
     ("POST", "/v1/test_clocks/{clock_id}/advance"): {"frozen_time": "2030-01-01T00:00:00Z"},
@@ -163,6 +165,8 @@ def make_one_of_each(client: httpx.Client, sdk: Any) -> dict[str, str]:
     endpoint = post("/webhooks/endpoints", {"url": "http://127.0.0.1:9/hook"})
     asked = {"external_customer_id": "walker", "plan_id": plan["id"], "currency": "usd", "billing_period": "MONTHLY"}
     subscription = post("/subscriptions", {**asked, "start_date": "2025-01-01T00:00:00Z"})
+    event = {"event_name": "e", "external_customer_id": "walker", "event_id": "e-walk"}
+    assert client.post("/events", json=event).status_code == 202
     invoice = sdk.invoices.query_invoice(subscription_id=subscription["id"]).items[0]
     deadline = datetime.now(UTC) + timedelta(seconds=60)
     while (listed := client.get(f"/webhooks/endpoints/{endpoint['id']}/deliveries").json())["items"] == []:
@@ -178,5 +182,5 @@ def make_one_of_each(client: httpx.Client, sdk: Any) -> dict[str, str]:
         "feature_id": feature["id"], "plan_id": plan["id"], "price_id": price["id"], "lookup_key": "walk",
         "tax_rate_id": rate["id"], "association_id": association["id"], "subscription_id": subscription["id"],
         "invoice_id": invoice.id, "payment_id": payment["id"], "endpoint_id": endpoint["id"],
-        "delivery_id": listed["items"][0]["id"], "clock_id": clock["id"],
+        "delivery_id": listed["items"][0]["id"], "clock_id": clock["id"], "event_id": "e-walk",
     }  # fmt: skip

@@ -24,6 +24,7 @@ _EXAMPLES: dict[type, Any] = {
 }
 # Where a CHECK asks for more than the type: one side of an entry, sums that add up, nothing released twice.
 _PARTICULAR: dict[str, dict[str, Any]] = {
+    "event_corrections": {"action": "void"},
     "deferred_revenue": {"released": Decimal(0), "reversed": Decimal(0)},
     "invoices": {"invoice_status": "DRAFT", "total_discount": Decimal(0), "exclusive_tax": Decimal(0),
                  "total_prepaid_credits_applied": Decimal(0)},

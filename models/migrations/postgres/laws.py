@@ -81,6 +81,23 @@ CREATE OR REPLACE TRIGGER ledger_transactions_append_only BEFORE UPDATE OR DELET
 """,
 )
 
+CORRECTIONS_APPEND_ONLY = (
+    """
+CREATE OR REPLACE FUNCTION refuse_change_of_correction() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  IF TG_OP = 'UPDATE' AND OLD.applied_at IS NULL
+    AND to_jsonb(NEW) - '{applied_at,updated_at}'::text[] = to_jsonb(OLD) - '{applied_at,updated_at}'::text[] THEN
+    RETURN NEW;
+  END IF;
+  RAISE EXCEPTION 'event_corrections is append-only; correct the event once more' USING ERRCODE = 'restrict_violation';
+END $$
+""",
+    """
+CREATE OR REPLACE TRIGGER event_corrections_append_only BEFORE UPDATE OR DELETE ON event_corrections
+  FOR EACH ROW EXECUTE FUNCTION refuse_change_of_correction()
+""",
+)
+
 # What may still change on a finalized invoice and on its lines; every other column, a new one too, is frozen.
 INVOICE_MAY_CHANGE = (
     "status,updated_at,updated_by,version,invoice_status,payment_status,uncollectible,paid_at,voided_at,next_action_at,"
