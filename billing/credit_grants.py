@@ -1,19 +1,37 @@
 """Credit grants: credits that a plan, an add-on or a subscription gives, once or again and again.
 
-Owns when they are given and when they expire. Adding them to a wallet is billing.wallets'. Rules: billing-rules.md
-section 9: recurring grants follow their own cadence, whatever the subscription's (monthly credits on a yearly plan).
+Owns when they are given, how many, and when they expire. Adding them to a wallet is billing.wallets'. Rules:
+billing-rules.md section 9: recurring grants follow their own cadence, whatever the subscription's (monthly credits on a
+yearly plan). An add-on's begin and end with it: credits follow what is paid for it, so a first span that it does not
+cover from its boundary on gives its share, as the add-on's price costs it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from fractions import Fraction
+from typing import Final
 
 from billing.codec import instant_text
+from billing.due_lines import share_of
 from billing.errors import Invalid
-from billing.periods import BillingPeriod, Cadence, add_local_days, boundary, check_utc, next_boundary
-from billing.terms import Terms
+from billing.money import round_places
+from billing.periods import (
+    BillingPeriod,
+    Cadence,
+    Period,
+    add_local_days,
+    boundary,
+    check_utc,
+    next_boundary,
+    nominal_period,
+)
+from billing.terms import ProrationBehavior, Terms
 from billing.wallets import CreditLot
+
+SHARE_PLACES: Final = 8
+"""Digits after the point of a share of a grant's credits."""
 
 
 class GrantCadence(StrEnum):
@@ -44,7 +62,8 @@ class DurationUnit(StrEnum):
 class CreditGrant:
     """`credits` given at `start` and, where it recurs, at every boundary of `cadence` counted from `anchor` (or start).
 
-    `end` (exclusive) is when its plan, add-on or subscription stops giving it.
+    `end` (exclusive) is when its plan, add-on or subscription stops giving it. `prorated`: where `start` is inside a
+    span of the cadence, the first credits are the span's share from there on.
     """
 
     id: str
@@ -58,6 +77,7 @@ class CreditGrant:
     expiration_duration: int | None = None
     expiration_duration_unit: DurationUnit | None = None
     priority: int | None = None
+    prorated: bool = False
 
     def __post_init__(self) -> None:
         check_utc(self.start, "start_date")
@@ -79,19 +99,35 @@ class CreditGrant:
             raise Invalid("expiration_duration must be 1 or more", field="expiration_duration")
 
 
+def of_addon(grant: CreditGrant, terms: Terms, at: datetime) -> CreditGrant:
+    """`grant`, which is counted from its own start or the subscription's, as an add-on that comes at `at` gives it.
+
+    Inside a span of a recurring one it gives the span's share at once; without prorations the first whole span.
+    """
+    start = max(grant.start, at)
+    if grant.cadence is None:
+        return replace(grant, start=start)
+    anchor = grant.anchor or grant.start
+    prorated = terms.proration_behavior is ProrationBehavior.create_prorations
+    span = nominal_period(anchor, terms.zone, grant.cadence, start)
+    if start != span.start and not prorated:
+        start = span.end
+    return replace(grant, start=start, anchor=anchor, prorated=prorated)
+
+
 def lots_granted(grant: CreditGrant, terms: Terms, after: datetime | None, until: datetime) -> tuple[CreditLot, ...]:
     """The lots given after `after` (None: from the start on) up to and including `until`, in time order.
 
-    Their ids are the grant's id and the instant: the same question always has the same answer.
+    Their ids are the grant's id, and the span's start where it recurs: who keeps them gives a span once, and what is
+    given once only once, however often a plan or an add-on comes back.
     """
     lots = []
     at: datetime | None = grant.start
     while at is not None and at <= until and (grant.end is None or at < grant.end):
-        if after is None or at > after:
-            lot_id = f"{grant.id}/{instant_text(at)}"
-            lots.append(
-                CreditLot(lot_id, grant.credits, grant.credits, at, expires_at(grant, terms, at), grant.priority)
-            )
+        credits = _credits_at(grant, terms, at)
+        if credits and (after is None or at > after):
+            lot_id = _lot_id(grant, terms.zone, at)
+            lots.append(CreditLot(lot_id, credits, credits, at, expires_at(grant, terms, at), grant.priority))
         at = next_grant_at(grant, terms.zone, at)
     return tuple(lots)
 
@@ -114,3 +150,17 @@ def expires_at(grant: CreditGrant, terms: Terms, at: datetime) -> datetime | Non
         return add_local_days(at, terms.zone, number * (7 if unit is DurationUnit.WEEK else 1))
     period = BillingPeriod.ANNUAL if unit is DurationUnit.YEAR else BillingPeriod.MONTHLY
     return boundary(at, terms.zone, Cadence(period), number)
+
+
+def _credits_at(grant: CreditGrant, terms: Terms, at: datetime) -> Decimal:
+    """All of the credits, or the share of a first span."""
+    if not grant.prorated or grant.cadence is None or at != grant.start:
+        return grant.credits
+    whole = nominal_period(grant.anchor or grant.start, terms.zone, grant.cadence, at)
+    return round_places(Fraction(grant.credits) * share_of(terms, Period(at, whole.end), whole), SHARE_PLACES)
+
+
+def _lot_id(grant: CreditGrant, zone: str, at: datetime) -> str:
+    if grant.cadence is None:
+        return grant.id
+    return f"{grant.id}/{instant_text(nominal_period(grant.anchor or grant.start, zone, grant.cadence, at).start)}"

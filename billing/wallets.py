@@ -46,14 +46,20 @@ class AllowedPriceTypes(StrEnum):
 
 
 class EntryReason(StrEnum):
-    """Why credits came or went."""
+    """Why credits came or went; the values are the API's transaction reasons."""
 
-    top_up = "top_up"
-    credit_grant = "credit_grant"
-    invoice = "invoice"
-    debit = "debit"
-    expired = "expired"
-    terminated = "terminated"
+    free = "FREE_CREDIT_GRANT"
+    purchased = "PURCHASED_CREDIT_DIRECT"
+    purchased_by_invoice = "PURCHASED_CREDIT_INVOICED"
+    bonus = "PURCHASED_CREDIT_BONUS"
+    credit_grant = "SUBSCRIPTION_CREDIT_GRANT"
+    credit_note = "CREDIT_NOTE"
+    void = "INVOICE_VOID_REFUND"
+    adjustment = "CREDIT_ADJUSTMENT"
+    invoice = "INVOICE_PAYMENT"
+    debit = "MANUAL_BALANCE_DEBIT"
+    expired = "CREDIT_EXPIRED"
+    terminated = "WALLET_TERMINATION"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +128,7 @@ class WalletChange:
     entries: tuple[LotEntry, ...] = ()
 
 
-def top_up(wallet: Wallet, lot: CreditLot, reason: EntryReason = EntryReason.top_up) -> WalletChange:
+def top_up(wallet: Wallet, lot: CreditLot, reason: EntryReason = EntryReason.purchased) -> WalletChange:
     """Adds a lot. Raises Conflict for a wallet that is not active, Invalid for a lot that was drawn on already."""
     _require_active(wallet, "top_up")
     if lot.remaining != lot.credits or any(one.id == lot.id for one in wallet.lots):

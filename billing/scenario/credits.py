@@ -3,14 +3,17 @@
 Owns their defaults: what a wallet pays, when a grant starts.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
+from typing import Literal
 
-from billing.credit_grants import CreditGrant, DurationUnit, GrantCadence, GrantExpiration
+from billing.credit_grants import CreditGrant, DurationUnit, GrantCadence, GrantExpiration, of_addon
 from billing.errors import Invalid
 from billing.periods import Cadence
 from billing.scenario import document as doc
-from billing.scenario.catalog_parts import CreditGrantPart, WalletPart
+from billing.scenario.catalog_parts import AddonPart, CreditGrantPart, PlanPart, WalletPart
 from billing.scenario.decoding import at_path
+from billing.terms import Terms
 from billing.wallets import AllowedPriceTypes, CreditLot, Wallet, WalletType
 
 
@@ -30,16 +33,35 @@ def build_wallets(scenario: doc.Scenario) -> list[tuple[Wallet, CreditLot | None
     return found
 
 
+def check_grants(scenario: doc.Scenario) -> None:
+    """Raises Invalid for a grant that makes no sense, also of a plan or an add-on that the story never uses."""
+    start = scenario.subscription.start_date
+    for plan in scenario.plans:
+        _of_owner(scenario, "plans", plan.key, start)
+    for addon in scenario.addons:
+        _of_owner(scenario, "addons", addon.key, start)
+
+
 def build_grants(scenario: doc.Scenario, plan_key: str, start: datetime) -> list[CreditGrant]:
     """The subscription's own credit grants, or else its plan's, as given from `start` on. Raises Invalid."""
     own = scenario.subscription.credit_grants
     if own:
         return [_grant(scenario, part, f"subscription.credit_grants[{n}]", start) for n, part in enumerate(own)]
+    return _of_owner(scenario, "plans", plan_key, start)
+
+
+def build_addon_grants(scenario: doc.Scenario, addon_key: str, terms: Terms, at: datetime) -> list[CreditGrant]:
+    """What an add-on gives that comes at `at`; recurring credits come when the plan's do."""
+    return [of_addon(grant, terms, at) for grant in _of_owner(scenario, "addons", addon_key, terms.start)]
+
+
+def _of_owner(scenario: doc.Scenario, kind: Literal["plans", "addons"], key: str, start: datetime) -> list[CreditGrant]:
+    owners: Sequence[PlanPart | AddonPart] = scenario.plans if kind == "plans" else scenario.addons
     return [
-        _grant(scenario, part, f"plans[{index}].credit_grants[{place}]", start)
-        for index, plan in enumerate(scenario.plans)
-        if plan.key == plan_key
-        for place, part in enumerate(plan.credit_grants)
+        _grant(scenario, part, f"{kind}[{index}].credit_grants[{place}]", start)
+        for index, owner in enumerate(owners)
+        if owner.key == key
+        for place, part in enumerate(owner.credit_grants)
     ]
 
 
@@ -76,9 +98,10 @@ def _grant(scenario: doc.Scenario, part: CreditGrantPart, path: str, start: date
         return CreditGrant(
             id=part.key,
             credits=part.credits,
-            start=part.start_date or start,
+            start=max(part.start_date or start, start),
             recurs=GrantCadence(part.cadence),
             cadence=Cadence(part.period, part.period_count) if part.period is not None and recurring else None,
+            anchor=part.start_date if recurring else None,
             end=part.end_date,
             expiration=GrantExpiration(part.expiration_type),
             expiration_duration=part.expiration_duration,

@@ -58,9 +58,6 @@ def _of_subscription(scenario: doc.Scenario) -> Iterator[tuple[str, str]]:
         "line_tax_rates": "a tax rate of one line",
         "phases": "a phase",
     }
-    for index, addon in enumerate(scenario.addons):
-        if addon.credit_grants:
-            yield f"addons[{index}].credit_grants", "a credit grant of an add-on"
     for key, commitment in part.line_commitments.items():
         if commitment.commitment_time_buckets:
             yield f"subscription.line_commitments.{key}.commitment_time_buckets", "a commitment by the time of day"

@@ -27,7 +27,7 @@ from billing.simulation.collecting import awaits_money
 from billing.simulation.events import Revision, amended
 from billing.simulation.invoices import PlayedInvoice, crediting
 from billing.simulation.story import IssuedNote, Story
-from billing.wallets import CreditLot, debit, terminate, top_up
+from billing.wallets import CreditLot, EntryReason, debit, terminate, top_up
 
 
 def perform(story: Story, action: doc.Action, path: str) -> None:
@@ -65,7 +65,7 @@ def _void_invoice(story: Story, action: doc.VoidInvoice, path: str) -> None:
     credits = played.invoice.total_prepaid_credits_applied
     back = given_back_by_void(played.amount_paid, credits, played.refunded)
     if back:
-        story.wallets.give_back(back, action.at, f"{played.id}/voided")
+        story.wallets.give_back(back, action.at, f"{played.id}/voided", EntryReason.void)
     played.payment_status = next_payment_status(played.payment_status, PaymentCommand.void)
     played.status, played.next_at = after, None
     story.tell(action.at, "invoice.voided", played.id)
@@ -89,7 +89,7 @@ def _credit_note(story: Story, action: doc.CreditNote, path: str) -> None:
     story.tell(action.at, "credit_note.created", played.id)
     if kind is CreditNoteType.REFUND:
         played.payment_status = after_refund(played.amount_paid, played.refunded)
-        story.wallets.give_back(action.amount, action.at, path)
+        story.wallets.give_back(action.amount, action.at, path, EntryReason.credit_note)
     elif not played.amount_remaining:
         story.payment_events(story.collection.receive(played, ZERO, action.at), played, action.at)
 

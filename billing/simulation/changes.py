@@ -15,8 +15,8 @@ from billing.prices import Price, PriceType
 from billing.scenario import document as doc
 from billing.scenario.agreement import entitlements_of, line_quantity
 from billing.scenario.catalog import prices_of_plan
-from billing.scenario.credits import build_grants
-from billing.simulation.story import SUBSCRIPTION, Story
+from billing.scenario.credits import build_addon_grants, build_grants
+from billing.simulation.story import PLAN, SUBSCRIPTION, Story
 from billing.subscriptions import SubscriptionState, Transition
 from billing.terms import LineItem, ProrationBehavior, Terms
 
@@ -79,6 +79,7 @@ def add_addon(story: Story, action: doc.AddAddon, path: str) -> None:
     terms = _with_entitlements(story, story.plan, [*story.addons, action.addon])
     _exchange(story, terms, [], added, action.at, now=True)
     story.addons.append(action.addon)
+    story.give(action.addon, build_addon_grants(story.scenario, action.addon, story.terms, action.at), action.at)
     story.tell(action.at, "subscription.updated", SUBSCRIPTION)
 
 
@@ -92,6 +93,7 @@ def remove_addon(story: Story, action: doc.RemoveAddon, path: str) -> None:
     rest = [addon for addon in story.addons if addon != action.addon]
     _exchange(story, _with_entitlements(story, story.plan, rest), removed, [], action.at, now=True)
     story.addons = rest
+    story.give(action.addon, (), action.at)
     story.tell(action.at, "subscription.updated", SUBSCRIPTION)
 
 
@@ -175,8 +177,7 @@ def _switch_plan(story: Story, plan: str, at: datetime) -> None:
     """The old plan's grants end; the new one's begin. Grants of the subscription itself go on."""
     story.plan = plan
     if not story.scenario.subscription.credit_grants:
-        story.wallets.replace_grants(build_grants(story.scenario, plan, at), at)
-        story.wallets.plan_grants(story.terms, None, story.scenario.until)
+        story.give(PLAN, build_grants(story.scenario, plan, at), at)
     story.tell(at, "subscription.plan_changed", SUBSCRIPTION)
 
 

@@ -5,7 +5,7 @@ Owns the names and the order of fields, nothing else.
 
 from datetime import datetime
 from fractions import Fraction
-from typing import Any, Final
+from typing import Any
 
 from billing.codec import instant_text
 from billing.errors import BillingError
@@ -17,18 +17,9 @@ from billing.simulation.story import Story
 from billing.simulation.usage import unwanted
 from billing.simulation.wallets import PlayedWallet
 from billing.wallet_balances import charges_of, unpaid_of
-from billing.wallets import EntryReason, LotEntry, Wallet, balance, credit_balance, real_time_balance
+from billing.wallets import LotEntry, Wallet, balance, credit_balance, real_time_balance
 
 Json = dict[str, Any]
-REASONS: Final = {
-    EntryReason.top_up: "PURCHASED_CREDIT_DIRECT",
-    EntryReason.credit_grant: "SUBSCRIPTION_CREDIT_GRANT",
-    EntryReason.invoice: "INVOICE_PAYMENT",
-    EntryReason.debit: "MANUAL_BALANCE_DEBIT",
-    EntryReason.expired: "CREDIT_EXPIRED",
-    EntryReason.terminated: "WALLET_TERMINATION",
-}
-"""Why credits moved, as the API says it."""
 
 
 def result_of(story: Story) -> Json:
@@ -139,7 +130,7 @@ def _transaction(wallet: Wallet, entry: LotEntry) -> Json:
         "type": "credit" if entry.credits > 0 else "debit",
         "credit_amount": decimal_text(credits),
         "amount": decimal_text(shown_decimal(Fraction(credits) * Fraction(wallet.conversion_rate))),
-        "transaction_reason": REASONS[entry.reason],
+        "transaction_reason": entry.reason.value,
         "reference_id": entry.reference or None,
     }
 

@@ -4,7 +4,7 @@ Owns the order: at one instant the boundary, then invoices, then actions. Every 
 in billing.simulation.actions.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -14,6 +14,7 @@ from billing import subscriptions as rules
 from billing.allowances import LIFETIME_END
 from billing.commitment_lines import commitment_counts, due_commitments
 from billing.commitments import DueCommitment
+from billing.credit_grants import CreditGrant
 from billing.dunning import ExhaustedSubscription
 from billing.invoice_states import InvoiceStatus, PaymentStatus
 from billing.invoices import Invoice, InvoiceInputs, InvoiceLine, build_invoice, invoice_number
@@ -22,7 +23,7 @@ from billing.money import ZERO
 from billing.periods import Period
 from billing.scenario.agreement import build_coupons, build_dunning, build_terms
 from billing.scenario.catalog import build_catalog
-from billing.scenario.credits import build_grants, build_wallets
+from billing.scenario.credits import build_addon_grants, build_grants, build_wallets, check_grants
 from billing.scenario.document import Scenario
 from billing.simulation.collecting import Collection
 from billing.simulation.coupons import coupons_for
@@ -39,6 +40,8 @@ from billing.wallet_balances import charges_of
 from billing.wallets import AllowedPriceTypes
 
 SUBSCRIPTION = "subscription"
+PLAN = ""
+"""Who gives the credits of the plan; an add-on's are given by its key."""
 INSTANT = timedelta(milliseconds=1)
 """What is received at an instant is known just after it."""
 
@@ -92,9 +95,8 @@ class Story:
         self.pending: list[Callable[[datetime], None]] = []
         self.closing: Callable[[datetime], None] | None = None
         self.history: tuple[TermsInForce, ...] = (TermsInForce(self.terms, Period(self.terms.start, LIFETIME_END)),)
-        grants = build_grants(scenario, self.plan, self.terms.start)
-        self.wallets = Wallets(scenario, build_wallets(scenario), grants, self.tell)
-        self.wallets.plan_grants(self.terms, None, scenario.until)
+        self.wallets = Wallets(scenario, build_wallets(scenario), self.tell)
+        self._plan_first_grants()
         self._open: list[PlayedInvoice] = []
         self._numbers: dict[str, int] = {}
         self._line_items = {line.id: 1 for line in self.terms.lines}
@@ -140,6 +142,11 @@ class Story:
         self.history = changed(self.history, terms, Period(at, LIFETIME_END))
         self.wallets.plan_grants(terms, at, self.scenario.until)
 
+    def give(self, owner: str, grants: Sequence[CreditGrant], at: datetime) -> None:
+        """A plan or an add-on (or none any more) gives credits from `at` on."""
+        self.wallets.give(owner, grants)
+        self.wallets.plan_grants(self.terms, at, self.scenario.until)
+
     def charge_now(self, played: PlayedInvoice, at: datetime) -> None:
         """The POST_PAID wallet pays what it can, then one attempt at the provider for the rest."""
         paid = self.wallets.pay(played.amount_remaining, at, played.id)
@@ -179,6 +186,14 @@ class Story:
         """Raises NotOffered when an event came, or was changed, after its invoice was finalized."""
         for played in self.invoices:
             self._check_late(played)
+
+    def _plan_first_grants(self) -> None:
+        scenario, start = self.scenario, self.terms.start
+        check_grants(scenario)
+        self.wallets.give(PLAN, build_grants(scenario, self.plan, start))
+        for addon in self.addons:
+            self.wallets.give(addon, build_addon_grants(scenario, addon, self.terms, start))
+        self.wallets.plan_grants(self.terms, start, scenario.until)
 
     def _check_late(self, played: PlayedInvoice) -> None:
         for frozen in played.inputs.usage if played.finalized_at else ():

@@ -5,7 +5,7 @@ Owns which wallet is meant; order of draw-down, expiry and balances are billing.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 
 from billing.credit_grants import CreditGrant, lots_granted
@@ -29,7 +29,6 @@ from billing.wallets import (
     top_up,
 )
 
-INSTANT = timedelta(milliseconds=1)
 CREATED = "created"
 """Id of a wallet that the document does not name: made for a grant or a credit that had none."""
 
@@ -55,19 +54,19 @@ class Wallets:
         self,
         scenario: Scenario,
         wallets: Sequence[tuple[Wallet, CreditLot | None]],
-        grants: Sequence[CreditGrant],
         tell: Callable[[datetime, str, str], None],
     ) -> None:
         self.all: list[PlayedWallet] = []
         self._currency = scenario.currency
-        self._grants = grants
+        self._grants: dict[str, Sequence[CreditGrant]] = {}
         self._due: list[CreditLot] = []
+        self._given: set[str] = set()
         self._tell = tell
         for wallet, lot in wallets:
             played = PlayedWallet(wallet.id, wallet)
             self.all.append(played)
             if lot is not None:
-                self.apply(played, top_up(wallet, lot), lot.granted_at)
+                self.apply(played, top_up(wallet, lot, EntryReason.free), lot.granted_at)
 
     def named(self, key: str) -> PlayedWallet:
         """The wallet with a key of the document."""
@@ -89,25 +88,24 @@ class Wallets:
             name = "credited" if entry.credits > 0 else "expired" if entry.reason is EntryReason.expired else "debited"
             self._tell(at, f"wallet.{name}", played.id)
 
-    def give_back(self, amount: Decimal, at: datetime, reference: str) -> None:
+    def give_back(
+        self, amount: Decimal, at: datetime, reference: str, reason: EntryReason = EntryReason.adjustment
+    ) -> None:
         """Credit beyond an invoice, refunds: to the PRE_PAID wallet, made (paying ALL) if there is none."""
         played = self.prepaid() or self._create(AllowedPriceTypes.ALL)
         credits = credits_for(played.wallet, amount)
-        self.apply(played, top_up(played.wallet, CreditLot(reference, credits, credits, at)), at)
+        self.apply(played, top_up(played.wallet, CreditLot(reference, credits, credits, at), reason), at)
 
-    def plan_grants(self, terms: Terms, after: datetime | None, until: datetime) -> None:
-        """Looks up what is granted after `after`; again whenever the terms change, which move expiries.
+    def give(self, owner: str, grants: Sequence[CreditGrant]) -> None:
+        """A plan or an add-on gives `grants` from here on, in place of what it gave before; to be planned next."""
+        self._grants[owner] = grants
 
-        What was due at `after` and is not given yet stays due: terms that change at a boundary do so before its grants.
-        """
-        if after is not None and self.next_grant() == after:
-            after -= INSTANT
-        lots = [lot for grant in self._grants for lot in lots_granted(grant, terms, after, until)]
-        self._due = sorted(lots, key=lambda lot: lot.granted_at)
-
-    def replace_grants(self, grants: Sequence[CreditGrant], at: datetime) -> None:
-        """Other grants from `at` on."""
-        self._grants = grants
+    def plan_grants(self, terms: Terms, at: datetime, until: datetime) -> None:
+        """Looks up what is granted from `at` on; again whenever the terms change, which move expiries."""
+        grants = [grant for owned in self._grants.values() for grant in owned]
+        lots = [lot for grant in grants for lot in lots_granted(grant, terms, None, until)]
+        due = [lot for lot in lots if lot.granted_at >= at and lot.id not in self._given]
+        self._due = sorted(due, key=lambda lot: lot.granted_at)
 
     def next_grant(self) -> datetime | None:
         """When credits are granted next."""
@@ -116,6 +114,7 @@ class Wallets:
     def grant(self) -> None:
         """Adds the next granted lot to the PRE_PAID wallet, made (paying usage) if there is none."""
         lot = self._due.pop(0)
+        self._given.add(lot.id)
         played = self.prepaid() or self._create(AllowedPriceTypes.USAGE)
         self.apply(played, top_up(played.wallet, lot, EntryReason.credit_grant), lot.granted_at)
 
