@@ -1,4 +1,8 @@
-"""Collecting an invoice: who pays by what, attempts and what they came to. Vendor calls: `activities.payments`."""
+"""Collecting an invoice: who pays by what, attempts and what they came to.
+
+Vendor calls are in `activities.payments`, what happens to money that arrives in `activities.receipts`; when to try
+again is `billing.collection`'s.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,22 +15,17 @@ from activities.invoice_states import invoice_state
 from activities.outbox import emit
 from activities.payloads import amount_remaining, invoice_payload, payment_payload
 from activities.ports import ActionRequired, Charged, ChargeOutcome, Declined
+from activities.receipts import Money, receive, tell_payment
 from activities.settings import load_billing_settings
 from activities.states import InvoiceState
-from billing import dunning
-from billing.errors import Conflict, Invalid
-from billing.invoice_states import InvoiceStatus, require_finalized
-from billing.ledger import post_payment
-from billing.money import ZERO, decimal_text, is_rounded, minus, total
-from billing.subscriptions import clear_past_due, mark_past_due
+from billing.collection import after_decline
+from billing.dunning import DeclineKind, ExhaustedInvoice
+from billing.invoice_states import InvoiceStatus
+from billing.money import ZERO
+from billing.subscriptions import mark_past_due
 from models.conversions import state_from_row
 from models.ids import derived_id, new_id
-from models.queries.ledger import insert_posting
-from models.queries.payments import (
-    find_provider_payment,
-    list_attempts_of_invoice,
-    list_attempts_of_payment,
-)
+from models.queries.payments import find_provider_payment, list_attempts_of_invoice
 from models.queries.subscriptions import find_subscription
 from models.tables import CustomerRow, InvoiceRow, PaymentAttemptRow, PaymentRow
 
@@ -61,14 +60,28 @@ async def collection_state(session: AsyncSession, row: InvoiceRow) -> InvoiceSta
     return invoice_state(row, attempts=last, provider=source.provider if source else None)
 
 
+async def has_new_method(session: AsyncSession, row: InvoiceRow) -> bool:
+    """Whether an invoice that awaits money can be charged by a method that its last attempt did not use.
+
+    One that was written off is left to a person.
+    """
+    if not amount_remaining(row) or row.invoice_status != InvoiceStatus.FINALIZED or row.uncollectible:
+        return False
+    source = await payment_source(session, row)
+    attempts = await list_attempts_of_invoice(session, row.id)
+    if source is None or any(attempt.payment_status not in SETTLED for attempt in attempts):
+        return False
+    return not attempts or attempts[-1].payment_method_id != source.method
+
+
 async def open_attempt(
-    session: AsyncSession, row: InvoiceRow, number: int, now: datetime
+    session: AsyncSession, row: InvoiceRow, number: int, now: datetime, *, by_hand: bool = False
 ) -> tuple[PaymentAttemptRow, bool] | None:
     """The attempt to go on with, and whether it had been made before; None when there is none.
 
     An earlier one whose outcome is open comes first, whatever the number: a second charge beside it could take the
     money twice. There is none when the attempt is settled, nothing is owed, there is no payment method (which ends the
-    retries), or the method was declined for good and is the same.
+    retries), or the method was declined for good and is the same, unless somebody asked for the attempt.
     """
     attempt_id = derived_id("attempt", row.id, str(number))
     for earlier in await list_attempts_of_invoice(session, row.id):
@@ -84,7 +97,7 @@ async def open_attempt(
         row.next_action_at = None
         touch(row)
         return None
-    if await _is_dead(session, row, source):
+    if not by_hand and await _is_dead(session, row, source):
         await exhaust(session, row, now)
         return None
     payment = await _provider_payment(session, row, source, owed)
@@ -169,42 +182,7 @@ async def _succeed(
     attempt.error_message = payment.error_message = payment.payment_url = None
     payment.gateway_payment_id = attempt.gateway_attempt_id
     money = Money(attempt.id, attempt.payment_gateway, attempt.amount)
-    await _receive(session, row, payment, money, now)
-
-
-@dataclass(frozen=True, slots=True)
-class Money:
-    """What has arrived, in major units, from whom; `reference` tells it from any other in the ledger."""
-
-    reference: str
-    provider: str
-    amount: Decimal
-
-
-async def _receive(session: AsyncSession, row: InvoiceRow, payment: PaymentRow, money: Money, now: datetime) -> None:
-    """Money has arrived: on the invoice, in the ledger, and for everyone who listens."""
-    scope = scope_of(row)
-    beyond = max(minus(money.amount, amount_remaining(row)), ZERO)
-    row.amount_paid = total((row.amount_paid, money.amount))
-    paid = amount_remaining(row) == ZERO
-    row.next_action_at = None
-    if beyond:
-        row.payment_status = "OVERPAID"
-        row.needs_attention = f"{decimal_text(beyond)} {row.currency} more than was owed has been paid: refund it"
-    else:
-        row.payment_status = "SUCCEEDED" if paid else "PENDING"
-        row.needs_attention = None
-    if paid and row.invoice_status == InvoiceStatus.FINALIZED:
-        row.paid_at = row.paid_at or now
-    row.uncollectible = row.uncollectible and not paid
-    row.version += 1
-    posting = post_payment(money.reference, money.provider, money.amount, row.currency)
-    await insert_posting(session, scope, posting, now, invoice_id=row.id, customer_id=row.customer_id)
-    if paid:
-        await _subscription_paid(session, row)
-    await session.flush()
-    await _tell_payment(session, row, payment, "payment.success", now)
-    await emit(session, scope, "invoice.update.payment", row.id, {"invoice": invoice_payload(row)}, now)
+    await receive(session, row, payment, money, now)
 
 
 async def _decline(
@@ -221,20 +199,19 @@ async def _decline(
     attempt.error_message = payment.error_message = outcome.reason
     await session.flush()
     if amount_remaining(row) == ZERO:  # paid otherwise or voided while the customer was to act: nothing failed
-        await _tell_payment(session, row, payment, "payment.failed", now)
+        await tell_payment(session, row, payment, "payment.failed", now)
         return
     row.payment_status = "FAILED"
     failures = [each for each in await list_attempts_of_invoice(session, row.id) if each.outcome == "declined"]
     settings = (await load_billing_settings(session)).dunning
     first = failures[0].settled_at or now
-    if outcome.kind == "hard":
-        row.next_action_at = dunning.gives_up_at(settings, first)
-    else:
-        row.next_action_at = dunning.next_attempt(settings, len(failures), first)
-    if row.next_action_at is None or row.next_action_at <= now:
+    step = after_decline(settings, DeclineKind(outcome.kind), len(failures), first, now)
+    if step is None:
         await exhaust(session, row, now)
+    else:
+        row.next_action_at = step.at
     await session.flush()
-    await _tell_payment(session, row, payment, "payment.failed", now)
+    await tell_payment(session, row, payment, "payment.failed", now)
     await emit(session, scope_of(row), "invoice.update.payment", row.id, {"invoice": invoice_payload(row)}, now)
 
 
@@ -255,7 +232,7 @@ async def _require_action(
         row.next_action_at = None
         row.needs_attention = f"the customer confirms the payment at {outcome.url}"
     await session.flush()
-    await _tell_payment(session, row, payment, "payment.pending", now)
+    await tell_payment(session, row, payment, "payment.pending", now)
 
 
 async def exhaust(session: AsyncSession, row: InvoiceRow, now: datetime) -> None:
@@ -263,68 +240,9 @@ async def exhaust(session: AsyncSession, row: InvoiceRow, now: datetime) -> None
     settings = (await load_billing_settings(session)).dunning
     row.next_action_at = None
     row.payment_status = "FAILED"
-    row.uncollectible = settings.on_exhausted_invoice is dunning.ExhaustedInvoice.uncollectible
+    row.uncollectible = settings.on_exhausted_invoice is ExhaustedInvoice.uncollectible
     subscription = await find_subscription(session, row.subscription_id, lock=True) if row.subscription_id else None
     if subscription is not None:
         subscription.subscription_status = mark_past_due(state_from_row(subscription)).status.value
         touch(subscription)
     await emit(session, scope_of(row), "invoice.payment.overdue", row.id, {"invoice": invoice_payload(row)}, now)
-
-
-async def _subscription_paid(session: AsyncSession, row: InvoiceRow) -> None:
-    """A subscription that was past due is active again, never one that has been cancelled."""
-    subscription = await find_subscription(session, row.subscription_id, lock=True) if row.subscription_id else None
-    if subscription is not None and subscription.subscription_status == "past_due":
-        subscription.subscription_status = clear_past_due(state_from_row(subscription)).status.value
-        touch(subscription)
-
-
-async def _tell_payment(session: AsyncSession, row: InvoiceRow, payment: PaymentRow, event: str, now: datetime) -> None:
-    attempts = await list_attempts_of_payment(session, payment.id)
-    await emit(session, scope_of(row), event, payment.id, {"payment": payment_payload(payment, attempts)}, now)
-
-
-@dataclass(frozen=True, slots=True)
-class NewPayment:
-    """A payment that somebody received outside a provider: cash, a bank transfer."""
-
-    amount: Decimal
-    payment_method_type: str = "OFFLINE"
-    idempotency_key: str | None = None
-    metadata: dict[str, str] | None = None
-
-
-async def record_payment(session: AsyncSession, row: InvoiceRow, new: NewPayment, now: datetime) -> PaymentRow:
-    """Books an offline payment on a locked invoice. Raises Conflict or Invalid, and then nothing has changed."""
-    require_finalized(InvoiceStatus(row.invoice_status), "pay")
-    owed = amount_remaining(row)
-    if owed == ZERO:
-        raise Conflict("pay is not possible: the invoice is paid", state=row.payment_status)
-    if row.payment_status == "PROCESSING":
-        raise Conflict("pay is not possible while an attempt at the provider is under way", state="PROCESSING")
-    if not ZERO < new.amount <= owed or not is_rounded(new.amount, row.currency):
-        raise Invalid(
-            f"amount must be above 0 and at most {decimal_text(owed)} {row.currency}, what the invoice still owes,"
-            f" with no more decimals than the currency has; got {decimal_text(new.amount)}",
-            field="amount",
-        )
-    payment = PaymentRow(
-        id=new_id("pay"),
-        **new_columns(scope_of(row)),
-        idempotency_key=new.idempotency_key,
-        destination_id=row.id,
-        customer_id=row.customer_id,
-        payment_method_type=new.payment_method_type,
-        amount=new.amount,
-        currency=row.currency,
-        payment_status="SUCCEEDED",
-        succeeded_at=now,
-        payment_metadata=new.metadata or {},
-    )
-    session.add(payment)
-    await session.flush()
-    next_action = row.next_action_at
-    await _receive(session, row, payment, Money(payment.id, "offline", new.amount), now)
-    if row.payment_status != "SUCCEEDED":
-        row.next_action_at = next_action
-    return payment

@@ -9,6 +9,7 @@ from datetime import datetime
 from sqlalchemy.exc import IntegrityError
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from activities.payment_methods import tell_awaiting_invoices
 from activities.tax_rates import NewTaxAssociation, attach_tax_rate, check_behavior
 from activities.test_clocks import clock_for_new_customer
 from billing.errors import AlreadyExists, Conflict, Invalid
@@ -135,6 +136,8 @@ async def update_customer(
         setattr(row, name, value)
     row.updated_at, row.updated_by = now, actor
     await _flush(session, row.external_id)
+    if "gateway_payment_method_id" in given:
+        await tell_awaiting_invoices(session, row.id)
     return row
 
 

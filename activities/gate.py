@@ -24,6 +24,9 @@ class WorkflowGate(Protocol):
     ) -> None:
         """Start (or, for a replay, start again) the delivery of one event to one endpoint."""
 
+    async def tell_invoice(self, scope: Scope, invoice_id: str) -> bool:
+        """Have the invoice look at what Postgres knows of its payment; False when no workflow runs for it."""
+
     async def advance_subscription(self, state: SubscriptionState, to: datetime) -> None:
         """Returns once the subscription has done everything due at or before `to`."""
 

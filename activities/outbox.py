@@ -15,6 +15,7 @@ WEBHOOK = "webhook"
 START_SUBSCRIPTION = "start_subscription"
 START_INVOICE = "start_invoice"
 START_TEST_CLOCK = "start_test_clock"
+TELL_INVOICE = "tell_invoice"
 CHANNEL = "durabill_outbox"
 
 

@@ -17,7 +17,8 @@ from activities.bookkeeping import scope_of
 from activities.business_time import clock_now
 from activities.collection import collection_state
 from activities.gate import WorkflowGate
-from activities.outbox import CHANNEL, START_INVOICE, START_SUBSCRIPTION, START_TEST_CLOCK, WEBHOOK
+from activities.outbox import CHANNEL, START_INVOICE, START_SUBSCRIPTION, START_TEST_CLOCK, TELL_INVOICE, WEBHOOK
+from activities.payments import take_in_facts
 from activities.subscriptions import subscription_state
 from activities.test_clocks import clock_state
 from models.database import Database
@@ -64,6 +65,7 @@ class OutboxRelay:
             START_SUBSCRIPTION: self._start_subscription,
             START_INVOICE: self._start_invoice,
             START_TEST_CLOCK: self._start_test_clock,
+            TELL_INVOICE: self._tell_invoice,
         }
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -123,6 +125,13 @@ class OutboxRelay:
     async def _start_test_clock(self, session: AsyncSession, row: OutboxRow) -> None:
         clock = await session.get_one(TestClockRow, row.reference)
         await self._gate.start_test_clock(clock_state(clock))
+
+    async def _tell_invoice(self, session: AsyncSession, row: OutboxRow) -> None:
+        """A closed invoice has no workflow to act on the news, and they are no less true: money may have come late."""
+        if await self._gate.tell_invoice(scope_of(row), row.reference):
+            return
+        async with self._database.transaction(scope_of(row)) as own:
+            await take_in_facts(own, row.reference, datetime.now(UTC))
 
     async def _deliveries(self, rows: Sequence[OutboxRow]) -> dict[str, list[_Delivery]]:
         # In a transaction of its own: a delivery must be there before the workflow that looks for it.

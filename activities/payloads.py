@@ -10,6 +10,8 @@ from decimal import Decimal
 from typing import Any
 
 from activities.outbox import wire_instant
+from billing.collection import remaining
+from billing.invoice_states import InvoiceStatus
 from billing.money import ZERO, decimal_text, minus
 from models.tables import (
     CustomerRow,
@@ -162,9 +164,7 @@ def invoice_payload(
 
 def amount_remaining(row: InvoiceRow) -> Decimal:
     """What is still owed on an invoice, in major units; never below 0, and 0 once it is void."""
-    if row.invoice_status != "FINALIZED":
-        return row.amount_due if row.invoice_status == "DRAFT" else ZERO
-    return max(minus(row.amount_due, row.amount_paid), ZERO)
+    return remaining(InvoiceStatus(row.invoice_status), row.amount_due, row.amount_paid, row.adjustment_amount)
 
 
 def _invoice_amounts(row: InvoiceRow) -> dict[str, Any]:

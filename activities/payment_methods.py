@@ -1,8 +1,13 @@
-"""Which payment provider a customer's token belongs to."""
+"""Which payment provider a customer's token belongs to, and telling invoices that it has changed."""
 
 from collections.abc import Collection
 
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from activities.bookkeeping import scope_of
+from activities.outbox import TELL_INVOICE, enqueue
 from billing.errors import Invalid
+from models.queries.invoices import list_awaiting_money
 
 
 def gateway_of(method: str | None, gateway: str | None, configured: Collection[str]) -> str | None:
@@ -24,3 +29,12 @@ def gateway_of(method: str | None, gateway: str | None, configured: Collection[s
             field="payment_gateway",
         )
     return next(iter(configured))
+
+
+async def tell_awaiting_invoices(session: AsyncSession, customer_id: str, subscription_id: str | None = None) -> None:
+    """The invoices that await money from the customer (of one subscription, if named) look for a new method, at once.
+
+    They do so by themselves once this transaction is in: whoever changes a method holds no lock on an invoice.
+    """
+    for row in await list_awaiting_money(session, customer_id, subscription_id):
+        await enqueue(session, scope_of(row), TELL_INVOICE, row.id)

@@ -1,15 +1,16 @@
 """Payments as activities: one call of the provider, and what it came to. Booking is in `activities.collection`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from pydantic import TypeAdapter
 from sqlmodel.ext.asyncio.session import AsyncSession
 from temporalio import activity
 
+from activities.bookkeeping import touch
 from activities.business_time import business_time
-from activities.collection import collection_state, open_attempt, settle
+from activities.collection import collection_state, has_new_method, open_attempt, settle
 from activities.ports import ChargeOutcome, ChargeRequest, PaymentProvider
 from activities.states import InvoiceState
 from billing.errors import Conflict
@@ -30,6 +31,8 @@ class CollectPayment:
     invoice_id: str
     attempt_number: int
     now: datetime
+    by_hand: bool = False
+    """True: somebody asked for it, so that even a method that was declined for good is tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,7 @@ class PaymentActivities:
         async with self._database.transaction(command.scope) as session:
             row = await get_invoice(session, command.invoice_id, lock=True)
             now = await business_time(session, row.test_clock_id, command.now)
-            opened = await open_attempt(session, row, command.attempt_number, now)
+            opened = await open_attempt(session, row, command.attempt_number, now, by_hand=command.by_hand)
             if opened is None:
                 return await collection_state(session, row)
         attempt, known = opened
@@ -67,11 +70,9 @@ class PaymentActivities:
 
     @activity.defn(name="payments.apply_facts")
     async def apply_facts(self, command: ApplyFacts) -> InvoiceState:
-        """Settles attempts by the providers' webhooks that have been stored, each once."""
+        """Settles attempts by the providers' webhooks that have been stored, each once; sees a new payment method."""
         async with self._database.transaction(command.scope) as session:
-            row = await get_invoice(session, command.invoice_id, lock=True)
-            await apply_provider_events(session, row, await business_time(session, row.test_clock_id, command.now))
-            return await collection_state(session, row)
+            return await take_in_facts(session, command.invoice_id, command.now)
 
     async def _charge(self, row: InvoiceRow, attempt: PaymentAttemptRow, known: bool) -> ChargeOutcome:
         provider = self._providers.get(attempt.payment_gateway)
@@ -95,6 +96,17 @@ class PaymentActivities:
                 metadata={"tenant_id": row.tenant_id, "environment_id": row.environment_id},
             )
         )
+
+
+async def take_in_facts(session: AsyncSession, invoice_id: str, now: datetime) -> InvoiceState:
+    """What Postgres was told about an invoice's payment takes effect; a new payment method makes an attempt due now."""
+    row = await get_invoice(session, invoice_id, lock=True)
+    now = await business_time(session, row.test_clock_id, now)
+    await apply_provider_events(session, row, now)
+    if await has_new_method(session, row):
+        row.next_action_at = now
+        touch(row)
+    return replace(await collection_state(session, row), as_of=now)
 
 
 async def apply_provider_events(session: AsyncSession, row: InvoiceRow, now: datetime) -> None:

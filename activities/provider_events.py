@@ -6,6 +6,7 @@ from datetime import datetime
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from activities.outbox import TELL_INVOICE, enqueue
 from activities.ports import ProviderEvent
 from models.ids import new_id
 from models.queries.payments import find_attempt
@@ -16,10 +17,7 @@ from models.tables import ProviderEventRow
 async def store_provider_event(
     session: AsyncSession, scope: Scope, event: ProviderEvent, body: str, now: datetime
 ) -> str | None:
-    """Stores the event, once. Returns the id of the invoice whose workflow should look at it, if it is about one.
-
-    A repeated event answers the same, so that a signal that was lost is sent again.
-    """
+    """Stores the event, once. Returns the id of the invoice that it is about, if any, which is told of it."""
     values = {
         "id": new_id("pe"),
         "tenant_id": scope.tenant_id,
@@ -39,4 +37,7 @@ async def store_provider_event(
     }
     await session.exec(insert(ProviderEventRow).values(values).on_conflict_do_nothing())
     attempt = await find_attempt(session, event.attempt_id or "")
-    return attempt.invoice_id if attempt is not None and event.outcome is not None else None
+    if attempt is None or event.outcome is None:
+        return None
+    await enqueue(session, scope, TELL_INVOICE, attempt.invoice_id)
+    return attempt.invoice_id

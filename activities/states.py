@@ -52,6 +52,8 @@ class InvoiceState:
     """In words, for the operator: what has to happen next."""
     test_clock_id: str | None = None
     seen_commands: tuple[str, ...] = ()
+    as_of: datetime | None = None
+    """The business time at which it was read, where that may be later than its workflow was told."""
 
     @property
     def is_draft(self) -> bool:

@@ -13,6 +13,7 @@ from activities.gate import WorkflowGate
 from activities.invoice_states import invoice_state
 from activities.outbox import emit
 from activities.payloads import subscription_payload
+from activities.payment_methods import tell_awaiting_invoices
 from activities.revenue import release_due
 from activities.settings import load_billing_settings
 from activities.states import InvoiceState, SubscriptionState
@@ -184,6 +185,7 @@ async def change_payment_method(session: AsyncSession, row: SubscriptionRow, com
     touch(row)
     remember_command(row, command.command_id)
     await _tell(session, row, "subscription.updated", command.now)
+    await tell_awaiting_invoices(session, row.customer_id, row.id)
 
 
 def _kind_and_instant(command: CancelSubscription) -> tuple[rules.CancellationType, datetime]:

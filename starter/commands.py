@@ -8,10 +8,10 @@ import structlog
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from activities.collection import NewPayment, record_payment
 from activities.invoice_states import invoice_state
 from activities.invoices import void_invoice
 from activities.payment_methods import gateway_of
+from activities.receipts import NewPayment, record_payment
 from activities.states import ClockState, InvoiceState, SubscriptionState
 from activities.test_clocks import business_now, check_advance, clock_state, get_clock
 from billing.errors import Conflict

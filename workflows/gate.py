@@ -4,9 +4,10 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowHandle
 from temporalio.common import TypedSearchAttributes, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import RPCError, RPCStatusCode
 
 from activities.states import ClockState, InvoiceState, SubscriptionState
 from models.scope import Scope
@@ -77,6 +78,17 @@ class TemporalGate:
             reuse=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
             summary=event_type,
         )
+
+    async def tell_invoice(self, scope: Scope, invoice_id: str) -> bool:
+        """Signals `invoice/{tenant}/{id}`; False when it has ended, or has not been started yet."""
+        handle: WorkflowHandle[Any, Any] = self._client.get_workflow_handle(invoice_workflow_id(scope, invoice_id))
+        try:
+            await handle.signal("facts_changed")
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+            return False
+        return True
 
     async def advance_subscription(self, state: SubscriptionState, to: datetime) -> None:
         """Starts the workflow should it be missing, and returns once it has caught up with `to`."""

@@ -37,14 +37,17 @@ class InvoiceWorkflow:
     @workflow.run
     async def run(self, start: InvoiceInput) -> InvoiceState:
         """From draft to paid, voided or skipped."""
-        while not self._run_is_over():
-            self._describe()
-            await self._something_to_do()
-            if self._facts or (self._due() and not self._told_by_the_clock()):
-                await self._do_what_is_due()
-            elif self._inbox:
-                await self._act_on(self._inbox.take())
-        await self._finish_commands()
+        while True:
+            while not self._run_is_over():
+                self._describe()
+                await self._something_to_do()
+                if self._facts or (self._due() and not self._told_by_the_clock()):
+                    await self._do_what_is_due()
+                elif self._inbox:
+                    await self._act_on(self._inbox.take())
+            await self._finish_commands()
+            if not self._facts:
+                break  # news that come while the run ends are not left to nobody
         if not self._state.is_closed:
             workflow.continue_as_new(
                 InvoiceInput(self._state, self._clock), search_attributes=search_attributes.of_invoice(self._state)
@@ -106,7 +109,7 @@ class InvoiceWorkflow:
         return self._state.next_action_at is not None and self._now() >= self._state.next_action_at
 
     def _run_is_over(self) -> bool:
-        if self._rendering is not None and not self._rendering.done():
+        if self._facts or (self._rendering is not None and not self._rendering.done()):
             return False
         return self._state.is_closed or workflow.info().is_continue_as_new_suggested()
 
@@ -162,10 +165,10 @@ class InvoiceWorkflow:
             ),
         )
 
-    async def _collect(self) -> None:
+    async def _collect(self, *, by_hand: bool = False) -> None:
         """One attempt at the provider. The attempt's number makes a repeat of this step the same attempt."""
         number = self._state.attempts + 1
-        command = CollectPayment(self._state.scope, self._state.invoice_id, number, self._now())
+        command = CollectPayment(self._state.scope, self._state.invoice_id, number, self._now(), by_hand)
         queue = payments_queue(self._state.provider or "sandbox")
         self._state = await self._steps.once(
             "collect the payment",
@@ -188,6 +191,8 @@ class InvoiceWorkflow:
         except ActivityError:
             self._facts = True
             raise
+        if self._clock is not None and self._state.as_of is not None:
+            self._clock = max(self._clock, self._state.as_of)  # an attempt that is due now is made now
 
     async def _act_on(self, delivery: Delivery[InvoiceState]) -> None:
         """One command, start to end; its failure is its sender's, never the invoice's."""
@@ -224,7 +229,7 @@ class InvoiceWorkflow:
                 "attempt_payment",
                 "it is finalized, unpaid and has a payment method",
             )
-            await self._collect()
+            await self._collect(by_hand=True)
 
     def _catch_time(self) -> None:
         """The first attempt falls due with the finalizing; the clock may stand later than this workflow was told."""

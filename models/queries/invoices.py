@@ -77,6 +77,20 @@ async def list_drafts_of(session: AsyncSession, subscription_id: str) -> Sequenc
     return (await session.exec(query.order_by(col(InvoiceRow.drafted_at)))).all()
 
 
+async def list_awaiting_money(
+    session: AsyncSession, customer_id: str, subscription_id: str | None = None
+) -> Sequence[InvoiceRow]:
+    """Finalized invoices of which something is still owed, oldest first."""
+    query = select(InvoiceRow).where(
+        InvoiceRow.customer_id == customer_id,
+        InvoiceRow.invoice_status == "FINALIZED",
+        col(InvoiceRow.amount_paid) + col(InvoiceRow.adjustment_amount) < col(InvoiceRow.amount_due),
+    )
+    if subscription_id is not None:
+        query = query.where(InvoiceRow.subscription_id == subscription_id)
+    return (await session.exec(query.order_by(col(InvoiceRow.drafted_at), col(InvoiceRow.id)))).all()
+
+
 async def list_lines_reaching_beyond(
     session: AsyncSession, subscription_id: str, at: datetime
 ) -> Sequence[tuple[InvoiceLineRow, InvoiceRow]]:

@@ -11,7 +11,6 @@ from decimal import Decimal
 from sqlmodel import col, select
 
 from activities.catalog import NewPlan, create_plan
-from activities.collection import NewPayment, record_payment
 from activities.customers import NewCustomer, TaxRateOverride, create_customer
 from activities.drafting import inputs_from_row
 from activities.invoice_usage import Frozen
@@ -19,6 +18,7 @@ from activities.invoices import finalize_invoice, verify_invoice, void_invoice
 from activities.new_subscriptions import NewSubscription, create_subscription
 from activities.payloads import amount_remaining
 from activities.prices import NewPrice, create_price
+from activities.receipts import NewPayment, record_payment
 from activities.revenue import release_due
 from activities.subscriptions import CancelSubscription, cancel_subscription, cross_boundary
 from activities.tax_rates import NewTaxRate, create_tax_rate

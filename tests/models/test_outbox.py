@@ -45,6 +45,10 @@ class RecordingGate:
     ) -> None:
         await self._start(delivery_id)
 
+    async def tell_invoice(self, scope: Scope, invoice_id: str) -> bool:
+        await self._start(invoice_id)
+        return True
+
     async def advance_subscription(self, state: SubscriptionState, to: datetime) -> None:
         raise AssertionError("the relay moves no clock")
 

@@ -9,8 +9,8 @@ import pytest
 from sqlmodel import col, select
 from temporalio.service import RPCError, RPCStatusCode
 
-from activities.collection import NewPayment
 from activities.provider_events import store_provider_event
+from activities.receipts import NewPayment
 from activities.states import SubscriptionState
 from billing.errors import Conflict
 from models.tables import InvoiceRow, PaymentAttemptRow, SubscriptionRow
@@ -102,7 +102,6 @@ async def test_a_needed_action_is_settled_by_the_companys_signed_report(
         async with world.database.transaction(world.scope) as session:
             told = await store_provider_event(session, world.scope, event, report.body.decode(), now)
         assert told == invoice.id
-        await world.commands.tell_facts_changed(world.scope, invoice.id)
 
     async def settled() -> bool:
         return (await world.invoice(invoice.id)).payment_status == status

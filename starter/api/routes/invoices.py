@@ -8,11 +8,11 @@ from fastapi import APIRouter, Query, Request
 from sqlmodel.ext.asyncio.session import AsyncSession
 from starlette.responses import Response
 
-from activities.collection import NewPayment
 from activities.invoice_documents import PDF, DocumentActivities, RenderInvoice
 from activities.invoice_explanations import explain_invoice
 from activities.invoices import verify_invoice
 from activities.payloads import amount_remaining, invoice_payload
+from activities.receipts import NewPayment
 from models.queries.invoice_lists import InvoiceFilter, customers_of, lines_of, list_invoices, taxes_of
 from models.queries.invoices import get_invoice
 from models.tables import InvoiceRow

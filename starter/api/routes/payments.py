@@ -7,9 +7,9 @@ from fastapi import APIRouter, Query, Request
 from sqlmodel.ext.asyncio.session import AsyncSession
 from starlette.responses import Response
 
-from activities.collection import NewPayment
 from activities.invoice_documents import PDF, DocumentActivities
 from activities.payloads import amount_remaining, payment_payload
+from activities.receipts import NewPayment
 from billing.errors import Conflict, Invalid
 from billing.money import decimal_text
 from models.queries.invoices import get_invoice

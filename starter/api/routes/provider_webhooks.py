@@ -1,4 +1,4 @@
-"""Inbound webhooks of payment providers: verified over the raw body, stored once, then the invoice is told."""
+"""Inbound webhooks of payment providers: verified over the raw body, stored once; the outbox then tells the invoice."""
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -9,7 +9,6 @@ from billing.errors import NotFound
 from models.scope import Scope
 from starter.api.context import Now, clients_of
 from starter.api.errors import Refused
-from starter.api.routes.shared import commands_of
 from starter.schemas.wire import Message, json_answer
 
 router = APIRouter(prefix="/webhooks", tags=["webhooks"])
@@ -28,7 +27,5 @@ async def receive(provider: str, tenant_id: str, environment_id: str, request: R
         raise Refused(400, "validation_error", str(error)) from error
     scope = Scope(tenant_id, environment_id)
     async with clients.database.transaction(scope) as session:
-        invoice_id = await store_provider_event(session, scope, event, body.decode(), now)
-    if invoice_id is not None:
-        await commands_of(request).tell_facts_changed(scope, invoice_id)
+        await store_provider_event(session, scope, event, body.decode(), now)
     return json_answer(Message(message="Event accepted"))

@@ -1,0 +1,122 @@
+"""Money that arrives: on the invoice, in the ledger, on the subscription, and told to everyone who listens.
+
+Owns what every payment has in common, and those received outside a provider. What a payment leaves owed is
+`billing.collection`'s; attempts at providers are `activities.collection`'s.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from activities.bookkeeping import new_columns, scope_of, touch
+from activities.outbox import emit
+from activities.payloads import amount_remaining, invoice_payload, payment_payload
+from billing.collection import after_receipt, check_offline_payment, split_payment
+from billing.errors import Conflict, Invalid
+from billing.invoice_states import InvoiceStatus, PaymentStatus
+from billing.ledger import post_payment
+from billing.money import ZERO, decimal_text, minus, total
+from billing.subscriptions import clear_past_due
+from models.conversions import state_from_row
+from models.ids import new_id
+from models.queries.ledger import insert_posting
+from models.queries.payments import list_attempts_of_payment
+from models.queries.subscriptions import find_subscription
+from models.tables import InvoiceRow, PaymentRow
+
+
+@dataclass(frozen=True, slots=True)
+class Money:
+    """What has arrived, in major units, from whom; `reference` tells it from any other in the ledger."""
+
+    reference: str
+    provider: str
+    amount: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class NewPayment:
+    """A payment that somebody received outside a provider: cash, a bank transfer."""
+
+    amount: Decimal
+    payment_method_type: str = "OFFLINE"
+    idempotency_key: str | None = None
+    metadata: dict[str, str] | None = None
+
+
+async def receive(session: AsyncSession, row: InvoiceRow, payment: PaymentRow, money: Money, now: datetime) -> Decimal:
+    """Money has arrived for a locked invoice. Returns what is beyond that which was owed: a person refunds it."""
+    scope = scope_of(row)
+    _, beyond = split_payment(money.amount, amount_remaining(row))
+    owed = minus(row.amount_due, row.adjustment_amount) if row.invoice_status == InvoiceStatus.FINALIZED else ZERO
+    status = after_receipt(owed, row.amount_paid, money.amount)
+    row.amount_paid = total((row.amount_paid, money.amount))
+    row.payment_status = status.value
+    paid = status is not PaymentStatus.PENDING
+    row.next_action_at = None
+    row.needs_attention = None
+    if beyond:
+        row.needs_attention = f"{decimal_text(beyond)} {row.currency} more than was owed has been paid: refund it"
+    if paid and row.invoice_status == InvoiceStatus.FINALIZED:
+        row.paid_at = row.paid_at or now
+    row.uncollectible = row.uncollectible and not paid
+    row.version += 1
+    posting = post_payment(money.reference, money.provider, money.amount, row.currency)
+    await insert_posting(session, scope, posting, now, invoice_id=row.id, customer_id=row.customer_id)
+    if paid:
+        await _subscription_paid(session, row)
+    await session.flush()
+    await tell_payment(session, row, payment, "payment.success", now)
+    await emit(session, scope, "invoice.update.payment", row.id, {"invoice": invoice_payload(row)}, now)
+    return beyond
+
+
+async def record_payment(session: AsyncSession, row: InvoiceRow, new: NewPayment, now: datetime) -> PaymentRow:
+    """Books an offline payment on a locked invoice. Raises Conflict or Invalid, and then nothing has changed."""
+    owed = amount_remaining(row)
+    check_offline_payment(InvoiceStatus(row.invoice_status), new.amount, owed, row.currency)
+    if row.payment_status == PaymentStatus.PROCESSING:
+        raise Conflict("pay is not possible while an attempt at the provider is under way", state="PROCESSING")
+    if new.amount > owed:
+        raise Invalid(
+            f"amount must be at most {decimal_text(owed)} {row.currency}, what the invoice still owes; got"
+            f" {decimal_text(new.amount)}",
+            field="amount",
+        )
+    payment = PaymentRow(
+        id=new_id("pay"),
+        **new_columns(scope_of(row)),
+        idempotency_key=new.idempotency_key,
+        destination_id=row.id,
+        customer_id=row.customer_id,
+        payment_method_type=new.payment_method_type,
+        amount=new.amount,
+        currency=row.currency,
+        payment_status=PaymentStatus.SUCCEEDED.value,
+        succeeded_at=now,
+        payment_metadata=new.metadata or {},
+    )
+    session.add(payment)
+    await session.flush()
+    next_action, waits_for = row.next_action_at, row.needs_attention
+    await receive(session, row, payment, Money(payment.id, "offline", new.amount), now)
+    if amount_remaining(row):  # a part: whatever was to happen about the rest still does
+        row.next_action_at, row.needs_attention = next_action, waits_for
+    touch(row)
+    return payment
+
+
+async def tell_payment(session: AsyncSession, row: InvoiceRow, payment: PaymentRow, event: str, now: datetime) -> None:
+    """Announces a payment as it is now, with its attempts."""
+    attempts = await list_attempts_of_payment(session, payment.id)
+    await emit(session, scope_of(row), event, payment.id, {"payment": payment_payload(payment, attempts)}, now)
+
+
+async def _subscription_paid(session: AsyncSession, row: InvoiceRow) -> None:
+    """A subscription that was past due is active again, never one that has been cancelled."""
+    subscription = await find_subscription(session, row.subscription_id, lock=True) if row.subscription_id else None
+    if subscription is not None and subscription.subscription_status == "past_due":
+        subscription.subscription_status = clear_past_due(state_from_row(subscription)).status.value
+        touch(subscription)
