@@ -51,7 +51,7 @@ async def draft_invoice(
     found = await find_live_invoice(session, subscription.id, due.period.start, due.period.end, due.reason)
     if found is not None:
         return found
-    inputs = InvoiceInputs(currency=subscription.currency, due=due, tax_rates=terms.tax_rates)
+    inputs = InvoiceInputs(subscription.currency, due, terms.tax_rates, line_tax_rates=terms.line_tax_rates)
     invoice = build_invoice(inputs)
     skipped = not invoice.lines
     act_at = finalize_at(due, settings.finalization_delay_seconds)

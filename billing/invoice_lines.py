@@ -16,7 +16,7 @@ from billing.meters import UsageSnapshot
 from billing.money import ZERO, minus, total
 from billing.periods import Period
 from billing.prices import Price, RatingStep
-from billing.taxes import TaxAmount, TaxRate
+from billing.taxes import LineTaxRates, TaxAmount, TaxRate
 from billing.terms import BilledLine, DueInvoice, LineKind
 from billing.wallets import CreditDraw, Wallet
 
@@ -25,8 +25,9 @@ from billing.wallets import CreditDraw, Wallet
 class InvoiceInputs:
     """Everything an invoice follows from. `usage` is matched to lines by meter and period; a draft may lack it.
 
-    `coupons` are those in force at the boundary, with their counts as of then; `allowances` those on which its usage
-    can draw. `wallet` is the PRE_PAID one as it stands when the invoice is finalized.
+    `tax_rates` are for lines without `line_tax_rates`. `coupons` are those in force at the boundary, with their counts
+    as of then; `allowances` those on which its usage can draw. `wallet` is the PRE_PAID one as it stands when the
+    invoice is finalized.
     """
 
     currency: str
@@ -37,6 +38,7 @@ class InvoiceInputs:
     allowances: tuple[Allowance, ...] = ()
     commitments: tuple[DueCommitment, ...] = ()
     wallet: Wallet | None = None
+    line_tax_rates: tuple[LineTaxRates, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,8 @@ class InvoiceLine:
 class CarriedCredit:
     """Credit beyond the invoice's charges, which goes to the customer's balance: `amount` plus `exclusive_tax`.
 
-    `inclusive_tax` is the tax inside `amount`; both taxes are parts of what the credited lines were billed with.
+    Both taxes are parts of what the credited lines were billed with, for the credit that met no charge of the same
+    rates: `amount`, and what lowered charges of other rates. `inclusive_tax` is inside that credit.
     """
 
     amount: Decimal = ZERO

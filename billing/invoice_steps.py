@@ -4,7 +4,7 @@ Owns the steps and `STEPS`. Each takes what is done and the inputs and returns w
 section 6.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
@@ -16,7 +16,7 @@ from billing.errors import Invalid
 from billing.invoice_lines import CarriedCredit, Derivation, InvoiceInputs, InvoiceLine, LineDiscount, Workings
 from billing.money import ZERO, Number, allocate, apportion, minus, negated, round_amount, shown_decimal, total
 from billing.periods import Period
-from billing.taxes import TaxRate, TaxRateType, exact_tax, tax_amounts
+from billing.taxes import TaxBase, TaxRate, tax_amounts, tax_shares
 from billing.terms import BilledLine, DueLine, LineKind
 from billing.usage_lines import RatedUsage, rate_fixed, rate_usage
 from billing.wallets import AllowedPriceTypes, WalletType, draw_for_invoice
@@ -54,32 +54,38 @@ def apply_coupons(done: Workings, inputs: InvoiceInputs) -> Workings:
 
 
 def carry_excess_credit(done: Workings, inputs: InvoiceInputs) -> Workings:
-    """Credits beyond the charges net of discounts: an adjustment line makes them 0, the customer gets the rest."""
-    excess = negated(total(line.net_amount for line in done.lines))
-    if excess <= 0:
-        return replace(done, lines=tuple(replace(line, taxable=line.net_amount) for line in done.lines))
-    credits = [line for line in done.lines if line.kind is LineKind.proration_credit]
-    parts = iter(allocate(excess, [negated(line.amount) for line in credits], inputs.currency))
-    lines = []
+    """Credits beyond the charges net of discounts: an adjustment line makes them 0, the customer gets the rest.
+
+    Credits beyond the charges of the same tax rates lower what is due, but no other rate's base: the customer gets the
+    exclusive tax that they were billed with.
+    """
+    taxable = [line.net_amount for line in done.lines]
     exclusive = inclusive = Fraction(0)
-    for line in done.lines:
-        billed = line.derivation.credit_of
-        part = next(parts) if billed is not None else ZERO
-        if billed is not None and billed.amount:
-            exclusive += Fraction(part) * Fraction(billed.exclusive_tax) / Fraction(billed.amount)
-            inclusive += Fraction(part) * Fraction(billed.inclusive_tax) / Fraction(billed.amount)
-        lines.append(replace(line, taxable=total((line.net_amount, part))))
+    for places in _by_rates(done.lines, inputs):
+        surplus = negated(total(taxable[place] for place in places))
+        if surplus <= 0:
+            continue
+        credits = [place for place in places if done.lines[place].kind is LineKind.proration_credit]
+        weights = [negated(done.lines[place].amount) for place in credits]
+        for place, part in zip(credits, allocate(surplus, weights, inputs.currency), strict=True):
+            taxable[place] = total((taxable[place], part))
+            billed = done.lines[place].derivation.credit_of
+            if billed is not None and billed.amount:
+                exclusive += Fraction(part) * Fraction(billed.exclusive_tax) / Fraction(billed.amount)
+                inclusive += Fraction(part) * Fraction(billed.inclusive_tax) / Fraction(billed.amount)
+    excess = max(negated(total(line.net_amount for line in done.lines)), ZERO)
     carried = CarriedCredit(excess, round_amount(exclusive, inputs.currency), round_amount(inclusive, inputs.currency))
-    return replace(done, lines=(*lines, _carry_line(carried, inputs)), carried=carried)
+    lines = tuple(replace(line, taxable=part) for line, part in zip(done.lines, taxable, strict=True))
+    return replace(done, lines=(*lines, _carry_line(carried, inputs)) if excess else lines, carried=carried)
 
 
 def apply_taxes(done: Workings, inputs: InvoiceInputs) -> Workings:
-    """Each rate once on subtotal - discounts, then shared out to the lines, and credits can take their part back."""
-    base = total(line.taxable for line in done.lines)
-    taxes = tax_amounts(base, inputs.tax_rates, inputs.currency)
+    """Each rate once on its lines net of discounts, then shared out to them, and credits can take their part back."""
     lines = list(done.lines)
+    bases = [TaxBase(line.taxable, rates) for line, rates in zip(lines, _rates_of(lines, inputs), strict=True)]
+    taxes = tax_amounts(bases, inputs.currency)
     for tax in taxes:
-        shares = [_line_tax(Fraction(line.taxable), Fraction(base), tax.rate, inputs.tax_rates) for line in lines]
+        shares = tax_shares(tax.rate, tax.base, bases)
         for index, part in enumerate(apportion(tax.amount, shares, inputs.currency)):
             line = lines[index]
             if tax.rate.inclusive:
@@ -194,7 +200,17 @@ def _carry_line(carried: CarriedCredit, inputs: InvoiceInputs) -> InvoiceLine:
     )
 
 
-def _line_tax(taxable: Fraction, base: Fraction, tax_rate: TaxRate, rates: tuple[TaxRate, ...]) -> Fraction:
-    if tax_rate.type is TaxRateType.fixed:
-        return Fraction(tax_rate.value) * taxable / base if base > 0 else Fraction(0)
-    return exact_tax(taxable, tax_rate, rates)
+def _rates_of(lines: Sequence[InvoiceLine], inputs: InvoiceInputs) -> list[tuple[TaxRate, ...]]:
+    """The rates of each line: its line item's own, else the invoice's."""
+    if not inputs.line_tax_rates:
+        return [inputs.tax_rates] * len(lines)
+    own = {one.line_item_id: one.rates for one in inputs.line_tax_rates}
+    return [own.get(line.line_item_id or "", inputs.tax_rates) for line in lines]
+
+
+def _by_rates(lines: Sequence[InvoiceLine], inputs: InvoiceInputs) -> list[list[int]]:
+    """The places of the lines, those with the same rates together."""
+    found: dict[tuple[TaxRate, ...], list[int]] = {}
+    for place, rates in enumerate(_rates_of(lines, inputs)):
+        found.setdefault(rates, []).append(place)
+    return list(found.values())

@@ -1,16 +1,17 @@
-"""Tax rates and what they take from a base. Does not decide which rates apply.
+"""Tax rates and what they take from the lines that have them. Does not decide which rates a line has.
 
-Rules: billing-rules.md section 6. Every rate works on the same base and is rounded once per invoice. Inclusive rates
-stay inside the base: base - base / (1 + sum of the inclusive rates), each rate its part of that.
+Rules: billing-rules.md section 6. Every rate works on what is taxable of its lines and is rounded once per invoice.
+Inclusive rates stay inside the base: base - base / (1 + sum of the inclusive rates), each rate its part of that.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
 
 from billing.errors import Invalid
-from billing.money import round_amount
+from billing.money import fraction_of, round_amount, total
 
 
 class TaxRateType(StrEnum):
@@ -41,6 +42,22 @@ class TaxRate:
 
 
 @dataclass(frozen=True, slots=True)
+class LineTaxRates:
+    """The rates of one line item, in place of those of its invoice."""
+
+    line_item_id: str
+    rates: tuple[TaxRate, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TaxBase:
+    """What one line adds to the bases of its `rates`, in major units: less than nothing for a credit."""
+
+    taxable: Decimal
+    rates: tuple[TaxRate, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class TaxAmount:
     """What `rate` takes from `base`: `exact`, and `amount` at the currency's precision."""
 
@@ -50,23 +67,29 @@ class TaxAmount:
     amount: Decimal
 
 
-def tax_amounts(base: Decimal, rates: tuple[TaxRate, ...], currency: str) -> tuple[TaxAmount, ...]:
-    """The tax of each rate on `base` (major units, not negative), in the order of the rates."""
+def tax_amounts(bases: Sequence[TaxBase], currency: str) -> tuple[TaxAmount, ...]:
+    """The tax of each rate on all its lines together, in order of first mention. No rate's lines are below 0 in sum."""
     taxes = []
-    for rate in rates:
-        exact = exact_tax(Fraction(base), rate, rates) if base > 0 else Fraction(0)
+    for rate in dict.fromkeys(rate for one in bases for rate in one.rates):
+        base = total(one.taxable for one in bases if rate in one.rates)
+        exact = sum(tax_shares(rate, base, bases), Fraction(0))
         taxes.append(TaxAmount(rate, base, exact, round_amount(exact, currency)))
     return tuple(taxes)
 
 
-def exact_tax(base: Fraction, rate: TaxRate, rates: tuple[TaxRate, ...]) -> Fraction:
-    """The unrounded tax of `rate`, one of `rates`, on a base above 0."""
-    if rate.type is TaxRateType.fixed:
-        return Fraction(rate.value)
-    share = Fraction(rate.value) / 100
-    return base / (1 + inclusive_share(rates)) * share if rate.inclusive else base * share
+def tax_shares(rate: TaxRate, base: Decimal, bases: Sequence[TaxBase]) -> list[Fraction]:
+    """The unrounded tax of `rate` on each line; a fixed tax is shared in proportion to their parts of `base`."""
+    return [_share(rate, base, one) if rate in one.rates else Fraction(0) for one in bases]
 
 
 def inclusive_share(rates: tuple[TaxRate, ...]) -> Fraction:
     """Sum of the inclusive percentages, as a share of the net amount: 18 % is 18/100."""
-    return sum((Fraction(rate.value) / 100 for rate in rates if rate.inclusive), Fraction(0))
+    return sum((fraction_of(rate.value) / 100 for rate in rates if rate.inclusive), Fraction(0))
+
+
+def _share(rate: TaxRate, base: Decimal, one: TaxBase) -> Fraction:
+    taxable = Fraction(one.taxable)
+    if rate.type is TaxRateType.fixed:
+        return fraction_of(rate.value) * taxable / Fraction(base) if base > 0 else Fraction(0)
+    share = fraction_of(rate.value) / 100
+    return taxable / (1 + inclusive_share(one.rates)) * share if rate.inclusive else taxable * share

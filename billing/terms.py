@@ -15,7 +15,7 @@ from billing.errors import Invalid
 from billing.money import ZERO, exponent
 from billing.periods import BillingCycle, BillingPeriod, Cadence, Period, check_utc, zone_info
 from billing.prices import Price, PriceType
-from billing.taxes import TaxRate
+from billing.taxes import LineTaxRates, TaxRate
 
 
 class ProrationBehavior(StrEnum):
@@ -55,13 +55,17 @@ class LineKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LineItem:
-    """One price of a subscription, in force over [start, end). `quantity` is not used for USAGE prices."""
+    """One price of a subscription, in force over [start, end). `quantity` is not used for USAGE prices.
+
+    `tax_rates` stand in place of the subscription's, where there are any.
+    """
 
     id: str
     price: Price
     quantity: Decimal
     start: datetime
     end: datetime | None = None
+    tax_rates: tuple[TaxRate, ...] = ()
 
     def __post_init__(self) -> None:
         check_utc(self.start, "start_date")
@@ -120,6 +124,11 @@ class Terms:
             if line.start < (self.trial_end or self.start):
                 raise Invalid(f"line {line.id} must not start before the subscription's first period", "start_date")
         _check_commitments(self)
+
+    @property
+    def line_tax_rates(self) -> tuple[LineTaxRates, ...]:
+        """The rates of lines that have their own."""
+        return tuple(LineTaxRates(line.id, line.tax_rates) for line in self.lines if line.tax_rates)
 
 
 def _check_commitments(terms: Terms) -> None:

@@ -37,7 +37,7 @@ def explain_sums(invoice: Invoice) -> list[str]:
         for draw in invoice.credit_draws
     ]
     text.append(f"Total: {money(invoice.total, invoice.currency)}")
-    if invoice.carried.amount:
+    if invoice.carried.to_customer:
         credit = money(invoice.carried.to_customer, invoice.currency)
         tax = money(invoice.carried.exclusive_tax, invoice.currency)
         text.append(

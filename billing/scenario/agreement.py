@@ -19,6 +19,7 @@ from billing.scenario.catalog import Catalog, build_entitlements, subscription_c
 from billing.scenario.catalog_parts import EntitlementPart, PriceOverridePart
 from billing.scenario.decoding import at_path
 from billing.subscriptions import billing_anchor
+from billing.taxes import TaxRate
 from billing.terms import LineItem, ProrationUnit, Terms
 
 SUBSCRIPTION_ID = "subscription"
@@ -50,7 +51,12 @@ def build_terms(scenario: doc.Scenario, catalog: Catalog) -> Terms:
             cadence=cadence,
             anchor=anchor,
             start=part.start_date,
-            lines=tuple(LineItem(price.id, price, line_quantity(price, given), first) for price in prices),
+            lines=tuple(
+                LineItem(
+                    price.id, price, line_quantity(price, given), first, tax_rates=own_tax_rates(part, catalog, price)
+                )
+                for price in prices
+            ),
             cycle=part.billing_cycle,
             end_date=part.end_date,
             tax_rates=tuple(catalog.tax_rates[key] for key in part.tax_rates),
@@ -150,6 +156,11 @@ def line_quantity(price: Price, quantities: Mapping[str, Decimal]) -> Decimal:
     if price.type is PriceType.USAGE:
         return Decimal(0)
     return quantities.get(price.id, price.min_quantity or Decimal(1))
+
+
+def own_tax_rates(part: doc.SubscriptionPart, catalog: Catalog, price: Price) -> tuple[TaxRate, ...]:
+    """The tax rates of a price's lines that stand in place of the subscription's."""
+    return tuple(catalog.tax_rates[key] for key in part.line_tax_rates.get(price.id, ()))
 
 
 def build_dunning(part: doc.SettingsPart) -> DunningSettings:

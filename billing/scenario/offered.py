@@ -55,7 +55,6 @@ def _of_subscription(scenario: doc.Scenario) -> Iterator[tuple[str, str]]:
     part = scenario.subscription
     wanted = {
         "auto_invoice_threshold": "a threshold invoice",
-        "line_tax_rates": "a tax rate of one line",
         "phases": "a phase",
     }
     for key, commitment in part.line_commitments.items():

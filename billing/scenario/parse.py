@@ -3,7 +3,7 @@
 Owns which `do` means which action and which keys may be named where. Values are built in billing.scenario.catalog.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -141,9 +141,12 @@ def _check_subscription(scenario: doc.Scenario) -> None:
         _check_quantities(addon.quantities, _prices(scenario, addons=(addon.addon,)), f"{where}.quantities")
     carried = _prices(scenario, plan=part.plan, addons=[addon.addon for addon in part.addons])
     _check_quantities(part.quantities, carried, f"{path}.quantities")
-    for name in ("price_overrides", "line_coupons", "line_tax_rates", "line_commitments"):
+    for name in ("price_overrides", "line_coupons", "line_commitments"):
         for key in getattr(part, name):
             _known(key, carried, f"{path}.{name}.{key}", "price of this subscription")
+    prices = [price.key for _, price in prices_of(scenario)]
+    for key in part.line_tax_rates:
+        _known(key, prices, f"{path}.line_tax_rates.{key}", "price")
     for key in part.line_commitments:
         where = f"{path}.line_commitments.{key}"
         if carried[key].type is not PriceType.USAGE:
@@ -156,11 +159,14 @@ def _check_subscription(scenario: doc.Scenario) -> None:
     coupons = {coupon.key for coupon in scenario.coupons}
     rates = {rate.key for rate in scenario.tax_rates}
     _all_known(part.coupons, coupons, f"{path}.coupons", "coupon")
-    _all_known(part.tax_rates, rates, f"{path}.tax_rates", "tax rate")
+    for where, given in (
+        ("tax_rates", part.tax_rates),
+        *((f"line_tax_rates.{k}", v) for k, v in part.line_tax_rates.items()),
+    ):
+        _all_known(given, rates, f"{path}.{where}", "tax rate")
+        _once(given, f"{path}.{where}")
     for key, keys in part.line_coupons.items():
         _all_known(keys, coupons, f"{path}.line_coupons.{key}", "coupon")
-    for key, keys in part.line_tax_rates.items():
-        _all_known(keys, rates, f"{path}.line_tax_rates.{key}", "tax rate")
 
 
 def _check_actions(scenario: doc.Scenario) -> None:
@@ -214,6 +220,12 @@ def _all_known(keys: Iterable[str], known: Iterable[str], path: str, noun: str) 
     names = tuple(known)
     for index, key in enumerate(keys):
         _known(key, names, f"{path}[{index}]", noun)
+
+
+def _once(keys: Sequence[str], path: str) -> None:
+    for index, key in enumerate(keys):
+        if key in keys[:index]:
+            raise Invalid(f"{path}[{index}] names {key!r} a second time", field=f"{path}[{index}]")
 
 
 def _known(key: str, known: Iterable[str], path: str, noun: str) -> None:

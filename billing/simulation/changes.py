@@ -13,7 +13,7 @@ from billing.errors import Conflict, Invalid, NotFound
 from billing.periods import Cadence
 from billing.prices import Price, PriceType
 from billing.scenario import document as doc
-from billing.scenario.agreement import entitlements_of, line_quantity
+from billing.scenario.agreement import entitlements_of, line_quantity, own_tax_rates
 from billing.scenario.catalog import prices_of_plan
 from billing.scenario.credits import build_addon_grants, build_grants
 from billing.simulation.story import PLAN, SUBSCRIPTION, Story
@@ -209,4 +209,9 @@ def _line_of(story: Story, price: str, at: datetime) -> LineItem:
 
 
 def _lines(story: Story, prices: Sequence[Price], quantities: Mapping[str, Decimal], at: datetime) -> list[LineItem]:
-    return [LineItem(story.new_line_id(price.id), price, line_quantity(price, quantities), at) for price in prices]
+    found = []
+    for price in prices:
+        rates = own_tax_rates(story.scenario.subscription, story.catalog, price)
+        quantity = line_quantity(price, quantities)
+        found.append(LineItem(story.new_line_id(price.id), price, quantity, at, tax_rates=rates))
+    return found

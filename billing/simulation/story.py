@@ -246,7 +246,9 @@ class Story:
     def _new(self, due: DueInvoice, status: InvoiceStatus, act_at: datetime, next_at: datetime | None) -> PlayedInvoice:
         """An invoice with what a draft fixes: lines, coupons, tax rates and terms as of now."""
         coupons = coupons_for(due, self.coupons, self.invoices) if self.coupons else ()
-        inputs = InvoiceInputs(self.terms.currency, due, self.terms.tax_rates, coupons=coupons)
+        terms = self.terms
+        rates, own_rates = terms.tax_rates, terms.line_tax_rates
+        inputs = InvoiceInputs(terms.currency, due, rates, coupons=coupons, line_tax_rates=own_rates)
         position, known_end = len(self.invoices), self._known_end()
         closed = terms_before(self.history, due.at)
         return PlayedInvoice(position, inputs, status, act_at, next_at, closed, self.history, known_end)

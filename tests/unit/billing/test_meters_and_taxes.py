@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from billing.errors import Invalid
 from billing.meters import AggregationType, Filter, Meter, UsageQuantity, parse_aggregation, parse_reset_usage
-from billing.taxes import TaxRate, TaxRateType, tax_amounts
+from billing.taxes import TaxBase, TaxRate, TaxRateType, tax_amounts
 
 from .builders import tax
 
@@ -49,8 +49,8 @@ def test_names_on_the_wire() -> None:
     [
         ("100", (tax("18"),), ["18.00"]),
         ("0.25", (tax("18"),), ["0.05"]),  # 0.045, half away from zero
-        ("100", (tax("9"), tax("9")), ["9.00", "9.00"]),
-        ("0.25", (tax("9"), tax("9")), ["0.02", "0.02"]),  # each rate is rounded by itself: 0.0225
+        ("100", (tax("9"), tax("9.0")), ["9.00", "9.00"]),
+        ("0.25", (tax("9"), tax("9.0")), ["0.02", "0.02"]),  # each rate is rounded by itself: 0.0225
         ("118", (tax("18", inclusive=True),), ["18.00"]),  # 118 - 118 / 1.18
         ("100", (tax("18", inclusive=True),), ["15.25"]),  # 100 - 84.745...
         ("120", (tax("12", inclusive=True), tax("8", inclusive=True)), ["12.00", "8.00"]),  # 120 / 1.2 = 100
@@ -60,11 +60,11 @@ def test_names_on_the_wire() -> None:
     ],
 )
 def test_tax_amounts(base: str, rates: tuple[TaxRate, ...], expected: list[str]) -> None:
-    assert [str(part.amount) for part in tax_amounts(Decimal(base), rates, "usd")] == expected
+    assert [str(part.amount) for part in tax_amounts([TaxBase(Decimal(base), rates)], "usd")] == expected
 
 
 @given(st.decimals(0, 10**9, places=2), st.integers(0, 100))
 def test_an_inclusive_tax_is_the_exclusive_tax_of_the_net(base: Decimal, percent: int) -> None:
-    (inside,) = tax_amounts(base, (tax(str(percent), inclusive=True),), "usd")
+    (inside,) = tax_amounts([TaxBase(base, (tax(str(percent), inclusive=True),))], "usd")
     net = Fraction(base) - inside.exact
     assert net * percent / 100 == inside.exact
