@@ -56,6 +56,9 @@ class Settings(BaseSettings):
         default={},
         description="More for librdkafka: `DURABILL_KAFKA_SASL_PASSWORD` becomes `sasl.password`, and so on.",
     )
+    event_retention_months: Annotated[int, Field(ge=2, le=1200)] = Field(
+        default=37, description="Older events are refused, and deleted once `durabill migrate` has set it."
+    )
     s3_bucket: str | None = Field(
         default=None, description="Documents go into this bucket. Unset: into `documents_dir`."
     )

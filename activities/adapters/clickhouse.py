@@ -14,6 +14,7 @@ from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
 
 from models.clickhouse.client import ClickHouseRefused, ClickHouseUnavailable
 from models.clickhouse.migrate import apply_migrations
+from models.clickhouse.retention import RETENTION_MONTHS, keep_events
 
 _OVERLOADED = {159, 160, 164, 202, 209, 210, 241, 242, 243, 252, 439, 999}
 """Codes of timeouts, memory, too many parts or queries, read-only: the same statement may succeed later."""
@@ -100,12 +101,18 @@ async def connect_clickhouse(dsn: str) -> ClickHouseConnection:
     return ClickHouseConnection(client)
 
 
-async def migrate_clickhouse(dsn: str) -> list[str]:
-    """Makes the database of `dsn` if missing, applies what is new, and returns the names of the applied migrations."""
+async def migrate_clickhouse(dsn: str, retention_months: int = RETENTION_MONTHS) -> list[str]:
+    """Makes the database of `dsn` if missing, applies what is new, and returns the names of what was applied.
+
+    Events are kept for `retention_months` from then on.
+    """
     parts = urlsplit(dsn)
     connection = await connect_clickhouse(urlunsplit(parts._replace(path="/default")))
     try:
-        return await apply_migrations(connection, parts.path.strip("/") or "default")
+        database = parts.path.strip("/") or "default"
+        applied = await apply_migrations(connection, database)
+        changed = await keep_events(connection, database, retention_months)
+        return [*applied, f"events are kept for {retention_months} months"] if changed else applied
     finally:
         await connection.close()
 

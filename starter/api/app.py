@@ -101,7 +101,8 @@ def create_app(clients: Clients) -> ASGIApp:
 def _with_ingest(app: ASGIApp, events: EventAcceptor, authenticator: Authenticator, clients: Clients) -> ASGIApp:
     """The ingest routes stand in front of everything else: they are raw, for speed."""
     clocks = CustomerClocks(clients.database)
-    return KeyFirst(Ingest(app, events, IngestAuthentication(authenticator), clocks), authenticator)
+    months = clients.settings.event_retention_months
+    return KeyFirst(Ingest(app, events, IngestAuthentication(authenticator), clocks, months), authenticator)
 
 
 def _add_error_handlers(app: FastAPI) -> None:

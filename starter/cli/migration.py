@@ -24,7 +24,11 @@ async def migrate_all(settings: Settings) -> dict[str, list[str]]:
     postgres, clickhouse = settings.require("postgres_dsn"), settings.require("clickhouse_dsn")
     done = {
         "Postgres": await _reach("Postgres", "DURABILL_POSTGRES_DSN", migrate_postgres(postgres)),
-        "ClickHouse": await _reach("ClickHouse", "DURABILL_CLICKHOUSE_DSN", migrate_clickhouse(clickhouse)),
+        "ClickHouse": await _reach(
+            "ClickHouse",
+            "DURABILL_CLICKHOUSE_DSN",
+            migrate_clickhouse(clickhouse, settings.event_retention_months),
+        ),
         "Temporal": await _reach("Temporal", "TEMPORAL_ADDRESS", _prepare_namespace()),
     }
     if settings.kafka_brokers is not None:

@@ -13,6 +13,7 @@ from ulid import ULID
 from activities.ingestion import metrics
 from activities.ingestion.events import Event
 from activities.ingestion.ports import EventAcceptor, IngestUnavailable
+from models.clickhouse.retention import RETENTION_MONTHS
 from models.clickhouse.times import milliseconds
 from models.scope import Scope
 from starter.ingest.bodies import BODY_BYTES, BodyTooLarge, BodyUnreadable, ClientGone, Message, Receive, read_body
@@ -34,11 +35,19 @@ _encoder = msgspec.json.Encoder()
 class Ingest:
     """The ASGI application in front of `rest`: it answers the two ingest routes and hands everything else on."""
 
-    def __init__(self, rest: AsgiApp, acceptor: EventAcceptor, authenticate: Authenticate, clocks_of: ClocksOf) -> None:
+    def __init__(
+        self,
+        rest: AsgiApp,
+        acceptor: EventAcceptor,
+        authenticate: Authenticate,
+        clocks_of: ClocksOf,
+        retention_months: int = RETENTION_MONTHS,
+    ) -> None:
         self._rest = rest
         self._acceptor = acceptor
         self._authenticate = authenticate
         self._clocks_of = clocks_of
+        self._retention_months = retention_months
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         """Answers one request (ASGI 3)."""
@@ -81,7 +90,7 @@ class Ingest:
             checked = parse_event(body)
             customer = checked.external_customer_id
             clocks = await self._clocks_of(caller.tenant_id, caller.environment_id, (customer,))
-            event = stamped(caller, checked, TimeLimits(clocks[customer]))
+            event = stamped(caller, checked, TimeLimits(clocks[customer], self._retention_months))
         except BadEvent as error:
             return _bad_request(error)
         try:
@@ -116,7 +125,7 @@ class Ingest:
         """The stamped events, and by index those whose times their customers' clocks do not allow."""
         customers = {checked.external_customer_id for _, checked in good}
         clocks = await self._clocks_of(caller.tenant_id, caller.environment_id, customers)
-        limits = {instant: TimeLimits(instant) for instant in set(clocks.values())}
+        limits = {instant: TimeLimits(instant, self._retention_months) for instant in set(clocks.values())}
         events: list[Event] = []
         bad: list[tuple[int, BadField]] = []
         for index, checked in good:

@@ -13,11 +13,11 @@ from typing import Any, Final
 import msgspec
 
 from activities.ingestion.events import EVENT_BYTES
+from models.clickhouse.retention import RETENTION_MONTHS
 from models.clickhouse.times import milliseconds
 
 BULK_EVENTS: Final = 1000
 NAME_CHARACTERS: Final = 255
-RETENTION_MONTHS: Final = 37
 AHEAD: Final = timedelta(hours=24)
 DEPTH: Final = 64
 """Levels of nesting in properties; ClickHouse reads a document that is much deeper as empty."""
@@ -193,16 +193,17 @@ def parse_timestamp(text: str) -> datetime:
 class TimeLimits:
     """What timestamps a customer's clock allows: not older than the retention, not over a day ahead."""
 
-    def __init__(self, now: datetime) -> None:
+    def __init__(self, now: datetime, retention_months: int = RETENTION_MONTHS) -> None:
         self.now_ms = milliseconds(now)
-        self.oldest = months_before(now, RETENTION_MONTHS)
+        self.retention_months = retention_months
+        self.oldest = months_before(now, retention_months)
         self.newest = now + AHEAD
 
     def check(self, timestamp: datetime) -> None:
         """Raises BadEvent for an event outside of them."""
         if timestamp < self.oldest:
-            text = f"timestamp must not be older than {RETENTION_MONTHS} months, that is before {_text(self.oldest)}"
-            raise BadEvent("timestamp", text)
+            months = f"{self.retention_months} months, that is before {_text(self.oldest)}"
+            raise BadEvent("timestamp", f"timestamp must not be older than {months}")
         if timestamp > self.newest:
             text = f"timestamp must not be more than 24 hours ahead, that is after {_text(self.newest)}"
             raise BadEvent("timestamp", text)

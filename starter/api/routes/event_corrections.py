@@ -69,7 +69,8 @@ async def list_all(params: Annotated[CorrectionListParams, Query()], caller: Cal
 async def _check_time(body: AmendEventRequest, external_id: str, caller: Caller, request: Request) -> None:
     """Raises BadEvent for a time that ingestion would not take."""
     async with clients_of(request).database.transaction(caller.scope) as session:
-        limits = TimeLimits(await _now_of(session, caller, external_id))
+        now = await _now_of(session, caller, external_id)
+    limits = TimeLimits(now, clients_of(request).settings.event_retention_months)
     if body.timestamp is not None:
         limits.check(body.timestamp)
 
