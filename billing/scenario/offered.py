@@ -35,9 +35,6 @@ def _missing(scenario: doc.Scenario) -> Iterator[tuple[str, str]]:
         yield from _of_meter(meter, f"meters[{index}]")
     for path, price in prices_of(scenario):
         yield from _of_price(price, path)
-    for index, wallet in enumerate(scenario.wallets):
-        if wallet.wallet_type == "POST_PAID" and wallet.allowed_price_types not in ((), ("ALL",)):
-            yield f"wallets[{index}].allowed_price_types", "a POST_PAID wallet that pays some lines only"
     yield from _of_subscription(scenario)
 
 

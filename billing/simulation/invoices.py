@@ -46,6 +46,7 @@ class PlayedInvoice:
     finalized_at: datetime | None = None
     paid_at: datetime | None = None
     amount_paid: Decimal = ZERO
+    paid_by_wallet: Decimal = ZERO
     attempts: list[Attempt] = field(default_factory=list)
     failures: int = 0
     first_failed_at: datetime | None = None

@@ -149,7 +149,7 @@ class Story:
 
     def charge_now(self, played: PlayedInvoice, at: datetime) -> None:
         """The POST_PAID wallet pays what it can, then one attempt at the provider for the rest."""
-        paid = self.wallets.pay(played.amount_remaining, at, played.id)
+        paid = self.wallets.pay(played, at)
         events = ["payment.succeeded", *self.collection.receive(played, paid, at)] if paid else []
         if played.amount_remaining:
             events += self.collection.charge(played, at)

@@ -10,9 +10,11 @@ from decimal import Decimal
 
 from billing.credit_grants import CreditGrant, lots_granted
 from billing.invoices import Invoice
-from billing.money import total
+from billing.money import ZERO, round_amount, total
 from billing.scenario.document import Scenario
+from billing.simulation.invoices import PlayedInvoice
 from billing.terms import Terms
+from billing.wallet_payments import payable_of
 from billing.wallets import (
     AllowedPriceTypes,
     CreditLot,
@@ -138,14 +140,18 @@ class Wallets:
         if played is not None and invoice.credit_draws:
             self.apply(played, take_draws(played.wallet, invoice.credit_draws, at, reference), at)
 
-    def pay(self, amount: Decimal, at: datetime, reference: str) -> Decimal:
-        """What the POST_PAID wallet pays of `amount`; it is taken out."""
+    def pay(self, invoice: PlayedInvoice, at: datetime) -> Decimal:
+        """What the POST_PAID wallet pays of what is still owed; it is taken out."""
         played = self.postpaid()
         if played is None:
-            return Decimal(0)
+            return ZERO
+        allowed = played.wallet.allowed_price_types
+        amount = payable_of(invoice.invoice, invoice.amount_remaining, invoice.paid_by_wallet, allowed)
         draws = draw_at(played.wallet, amount, at)
-        self.apply(played, take_draws(played.wallet, draws, at, reference), at)
-        return total(draw.amount for draw in draws)
+        self.apply(played, take_draws(played.wallet, draws, at, invoice.id), at)
+        paid = round_amount(total(draw.amount for draw in draws), self._currency)
+        invoice.paid_by_wallet = total((invoice.paid_by_wallet, paid))
+        return paid
 
     def _first(self, kind: WalletType) -> PlayedWallet | None:
         active = [each for each in self.all if each.wallet.status is WalletStatus.active]
