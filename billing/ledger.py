@@ -16,6 +16,7 @@ from billing.errors import Conflict, InvariantBroken
 from billing.invoices import Invoice, InvoiceLine, is_deferred
 from billing.money import ZERO, is_rounded, minus, negated, round_amount, total
 from billing.terms import LineKind
+from billing.voids import CreditGiven
 
 ACCOUNTS_RECEIVABLE: Final = "accounts_receivable"
 REVENUE: Final = "revenue"
@@ -132,11 +133,35 @@ def post_payment(payment_id: str, provider: str, amount: Decimal, currency: str)
     return Posting(PostingKind.payment_succeeded, payment_id, _entries(movements, currency))
 
 
-def post_void(invoice_id: str, posted: Iterable[Posting], paid: Decimal, currency: str) -> Posting:
-    """Takes back `posted`, all of an invoice's finalizing and releases; what was paid becomes the customer's credit."""
+def post_void(
+    invoice_id: str,
+    posted: Iterable[Posting],
+    paid: Decimal,
+    currency: str,
+    own: Iterable[CreditGiven] = (),
+    credited: Iterable[CreditGiven] = (),
+) -> Posting:
+    """Takes back `posted`, all of an invoice's finalizing and releases; what was paid becomes the customer's credit.
+
+    So do its `own` credits, which stay given, and what others `credited` of it goes out again (billing.voids).
+    """
     movements = [(entry.account, minus(entry.debit, entry.credit)) for posting in posted for entry in posting.entries]
     movements += [(ACCOUNTS_RECEIVABLE, negated(paid)), (CUSTOMER_CREDIT, paid)]
+    movements += [movement for credit in own for movement in _given(credit)]
+    movements += [(account, negated(amount)) for credit in credited for account, amount in _given(credit)]
     return Posting(PostingKind.invoice_voided, invoice_id, _entries(movements, currency))
+
+
+def _given(credit: CreditGiven) -> list[tuple[str, Decimal]]:
+    """A credit by itself: what was deferred, earned and owed as tax becomes the customer's."""
+    inside = round_amount(credit.share * Fraction(credit.billed.inclusive_tax), credit.line.currency)
+    deferred, tax = reversed_amount(credit.line), total((inside, credit.exclusive_tax))
+    return [
+        (DEFERRED_REVENUE, negated(deferred)),
+        (REVENUE, total((deferred, tax, negated(credit.amount)))),
+        (TAX_PAYABLE, negated(tax)),
+        (CUSTOMER_CREDIT, credit.amount),
+    ]
 
 
 def _entries(movements: list[tuple[str, Decimal]], currency: str) -> tuple[Entry, ...]:

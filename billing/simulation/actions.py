@@ -20,13 +20,13 @@ from billing.invoice_states import (
 from billing.money import ZERO
 from billing.scenario import document as doc
 from billing.scenario.agreement import associate
-from billing.scenario.offered import not_offered
 from billing.scheduled_cancellation import schedule_cancellation
 from billing.simulation import changes
 from billing.simulation.collecting import awaits_money
 from billing.simulation.events import Revision, amended
-from billing.simulation.invoices import PlayedInvoice, crediting
+from billing.simulation.invoices import PlayedInvoice, credits_of
 from billing.simulation.story import IssuedNote, Story
+from billing.voids import credits_given, given_back
 from billing.wallets import CreditLot, EntryReason, debit, terminate, top_up
 
 
@@ -55,18 +55,14 @@ def _cancel(story: Story, action: doc.Cancel, path: str) -> None:
 def _void_invoice(story: Story, action: doc.VoidInvoice, path: str) -> None:
     played = _invoice(story, action.invoice)
     after = next_invoice_status(played.status, InvoiceCommand.void)
-    by = crediting(story.invoices, played)
-    if by is not None:
-        raise Conflict(
-            f"void is not possible: {by.id} credits unused time of this one; void {by.id} first", played.status
-        )
-    if played.invoice.carried.amount:
-        raise not_offered(path, "voiding an invoice that carried a credit")
-    credits = played.invoice.total_prepaid_credits_applied
-    back = given_back_by_void(played.amount_paid, credits, played.refunded)
+    payment = next_payment_status(played.payment_status, PaymentCommand.void)
+    paid = given_back_by_void(played.amount_paid, played.invoice.total_prepaid_credits_applied, played.refunded)
+    carried = played.invoice.carried.to_customer if played.finalized_at else ZERO
+    own, credited = credits_given(played.invoice), credits_of(story.invoices, played)
+    back = given_back(paid, own, carried, credited, played.status)
     if back:
         story.wallets.give_back(back, action.at, f"{played.id}/voided", EntryReason.void)
-    played.payment_status = next_payment_status(played.payment_status, PaymentCommand.void)
+    played.payment_status = payment
     played.status, played.next_at = after, None
     story.tell(action.at, "invoice.voided", played.id)
 

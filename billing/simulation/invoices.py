@@ -14,6 +14,7 @@ from billing.invoices import Invoice, InvoiceInputs, billed_line, build_final_in
 from billing.money import ZERO, negated, total
 from billing.terms import BilledLine, Terms
 from billing.terms_history import TermsInForce
+from billing.voids import CreditGiven, credits_given
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,24 +87,21 @@ class PlayedInvoice:
 
 def billed_beyond(invoices: Iterable[PlayedInvoice], at: datetime) -> tuple[BilledLine, ...]:
     """What was billed in advance for time after `at`, with what was credited of it before."""
-    live = [played for played in invoices if played.status is not InvoiceStatus.VOIDED]
+    known = list(invoices)
+    live = [played for played in known if played.status is not InvoiceStatus.VOIDED]
     reaching = [played for played in live if any(due.period.end > at for due in played.inputs.due.lines)]
     return tuple(
-        billed_line(played.id, line_id(played, position), line, _credited(live, line_id(played, position)))
+        billed_line(played.id, line_id(played, position), line, _credited(known, line_id(played, position)))
         for played in reaching
         for position, line in enumerate(played.invoice.lines)
         if is_deferred(line) and line.period.end > at
     )
 
 
-def crediting(invoices: Iterable[PlayedInvoice], credited: PlayedInvoice) -> PlayedInvoice | None:
-    """An invoice in force that credits unused time of `credited`; None when there is none."""
-    for played in invoices:
-        for line in played.invoice.lines:
-            billed = line.derivation.credit_of
-            if billed is not None and billed.invoice_id == credited.id and played.status is not InvoiceStatus.VOIDED:
-                return played
-    return None
+def credits_of(invoices: Iterable[PlayedInvoice], credited: PlayedInvoice) -> list[CreditGiven]:
+    """What other invoices gave back of the lines of `credited`; voided ones too, whose credits stay given."""
+    given = [each for played in invoices for each in credits_given(played.invoice)]
+    return [each for each in given if each.billed.invoice_id == credited.id]
 
 
 def line_id(played: PlayedInvoice, position: int) -> str:
@@ -111,11 +109,11 @@ def line_id(played: PlayedInvoice, position: int) -> str:
     return f"{played.id}.lines[{position}]"
 
 
-def _credited(live: Iterable[PlayedInvoice], wanted: str) -> Decimal:
-    """What live invoices credited of a line, drafts included (positive)."""
+def _credited(invoices: Iterable[PlayedInvoice], wanted: str) -> Decimal:
+    """What invoices credited of a line, drafts included (positive); a credit on a voided one stays given."""
     return total(
         negated(line.amount)
-        for played in live
+        for played in invoices
         for line in played.invoice.lines
         if line.derivation.credit_of is not None and line.derivation.credit_of.invoice_line_id == wanted
     )

@@ -25,6 +25,7 @@ from billing.ledger import (
 )
 from billing.money import minus, total
 from billing.terms import DueLine, LineKind
+from billing.voids import credits_given
 
 from .builders import credit_due, fixed_due, inputs, seat, snapshot, span, talk, tax, usage_due, utc
 
@@ -94,6 +95,26 @@ def test_void_takes_everything_back_and_keeps_what_was_paid_for_the_customer() -
     assert balances([finalized, released, paid, void]) == {
         cash_in_transit("sandbox"): "-73.75", "customer_credit": "73.75",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("inclusive", [False, True])
+@pytest.mark.parametrize("price", ["1", "11"])  # with a credit that is carried, and without
+def test_a_void_leaves_the_credits_of_the_invoice_with_the_customer(inclusive: bool, price: str) -> None:
+    """And the void of what they credited takes them out again: all accounts are empty but what was paid."""
+    rates = (tax(inclusive=inclusive),)
+    billed = build_invoice(inputs(fixed_due(seat()), taxes=rates))
+    source = billed_line("inv_1", "li_1", billed.lines[0], Decimal(0))
+    unused = replace(credit_due("1", Fraction(3, 5)), credit_of=source)
+    change = build_invoice(inputs(unused, fixed_due(seat(price)), taxes=rates))
+    assert bool(change.carried.amount) is (price == "1")
+    posted = [post_finalized("inv_1", billed), post_payment("pay_1", "sandbox", billed.total, "usd")]
+    second = post_finalized("inv_2", change)
+    paid = post_payment("pay_2", "sandbox", change.total, "usd") if change.total else None
+    given = credits_given(change)
+    posted += [second, *([paid] if paid else []), post_void("inv_2", [second], change.total, "usd", own=given)]
+    posted.append(post_void("inv_1", posted[:1], billed.total, "usd", credited=given))
+    whole = total((billed.total, change.total))
+    assert balances(posted) == {cash_in_transit("sandbox"): str(-whole), "customer_credit": str(whole)}
 
 
 def test_a_line_that_was_credited_whole_releases_nothing() -> None:

@@ -1,0 +1,70 @@
+"""Voiding an invoice: what the customer gets back, so that nothing is lost and nothing is given twice.
+
+Owns that sum; states are billing.invoice_states', the wallet is the caller's. Rules: billing-rules.md section 6: a void
+gives back what was paid. A credit for unused time is a fact of the change that ended a line, not of the invoice that
+carried it: the time stays unused when that invoice is voided, and nothing would credit it again. So the credit stays
+given. What the voided charges had used up of it is paid out, what was carried to the customer stays there, and the
+credited lines stay credited. The other way round, what other invoices credited of the voided one was given already.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from fractions import Fraction
+
+from billing.errors import Conflict
+from billing.invoices import Invoice, InvoiceLine
+from billing.money import ZERO, apportion, decimal_text, minus, negated, round_amount, total
+from billing.terms import BilledLine
+
+
+@dataclass(frozen=True, slots=True)
+class CreditGiven:
+    """What a credit line gave of what was `billed`: its amount and the `exclusive_tax` that this was billed with."""
+
+    line: InvoiceLine
+    billed: BilledLine
+    exclusive_tax: Decimal
+
+    @property
+    def amount(self) -> Decimal:
+        """What the customer got, in major units."""
+        return minus(self.exclusive_tax, self.line.amount)
+
+    @property
+    def share(self) -> Fraction:
+        """The part of what was billed."""
+        return Fraction(negated(self.line.amount)) / Fraction(self.billed.amount)
+
+
+def credits_given(invoice: Invoice) -> tuple[CreditGiven, ...]:
+    """Each credit line of an invoice with the exclusive tax that it was billed with; parts of one sum rounded once."""
+    found = [
+        CreditGiven(line, line.derivation.credit_of, ZERO)
+        for line in invoice.lines
+        if line.derivation.credit_of is not None
+    ]
+    exact = [each.share * Fraction(each.billed.exclusive_tax) for each in found]
+    taxes = apportion(round_amount(sum(exact, Fraction(0)), invoice.currency), exact, invoice.currency)
+    return tuple(replace(each, exclusive_tax=tax) for each, tax in zip(found, taxes, strict=True))
+
+
+def given_back(
+    paid: Decimal, own: Iterable[CreditGiven], carried: Decimal, credited: Iterable[CreditGiven], state: str
+) -> Decimal:
+    """What a void gives the customer, in major units: `paid`, and what the charges used up of the invoice's credits.
+
+    `paid` is money and prepaid credits less refunds, `own` are the credits of the invoice itself, of which `carried`
+    went to the customer when it was finalized, `credited` those that other invoices gave of its lines. Raises Conflict
+    when these are more than all the rest.
+    """
+    gone = total(each.amount for each in credited)
+    back = total((paid, *(each.amount for each in own), negated(carried), negated(gone)))
+    if back < ZERO:
+        raise Conflict(
+            f"void is not possible: {decimal_text(gone)} of the invoice were credited already, and"
+            f" {decimal_text(negated(back))} of that were never paid; issue a credit note (ADJUSTMENT) for what is left"
+            " to pay instead",
+            state=state,
+        )
+    return back
