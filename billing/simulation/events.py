@@ -65,10 +65,8 @@ class EventLog:
         self.rejected: list[Rejected] = []
         self._by_id: dict[str, LoggedEvent] = {}
         self._by_name: dict[str, list[LoggedEvent]] = {}
-        sent = [*_from_usage(scenario, meters), *_from_events(scenario)]
-        for logged in sorted(sent, key=lambda each: each.original.accepted_at):
-            if logged.original.accepted_at <= scenario.until:
-                self._accept(logged)
+        for logged in sent_events(scenario, meters):
+            self._accept(logged)
 
     def named(self, event_name: str) -> list[LoggedEvent]:
         """All accepted events of a name, in order of arrival."""
@@ -99,6 +97,13 @@ class EventLog:
             return
         self._by_id[event.event_id] = logged
         self._by_name.setdefault(event.event_name, []).append(logged)
+
+
+def sent_events(scenario: doc.Scenario, meters: Mapping[str, Meter]) -> list[LoggedEvent]:
+    """What the document sends until the story's end, in order of arrival, whether it is accepted or not."""
+    sent = [*_from_usage(scenario, meters), *_from_events(scenario)]
+    known = [logged for logged in sent if logged.original.accepted_at <= scenario.until]
+    return sorted(known, key=lambda each: each.original.accepted_at)
 
 
 def amended(event: UsageEvent, properties: Mapping[str, Any]) -> UsageEvent:

@@ -64,6 +64,10 @@ class Api:
         headers = {"idempotency-key": idempotency_key}
         return self._json(self._patiently("POST", path, json=sent, headers=headers))
 
+    def put(self, path: str, body: Mapping[str, Any]) -> Any:
+        """PUT of a JSON body."""
+        return self._json(self.send("PUT", path, json=body))
+
     def post_bytes(self, path: str, body: bytes) -> Any:
         """POST of JSON that is written already and may be repeated while the API is busy."""
         return self._json(self._patiently("POST", path, content=body, headers={"content-type": "application/json"}))
@@ -123,16 +127,19 @@ class Api:
             raise CliError(f"{self.url} does not answer like durabill's API. Check DURABILL_URL.") from None
 
 
-def connect() -> Api:
-    """The API of the settings, else of the demo beside which the command runs; raises CliError without a key."""
+def connect(url: str | None = None) -> Api:
+    """The API of the settings, else of the demo beside which the command runs; raises CliError without a key.
+
+    `url` names another address for the key of the settings; the demo's key is for the demo alone.
+    """
     settings = read_settings()
     if settings.api_key is not None:
-        return Api(settings.url, settings.api_key.get_secret_value())
+        return Api(url or settings.url, settings.api_key.get_secret_value())
     remembered = _remembered()
-    if remembered is None:
+    if remembered is None or url not in (None, remembered["url"]):
         raise CliError("DURABILL_API_KEY is not set. `durabill keys create` makes a key.")
-    url = settings.url if "url" in settings.model_fields_set else remembered["url"]
-    return Api(url, remembered["api_key"])
+    chosen = settings.url if url is None and "url" in settings.model_fields_set else remembered["url"]
+    return Api(chosen, remembered["api_key"])
 
 
 def segment(value: str) -> str:

@@ -1,6 +1,7 @@
-"""`durabill simulate`: a customer's whole story, computed on this machine without any server.
+"""`durabill simulate`: a customer's whole story, computed on this machine without any server; or on a stack as well.
 
-Owns reading the documents and showing the results. The story itself is billing.simulation's.
+Owns reading the documents and showing the results. The story itself is billing.simulation's, playing it on a running
+stack is starter.simulate's.
 """
 
 import json
@@ -19,6 +20,16 @@ Files = Annotated[list[str] | None, typer.Argument(metavar="FILE...", help="Scen
 JsonLinesFlag = Annotated[
     bool, typer.Option("--jsonl", help="One scenario a line in, one result a line out, in the same order.")
 ]
+OnOption = Annotated[
+    str | None,
+    typer.Option(
+        "--on",
+        metavar="URL",
+        help="Play the same story on this stack, too, by a test clock, and tell every difference."
+        " Its environment (DURABILL_API_KEY) has the story's billing settings meanwhile: use one for tests.",
+    ),
+]
+StrictFlag = Annotated[bool, typer.Option("--strict", help="With --on: what cannot be played there fails as well.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -29,21 +40,56 @@ def register(app: typer.Typer) -> None:
             "durabill simulate story.json",
             "durabill simulate story.json --json > result.json",
             "durabill simulate --jsonl - < customers.jsonl > results.jsonl",
+            "durabill simulate tests/scenarios/yen-have-no-decimals.json --on http://localhost:8080",
         ),
     )(simulate)
 
 
-def simulate(files: Files = None, json_output: JsonFlag = False, json_lines: JsonLinesFlag = False) -> None:
+def simulate(
+    files: Files = None,
+    json_output: JsonFlag = False,
+    json_lines: JsonLinesFlag = False,
+    on: OnOption = None,
+    strict: StrictFlag = False,
+) -> None:
     """Tell what a customer's story comes to: every invoice, line, payment, and what was refused.
 
-    Nothing is stored and no server is asked. Exit code 1: a document makes no sense.
+    Nothing is stored and no server is asked, unless --on names one. Exit code 1: a document makes no sense, or the
+    stack differs.
     """
     names = files or [STDIN]
     if not files and sys.stdin.isatty():
         raise CliError("name a scenario document, or - for standard input")
-    failed = _simulate_lines(names) if json_lines else _simulate_documents(names, json_output)
+    if on is not None:
+        if json_lines:
+            raise CliError("--jsonl and --on do not go together: name one document a file", exit_code=2)
+        failed = _compare(names, on, json_output, strict)
+    else:
+        failed = _simulate_lines(names) if json_lines else _simulate_documents(names, json_output)
     if failed:
         raise typer.Exit(1)
+
+
+def _compare(names: Sequence[str], url: str, json_output: bool, strict: bool) -> bool:
+    """Every document here and on the stack at `url`, one after the other."""
+    from starter.cli import comparison_page
+    from starter.cli.api_client import connect
+    from starter.cli.output import print_json
+    from starter.simulate.on_stack import compare
+
+    texts = [(_shown(name), "".join(_lines(name, keep_blank=True))) for name in names]
+    with connect(url) as api:
+        compared = [(name, compare(api, text)) for name, text in texts]
+    if json_output:
+        print_json(comparison_page.as_json(compared))
+    else:
+        comparison_page.show(compared)
+    failures = {"different", "error"} | ({"not_playable"} if strict else set())
+    return any(found.outcome in failures for _, found in compared)
+
+
+def _shown(name: str) -> str:
+    return "standard input" if name == STDIN else name
 
 
 def _simulate_lines(names: Sequence[str]) -> bool:
@@ -65,7 +111,7 @@ def _simulate_documents(names: Sequence[str], json_output: bool) -> bool:
     results = [(name, outcome("".join(_lines(name, keep_blank=True)))) for name in names]
     for name, result in results:
         if "error" in result:
-            print_error(f"{'standard input' if name == STDIN else name}: {result['error']['message']}")
+            print_error(f"{_shown(name)}: {result['error']['message']}")
     if json_output:
         shown: Any = [result for _, result in results]
         print(json.dumps(shown[0] if len(shown) == 1 else shown, indent=2, ensure_ascii=False))

@@ -1,0 +1,45 @@
+"""The environment's billing settings while a story is played: the story's own, afterwards what was there before."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from billing.scenario.document import SettingsPart
+from starter.cli.api_client import Api
+
+PATH: Final = "settings/billing"
+
+
+@contextmanager
+def settings_of(api: Api, part: SettingsPart) -> Iterator[None]:
+    """Settings differ only inside; where they are the same already nothing is written."""
+    before = _stored(api.get(PATH)["value"])
+    wanted = {
+        "finalization_delay_seconds": part.finalization_delay_seconds,
+        "due_date_days": part.due_date_days,
+        "timezone": "UTC",
+        "dunning_days": list(part.dunning_days),
+        "dunning_hour": part.dunning_hour,
+        "on_exhausted_invoice": part.on_exhausted_invoice.value,
+    }
+    changed = {name for name in wanted if wanted[name] != before[name]}
+    if changed:
+        api.put(PATH, {name: wanted[name] for name in changed})
+    try:
+        yield
+    finally:
+        if changed:
+            api.put(PATH, {name: before[name] for name in changed})
+
+
+def _stored(value: dict[str, Any]) -> dict[str, Any]:
+    """Settings in force under the names by which they are changed."""
+    dunning = value["dunning"]
+    return {
+        "finalization_delay_seconds": value["finalization_delay_seconds"],
+        "due_date_days": value["due_date_days"],
+        "timezone": dunning["zone"],
+        "dunning_days": dunning["schedule_days"],
+        "dunning_hour": dunning["hour"],
+        "on_exhausted_invoice": dunning["on_exhausted_invoice"],
+    }

@@ -1,0 +1,144 @@
+"""What of a scenario the HTTP API cannot be asked for yet: the one table of it, by the path in the document.
+
+It shrinks as the API grows: a test fails when a door named here is open, and then the part belongs into
+starter.simulate.setting or starter.simulate.player instead.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from billing.meters import OFFERED_AGGREGATIONS, OFFERED_RESETS, AggregationType
+from billing.periods import BillingPeriod
+from billing.prices import Price
+from billing.scenario import document as doc
+from billing.scenario.catalog import Catalog, build_catalog, subscription_cadence
+from billing.scenario.catalog_parts import MeterPart, PricePart
+from billing.terms import LineKind
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A part of a story that a running stack cannot play; `door` is where the API would have to take it."""
+
+    path: str
+    door: str
+
+    @property
+    def reason(self) -> str:
+        """One line for people."""
+        return f"the API does not offer {self.door}"
+
+
+PRICE: Final = ("maximum_amount", "trial_period_days", "price_unit_config")
+PLAN: Final = ("entitlements", "credit_grants")
+AGGREGATION: Final = ("expression", "multiplier", "bucket_size", "group_by")
+SUBSCRIPTION: Final = {
+    "trial_period_days": "subscriptions: trial_period_days",
+    "auto_invoice_threshold": "subscriptions: auto_invoice_threshold",
+    "price_overrides": "subscriptions: override_line_items.amount",
+    "addons": "subscriptions: addons",
+    "coupons": "subscriptions: subscription_coupons",
+    "line_coupons": "subscriptions: line_item_coupons",
+    "line_tax_rates": "subscriptions: tax_rate_overrides",
+    "commitment": "subscriptions: commitment_amount",
+    "line_commitments": "subscriptions: line_item_commitments",
+    "phases": "subscriptions: phases",
+    "credit_grants": "subscriptions: credit_grants",
+    "override_entitlements": "subscriptions: override_entitlements",
+}
+"""Fields of the subscription, and where the API would take them."""
+ACTIONS: Final[dict[type[Any], str]] = {
+    doc.ChangePlan: "/subscriptions/{id}/change",
+    doc.ChangeQuantity: "/subscriptions/{id}/modify",
+    doc.AddAddon: "/subscriptions/addon",
+    doc.RemoveAddon: "/subscriptions/addon",
+    doc.Pause: "/subscriptions/{id}/pause",
+    doc.Resume: "/subscriptions/{id}/resume",
+    doc.TopUp: "/wallets",
+    doc.Debit: "/wallets",
+    doc.TerminateWallet: "/wallets",
+    doc.ApplyCoupon: "/coupons",
+    doc.CreditNote: "/creditnotes",
+    doc.VoidEvent: "/events/{event_id}/void",
+    doc.AmendEvent: "/events/{event_id}/amend",
+}
+"""Actions by the path of the API that would do them."""
+WALLETS: Final = "/wallets"
+SCHEDULED: Final = "cancel: cancellation_type scheduled"
+PRORATION_UNIT: Final = "settings: proration_unit"
+CANCEL_WHEN_EXHAUSTED: Final = "settings: on_exhausted_subscription"
+LATE_USAGE: Final = "settings: late_usage"
+OTHER_PERIODS: Final = "subscriptions: prices of another billing period"
+NOTES: Final = "/creditnotes"
+
+
+def gaps_of(scenario: doc.Scenario, result: dict[str, Any]) -> list[Gap]:
+    """Everything in the document, and in what the simulator says comes of it, that the API does not offer."""
+    catalog = build_catalog(scenario)
+    return [*_of_catalog(scenario, catalog), *_of_subscription(scenario), *_of_actions(scenario), *_of_result(result)]
+
+
+def _of_catalog(scenario: doc.Scenario, catalog: Catalog) -> Iterator[Gap]:
+    used = {price.meter_id for price in catalog.plans[scenario.subscription.plan]}
+    for index, meter in enumerate(scenario.meters):
+        if meter.key in used:
+            yield from _of_meter(meter, f"meters[{index}]")
+    for index, plan in enumerate(scenario.plans):
+        if plan.key == scenario.subscription.plan:
+            yield from _given(plan, f"plans[{index}]", PLAN, "plans")
+            pairs = zip(plan.prices, catalog.plans[plan.key], strict=True)
+            for place, (part, price) in enumerate(pairs):
+                yield from _of_price(scenario, part, price, f"plans[{index}].prices[{place}]")
+
+
+def _of_meter(part: MeterPart, path: str) -> Iterator[Gap]:
+    yield from _given(part.aggregation, f"{path}.aggregation", AGGREGATION, "meters: aggregation")
+    if AggregationType(part.aggregation.type) not in OFFERED_AGGREGATIONS:
+        yield Gap(f"{path}.aggregation.type", f"meters: aggregation.type {part.aggregation.type}")
+    if part.reset_usage not in OFFERED_RESETS:
+        yield Gap(f"{path}.reset_usage", f"meters: reset_usage {part.reset_usage}")
+
+
+def _of_price(scenario: doc.Scenario, part: PricePart, price: Price, path: str) -> Iterator[Gap]:
+    yield from _given(part, path, PRICE, "prices")
+    cadence = subscription_cadence(scenario)
+    if price.cadence.period is not BillingPeriod.ONETIME and not price.cadence.same_length(cadence):
+        yield Gap(f"{path}.billing_period", OTHER_PERIODS)
+
+
+def _of_subscription(scenario: doc.Scenario) -> Iterator[Gap]:
+    for name, door in SUBSCRIPTION.items():
+        if getattr(scenario.subscription, name):
+            yield Gap(f"subscription.{name}", door)
+    if scenario.settings.proration_unit != "second":
+        yield Gap("settings.proration_unit", PRORATION_UNIT)
+    if scenario.settings.on_exhausted_subscription != "keep":
+        yield Gap("settings.on_exhausted_subscription", CANCEL_WHEN_EXHAUSTED)
+
+
+def _of_actions(scenario: doc.Scenario) -> Iterator[Gap]:
+    for index, action in enumerate(scenario.actions):
+        door = ACTIONS.get(type(action))
+        if door is None and isinstance(action, doc.Cancel) and action.type == "scheduled":
+            door = SCHEDULED
+        if door is not None and action.at <= scenario.until:
+            yield Gap(f"actions[{index}]", door)
+
+
+def _of_result(result: dict[str, Any]) -> Iterator[Gap]:
+    """Credits that no invoice could take go to a wallet; usage after an invoice makes an adjustment."""
+    if result["wallets"]:
+        yield Gap("wallets", WALLETS)
+    if result["credit_notes"]:
+        yield Gap("credit_notes", NOTES)
+    for place, invoice in enumerate(result["invoices"]):
+        for number, line in enumerate(invoice["lines"]):
+            if line["kind"] == LineKind.adjustment.value and line["price"] is not None:
+                yield Gap(f"invoices[{place}].lines[{number}]", LATE_USAGE)
+
+
+def _given(part: Any, path: str, names: tuple[str, ...], where: str) -> Iterator[Gap]:
+    for name in names:
+        if getattr(part, name):
+            yield Gap(f"{path}.{name}", f"{where}{'.' if ':' in where else ': '}{name}")

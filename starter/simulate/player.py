@@ -1,0 +1,174 @@
+"""Plays a scenario on a running stack: events as they arrive, actions when they come, time by a test clock.
+
+Owns the order of things and which call of the API does which action. What cannot be asked for is in
+starter.simulate.gaps; what comes of it is read in starter.simulate.reading.
+"""
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+from uuid import uuid4
+
+import msgspec
+
+from billing.event_times import AHEAD
+from billing.money import decimal_text
+from billing.scenario import document as doc
+from billing.scenario.catalog import build_catalog
+from billing.simulation.events import LoggedEvent, sent_events
+from starter.cli.api_client import Api, ApiError, segment
+from starter.simulate.clock import StoryClock
+from starter.simulate.setting import GATEWAY, Setting, set_up, text
+from starter.simulate.tokens import token_of
+
+Json = dict[str, Any]
+BATCH: Final = 1000
+NOT_THE_STORYS: Final = frozenset({401, 403, 429, 501})
+"""Refusals that say something about the caller or the stack: they end the play."""
+_encode = msgspec.json.Encoder(decimal_format="number").encode
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """An action that the API refused; `action` is its place in the document."""
+
+    action: int
+    code: str
+    message: str
+
+
+@dataclass(slots=True)
+class Played:
+    """A story that is over: where it was played, and what was refused."""
+
+    setting: Setting
+    refused: list[Refused] = field(default_factory=list)
+
+
+def play(api: Api, scenario: doc.Scenario) -> Played:
+    """The whole story. Raises CliError for a stack that does not go on."""
+    return _Player(api, scenario).play()
+
+
+class _Player:
+    def __init__(self, api: Api, scenario: doc.Scenario) -> None:
+        self._api, self._scenario = api, scenario
+        catalog = build_catalog(scenario)
+        self._events = deque(sent_events(scenario, catalog.meters))
+        actions = [(place, action) for place, action in enumerate(scenario.actions) if action.at <= scenario.until]
+        self._actions = sorted(actions, key=lambda pair: pair[1].at)
+        begins = [action.at for _, action in self._actions] + [each.original.accepted_at for each in self._events]
+        setting = set_up(api, scenario, catalog, min(begins, default=scenario.subscription.start_date))
+        self._played = Played(setting)
+        self._clock = StoryClock(api, setting.clock_id, setting.now)
+        self._methods = 0
+
+    def play(self) -> Played:
+        """Everything until the story's end."""
+        for place, action in self._actions:
+            self._advance(action.at)
+            try:
+                ACTIONS[type(action)](self, action)
+            except ApiError as refusal:
+                if refusal.status in NOT_THE_STORYS or refusal.status >= 500:
+                    raise
+                self._refuse(place, refusal)
+            self._clock.settle(self._played.setting.customer_id)
+        self._advance(self._scenario.until)
+        self._clock.settle(self._played.setting.customer_id)
+        return self._played
+
+    def cancel(self, action: doc.Cancel) -> None:
+        """`final_usage` has the name of the reference here."""
+        body = {
+            "cancellation_type": action.type,
+            "proration_behavior": None if action.proration_behavior is None else action.proration_behavior.value,
+            "cancel_immediately_invoice_policy": "skip" if action.final_usage == "skip" else "generate_invoice",
+        }
+        self._post(f"subscriptions/{self._played.setting.subscription_id}/cancel", body)
+
+    def void_invoice(self, action: doc.VoidInvoice) -> None:
+        """By its place in the list."""
+        self._post(f"invoices/{self._invoice(action.invoice)}/void", {})
+
+    def pay(self, action: doc.Pay) -> None:
+        """Money from elsewhere."""
+        body = {"payment_status": "SUCCEEDED", "amount": decimal_text(action.amount)}
+        self._api.put(f"invoices/{self._invoice(action.invoice)}/payment", body)
+
+    def add_payment_method(self, action: doc.AddPaymentMethod) -> None:
+        """A token with the answers that are left; each invoice that waits for money is tried at once."""
+        self._methods += 1
+        left = self._scenario.payments[self._attempts() :]
+        body = {"gateway_payment_method_id": token_of(left, self._methods), "payment_gateway": GATEWAY}
+        self._api.put(f"subscriptions/{self._played.setting.subscription_id}/payment_method", body)
+        for invoice in self._invoices():
+            owed = invoice["amount_remaining"] != "0" and not invoice.get("uncollectible")
+            if invoice["invoice_status"] == "FINALIZED" and owed:
+                self._post(f"invoices/{invoice['id']}/payment/attempt", {})
+
+    def _advance(self, to: datetime) -> None:
+        """Posts what arrives on the way. An event may be sent a day ahead, but none before an earlier one."""
+        while True:
+            self._post_events()
+            if self._clock.now >= to:
+                return
+            following = self._events[0].original.accepted_at if self._events else to
+            self._clock.advance(min(to, following))
+
+    def _post_events(self) -> None:
+        batch: list[Json] = []
+        while self._events and self._may_be_sent(self._events[0]):
+            batch += self._bodies(self._events.popleft())
+        for start in range(0, len(batch), BATCH):
+            part = batch[start : start + BATCH]
+            self._api.post_bytes("events/bulk", _encode({"events": part}))
+
+    def _may_be_sent(self, logged: LoggedEvent) -> bool:
+        """On time, which may be a day ahead; one that arrives late, not before it does."""
+        event, now = logged.original, self._clock.now
+        return event.accepted_at <= now or (event.accepted_at == event.at and event.at <= now + AHEAD)
+
+    def _bodies(self, logged: LoggedEvent) -> list[Json]:
+        event, setting = logged.original, self._played.setting
+        body = {
+            "event_name": event.event_name,
+            "external_customer_id": setting.external_id,
+            "timestamp": text(event.timestamp),
+            "properties": event.properties,
+        }
+        names = [f"{setting.run}/{event.event_id}"]
+        if logged.count != 1:
+            names = [f"{names[0]}/{number}" for number in range(logged.count)]
+        return [{**body, "event_id": name} for name in names]
+
+    def _invoice(self, place: int) -> str:
+        """The id of an invoice by its place; one that does not exist is asked for by a name that nothing has."""
+        found = self._invoices()
+        return segment(found[place]["id"] if 0 <= place < len(found) else "inv_none")
+
+    def _invoices(self) -> list[Json]:
+        customer = self._played.setting.customer_id
+        return list(self._api.every("invoices", customer_id=customer, order="asc", skip_line_items=True))
+
+    def _attempts(self) -> int:
+        """How many answers of the provider are used up."""
+        payments = self._api.every("payments", customer_id=self._played.setting.customer_id)
+        return sum(len(payment["attempts"]) for payment in payments)
+
+    def _post(self, path: str, body: Mapping[str, Any]) -> None:
+        self._api.post(path, body, idempotency_key=str(uuid4()))
+
+    def _refuse(self, place: int, refusal: ApiError) -> None:
+        body = refusal.body if isinstance(refusal.body, dict) else {}
+        self._played.refused.append(Refused(place, str(body.get("code", refusal.status)), str(refusal)))
+
+
+ACTIONS: Final[Mapping[type[Any], Callable[[_Player, Any], None]]] = {
+    doc.Cancel: _Player.cancel,
+    doc.VoidInvoice: _Player.void_invoice,
+    doc.Pay: _Player.pay,
+    doc.AddPaymentMethod: _Player.add_payment_method,
+}

@@ -1,0 +1,93 @@
+"""Reads back what came of a story on a stack, as the result document that the simulator writes.
+
+Owns which field of the API is which field of the result.
+"""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, Final
+
+from billing.money import decimal_text, total
+from starter.cli.api_client import Api
+from starter.simulate.player import Played
+
+Json = dict[str, Any]
+SAME: Final = (
+    "subtotal",
+    "total_discount",
+    "total_tax",
+    "total_prepaid_credits_applied",
+    "total",
+    "amount_due",
+    "amount_paid",
+    "amount_remaining",
+)
+OUTCOMES: Final = {"SUCCEEDED": "succeeded", "FAILED": "declined"}
+"""Other states of an attempt wait for the customer."""
+
+
+def read_result(api: Api, name: str, played: Played) -> Json:
+    """Invoices in order of drafting, the subscription, and what was refused. Credits and wallets the API has not."""
+    setting = played.setting
+    attempts = _attempts(api, setting.customer_id)
+    invoices = api.every("invoices", customer_id=setting.customer_id, order="asc")
+    subscription = api.get(f"subscriptions/{setting.subscription_id}")
+    return {
+        "name": name,
+        "invoices": [_invoice(invoice, setting.prices, attempts.get(invoice["id"], [])) for invoice in invoices],
+        "credit_notes": [],
+        "refused": [{"action": each.action, "code": each.code, "message": each.message} for each in played.refused],
+        "rejected_events": [],
+        "wallets": [],
+        "subscription": {
+            "status": subscription["subscription_status"],
+            "current_period_start": subscription["current_period_start"],
+            "current_period_end": subscription["current_period_end"],
+        },
+        "timeline": [],
+    }
+
+
+def _attempts(api: Api, customer_id: str) -> dict[str, list[Json]]:
+    """Attempts at the provider by invoice, in order of time."""
+    found: dict[str, list[Json]] = {}
+    for payment in api.every("payments", customer_id=customer_id, order="asc"):
+        for attempt in sorted(payment["attempts"], key=lambda each: int(each["attempt_number"])):
+            shown = {
+                "at": attempt["attempted_at"],
+                "amount": payment["amount"],
+                "outcome": OUTCOMES.get(attempt["payment_status"], "requires_action"),
+            }
+            found.setdefault(payment["destination_id"], []).append(shown)
+    return found
+
+
+def _invoice(invoice: Json, prices: Mapping[str, str], attempts: list[Json]) -> Json:
+    return {
+        "number": invoice.get("invoice_number"),
+        "billing_reason": invoice["billing_reason"],
+        "period_start": invoice["period_start"],
+        "period_end": invoice["period_end"],
+        "finalized_at": invoice.get("finalized_at"),
+        "invoice_status": invoice["invoice_status"],
+        "payment_status": invoice["payment_status"],
+        "paid_at": invoice.get("paid_at"),
+        "lines": [_line(line, prices) for line in invoice.get("line_items", ())],
+        **{name: invoice[name] for name in SAME},
+        "attempts": attempts,
+    }
+
+
+def _line(line: Json, prices: Mapping[str, str]) -> Json:
+    discounts = (Decimal(line["line_item_discount"]), Decimal(line["invoice_level_discount"]))
+    return {
+        "kind": line["kind"],
+        "price": prices.get(line.get("price_id", "")),
+        "description": line["display_name"],
+        "quantity": line["quantity"],
+        "amount": line["amount"],
+        "period_start": line["period_start"],
+        "period_end": line["period_end"],
+        "discount": decimal_text(total(discounts)),
+        "prepaid_credits": line["prepaid_credits_applied"],
+    }

@@ -1,0 +1,159 @@
+"""What exists on the stack before a story begins: tax rates, meters, plan, prices, test clock, customer, subscription.
+
+Owns how a scenario's parts are written as the API's bodies, and the names of one run: everything that must be unique in
+an environment carries the run's id, so that a story can be played again.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+from uuid import uuid4
+
+from billing.codec import instant_text, to_json
+from billing.meters import Meter
+from billing.money import decimal_text
+from billing.prices import Price
+from billing.scenario import document as doc
+from billing.scenario.catalog import Catalog
+from billing.taxes import TaxRate, TaxRateType
+from starter.cli.api_client import Api
+from starter.simulate.tokens import token_of
+
+Json = dict[str, Any]
+GATEWAY: Final = "sandbox"
+"""The provider that answers as the story's `payments` say."""
+BEFORE: Final = timedelta(seconds=1)
+"""The clock starts so long before anything happens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """Ids on the stack. `prices` tells the document's key of a price's id."""
+
+    run: str
+    clock_id: str
+    external_id: str
+    customer_id: str
+    subscription_id: str
+    prices: Mapping[str, str]
+    now: datetime
+
+
+def set_up(api: Api, scenario: doc.Scenario, catalog: Catalog, first: datetime) -> Setting:
+    """Makes everything; nothing has happened yet. `first` is when the story begins."""
+    run = uuid4().hex[:12]
+    meters = {meter.id: _post(api, "meters", _meter(meter))["id"] for meter in _used_meters(scenario, catalog)}
+    plan = _post(api, "plans", {"name": scenario.subscription.plan})
+    prices = {
+        price.id: _post(api, "prices", _price(price, plan["id"], meters))["id"]
+        for price in catalog.plans[scenario.subscription.plan]
+    }
+    now = min(first, scenario.subscription.start_date) - BEFORE
+    clock = _post(api, "test_clocks", {"name": f"{scenario.name or 'story'} {run}"[:200], "frozen_time": text(now)})
+    external_id = f"{scenario.customer.external_id}-{run}"
+    customer = _post(api, "customers", _customer(scenario, external_id, clock["id"]))
+    subscription = _post(api, "subscriptions", _subscription(scenario, customer["id"], plan["id"], prices))
+    for place, key in enumerate(scenario.subscription.tax_rates):
+        _attach(api, catalog.tax_rates[key], scenario, run, subscription["id"], place)
+    keys = {price_id: key for key, price_id in prices.items()}
+    return Setting(run, clock["id"], external_id, customer["id"], subscription["id"], keys, now)
+
+
+def text(instant: datetime) -> str:
+    """RFC 3339 in UTC."""
+    return instant_text(instant)
+
+
+def _post(api: Api, path: str, body: Json) -> Json:
+    made: Json = api.post(path, body, idempotency_key=str(uuid4()))
+    return made
+
+
+def _used_meters(scenario: doc.Scenario, catalog: Catalog) -> list[Meter]:
+    used = {price.meter_id for price in catalog.plans[scenario.subscription.plan]}
+    return [meter for key, meter in catalog.meters.items() if key in used]
+
+
+def _meter(meter: Meter) -> Json:
+    aggregation = {"type": meter.aggregation.value, "field": meter.field}
+    return {
+        "name": meter.name,
+        "event_name": meter.event_name,
+        "aggregation": {name: value for name, value in aggregation.items() if value is not None},
+        "filters": [{"key": each.key, "values": list(each.values)} for each in meter.filters],
+        "reset_usage": meter.reset_usage.value,
+    }
+
+
+def _price(price: Price, plan_id: str, meters: Mapping[str, str]) -> Json:
+    transform = price.transform_quantity
+    return {
+        "type": price.type.value,
+        "entity_type": "PLAN",
+        "entity_id": plan_id,
+        "currency": price.currency,
+        "billing_model": price.billing_model.value,
+        "billing_period": price.cadence.period.value,
+        "billing_period_count": price.cadence.count,
+        "invoice_cadence": price.invoice_cadence.value,
+        "amount": None if price.amount is None else decimal_text(price.amount),
+        "tier_mode": None if price.tier_mode is None else price.tier_mode.value,
+        "tiers": to_json(price.tiers) or None,
+        "transform_quantity": None if transform is None else to_json(transform),
+        "meter_id": None if price.meter_id is None else meters[price.meter_id],
+        "min_quantity": None if price.min_quantity is None else decimal_text(price.min_quantity),
+        "display_name": price.display_name,
+    }
+
+
+def _customer(scenario: doc.Scenario, external_id: str, clock_id: str) -> Json:
+    return {
+        "external_id": external_id,
+        "name": scenario.customer.name or scenario.customer.external_id,
+        "timezone": scenario.customer.timezone,
+        "test_clock_id": clock_id,
+    }
+
+
+def _subscription(scenario: doc.Scenario, customer_id: str, plan_id: str, prices: Mapping[str, str]) -> Json:
+    part = scenario.subscription
+    return {
+        "customer_id": customer_id,
+        "plan_id": plan_id,
+        "currency": scenario.currency,
+        "billing_period": part.billing_period.value,
+        "billing_period_count": part.billing_period_count,
+        "billing_cycle": part.billing_cycle.value,
+        "billing_anchor": None if part.billing_anchor is None else text(part.billing_anchor),
+        "start_date": text(part.start_date),
+        "end_date": None if part.end_date is None else text(part.end_date),
+        "override_line_items": [
+            {"price_id": prices[key], "quantity": decimal_text(quantity)} for key, quantity in part.quantities.items()
+        ],
+        "proration_behavior": part.proration_behavior.value,
+        "gateway_payment_method_id": token_of(scenario.payments),
+        "payment_gateway": GATEWAY,
+    }
+
+
+def _attach(api: Api, rate: TaxRate, scenario: doc.Scenario, run: str, subscription_id: str, place: int) -> None:
+    """The rate, and that the subscription pays it; the order of the document is kept by the priority."""
+    kind, value = rate.type, decimal_text(rate.value)
+    made = {
+        "code": f"{rate.code}-{run}",
+        "name": rate.name,
+        "tax_rate_type": kind.value,
+        "percentage_value": value if kind is TaxRateType.percentage else None,
+        "fixed_value": value if kind is TaxRateType.fixed else None,
+        "currency": scenario.currency if kind is TaxRateType.fixed else None,
+        "inclusive": rate.inclusive,
+    }
+    _post(api, "taxes/rates", made)
+    association = {
+        "tax_rate_code": made["code"],
+        "entity_type": "subscription",
+        "entity_id": subscription_id,
+        "priority": place,
+    }
+    _post(api, "taxes/associations", association)
