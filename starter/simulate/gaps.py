@@ -60,8 +60,6 @@ ACTIONS: Final[dict[type[Any], str]] = {
     doc.TerminateWallet: "/wallets",
     doc.ApplyCoupon: "/coupons",
     doc.CreditNote: "/creditnotes",
-    doc.VoidEvent: "/events/{event_id}/void",
-    doc.AmendEvent: "/events/{event_id}/amend",
 }
 """Actions by the path of the API that would do them."""
 WALLETS: Final = "/wallets"

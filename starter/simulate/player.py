@@ -4,6 +4,7 @@ Owns the order of things and which call of the API does which action. What canno
 starter.simulate.gaps; what comes of it is read in starter.simulate.reading.
 """
 
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -19,12 +20,14 @@ from billing.scenario import document as doc
 from billing.scenario.catalog import build_catalog
 from billing.simulation.events import LoggedEvent, sent_events
 from starter.cli.api_client import Api, ApiError, segment
-from starter.simulate.clock import StoryClock
+from starter.simulate.clock import POLL_SECONDS, StoryClock
 from starter.simulate.setting import GATEWAY, Setting, set_up, text
 from starter.simulate.tokens import token_of
 
 Json = dict[str, Any]
 BATCH: Final = 1000
+CHARGED_SECONDS: Final = 30
+"""How long charges by a new payment method are waited for; that none came shows in the comparison."""
 NOT_THE_STORYS: Final = frozenset({401, 403, 429, 501})
 """Refusals that say something about the caller or the stack: they end the play."""
 _encode = msgspec.json.Encoder(decimal_format="number").encode
@@ -98,16 +101,25 @@ class _Player:
         body = {"payment_status": "SUCCEEDED", "amount": decimal_text(action.amount)}
         self._api.put(f"invoices/{self._invoice(action.invoice)}/payment", body)
 
+    def void_event(self, action: doc.VoidEvent) -> None:
+        """With a reason, as the API asks for one."""
+        self._correct(action.event_id, "void", {})
+
+    def amend_event(self, action: doc.AmendEvent) -> None:
+        """All properties are replaced."""
+        self._correct(action.event_id, "amend", {"properties": action.properties})
+
     def add_payment_method(self, action: doc.AddPaymentMethod) -> None:
-        """A token with the answers that are left; each invoice that waits for money is tried at once."""
+        """A token with the answers that are left. Each invoice that waits for money is charged by itself, at once."""
         self._methods += 1
-        left = self._scenario.payments[self._attempts() :]
+        used = self._attempts()
+        left = self._scenario.payments[used:]
+        waiting = sum(map(_awaits_money, self._invoices()))
         body = {"gateway_payment_method_id": token_of(left, self._methods), "payment_gateway": GATEWAY}
         self._api.put(f"subscriptions/{self._played.setting.subscription_id}/payment_method", body)
-        for invoice in self._invoices():
-            owed = invoice["amount_remaining"] != "0" and not invoice.get("uncollectible")
-            if invoice["invoice_status"] == "FINALIZED" and owed:
-                self._post(f"invoices/{invoice['id']}/payment/attempt", {})
+        deadline = time.monotonic() + CHARGED_SECONDS
+        while self._attempts() < used + waiting and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
 
     def _advance(self, to: datetime) -> None:
         """Posts what arrives on the way. An event may be sent a day ahead, but none before an earlier one."""
@@ -139,10 +151,17 @@ class _Player:
             "timestamp": text(event.timestamp),
             "properties": event.properties,
         }
-        names = [f"{setting.run}/{event.event_id}"]
-        if logged.count != 1:
-            names = [f"{names[0]}/{number}" for number in range(logged.count)]
-        return [{**body, "event_id": name} for name in names]
+        name = self._name(event.event_id)
+        names = [name] if logged.count == 1 else [f"{name}-{number}" for number in range(logged.count)]
+        return [{**body, "event_id": each} for each in names]
+
+    def _name(self, event_id: str) -> str:
+        """An event's id in the environment: an id counts once there for ever."""
+        return f"{self._played.setting.run}-{event_id}"
+
+    def _correct(self, event_id: str, verb: str, body: Json) -> None:
+        facts = {"reason": "the story says so", "external_customer_id": self._played.setting.external_id}
+        self._api.post_bytes(f"events/{segment(self._name(event_id))}/{verb}", _encode({**facts, **body}))
 
     def _invoice(self, place: int) -> str:
         """The id of an invoice by its place; one that does not exist is asked for by a name that nothing has."""
@@ -166,9 +185,16 @@ class _Player:
         self._played.refused.append(Refused(place, str(body.get("code", refusal.status)), str(refusal)))
 
 
+def _awaits_money(invoice: Json) -> bool:
+    owed = invoice["amount_remaining"] != "0" and not invoice.get("uncollectible")
+    return invoice["invoice_status"] == "FINALIZED" and owed
+
+
 ACTIONS: Final[Mapping[type[Any], Callable[[_Player, Any], None]]] = {
     doc.Cancel: _Player.cancel,
     doc.VoidInvoice: _Player.void_invoice,
     doc.Pay: _Player.pay,
     doc.AddPaymentMethod: _Player.add_payment_method,
+    doc.VoidEvent: _Player.void_event,
+    doc.AmendEvent: _Player.amend_event,
 }
