@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from activities.drafting import line_from_row, stored_invoice
+from activities.drafting import inputs_from_row, stored_invoice
 from billing import explain
 from billing.invoice_states import InvoiceStatus
 from billing.money import decimal_text
@@ -19,6 +19,7 @@ async def explain_invoice(session: AsyncSession, invoice_id: str) -> dict[str, A
     """
     row = await get_invoice(session, invoice_id)
     lines = await list_lines(session, invoice_id)
+    inputs = inputs_from_row(row)
     stored = replace(stored_invoice(row, lines), status=InvoiceStatus(row.invoice_status))
     return {
         "invoice_id": row.id,
@@ -26,15 +27,15 @@ async def explain_invoice(session: AsyncSession, invoice_id: str) -> dict[str, A
         "invoice_status": row.invoice_status,
         "currency": row.currency,
         "total": decimal_text(row.total),
-        "text": explain.explain_invoice(stored, row.timezone),
+        "text": explain.explain_invoice(stored, inputs, row.timezone),
         "lines": [
             {
                 "id": line.id,
                 "display_name": line.display_name,
                 "amount": decimal_text(line.amount),
-                "text": explain.explain_line(line_from_row(line), row.timezone),
+                **explain.document_of(explained),
                 "derivation": line.derivation,
             }
-            for line in lines
+            for line, explained in zip(lines, explain.explanations(stored, inputs, row.timezone), strict=True)
         ],
     }

@@ -44,7 +44,7 @@ def apply_coupons(done: Workings, inputs: InvoiceInputs) -> Workings:
     """Line coupons on the original amounts, then invoice coupons on the running total; credits take none."""
     if not inputs.coupons:
         return done
-    bases = [DiscountBase(line.line_item_id, _discountable(line)) for line in done.lines]
+    bases = [DiscountBase(line.line_item_id, discountable(line)) for line in done.lines]
     found = discounts(bases, inputs.coupons, inputs.currency)
     lines = []
     for index, line in enumerate(done.lines):
@@ -82,7 +82,7 @@ def carry_excess_credit(done: Workings, inputs: InvoiceInputs) -> Workings:
 def apply_taxes(done: Workings, inputs: InvoiceInputs) -> Workings:
     """Each rate once on its lines net of discounts, then shared out to them, and credits can take their part back."""
     lines = list(done.lines)
-    bases = [TaxBase(line.taxable, rates) for line, rates in zip(lines, _rates_of(lines, inputs), strict=True)]
+    bases = tax_bases(lines, inputs)
     taxes = tax_amounts(bases, inputs.currency)
     for tax in taxes:
         shares = tax_shares(tax.rate, tax.base, bases)
@@ -125,9 +125,14 @@ STEPS: Final[tuple[Callable[[Workings, InvoiceInputs], Workings], ...]] = (
 )
 
 
-def _discountable(line: InvoiceLine) -> Decimal:
+def discountable(line: InvoiceLine) -> Decimal:
     """What coupons may lower: charges. Credits were discounted when they were billed."""
     return line.amount if line.kind in DISCOUNTED else ZERO
+
+
+def tax_bases(lines: Sequence[InvoiceLine], inputs: InvoiceInputs) -> list[TaxBase]:
+    """What each line adds to the bases of its tax rates."""
+    return [TaxBase(line.taxable, rates) for line, rates in zip(lines, _rates_of(lines, inputs), strict=True)]
 
 
 def _payable(line: InvoiceLine, allowed: AllowedPriceTypes) -> Decimal:

@@ -4,7 +4,9 @@ Every number comes from what was stored with the invoice. One file a subject: `u
 `commitments`, `discounts`, `taxes`, `credits`, `adjustments`; `lines` puts them together for each kind of line.
 """
 
+from billing.explain.document import document_of as document_of
 from billing.explain.invoice import explain_invoice as explain_invoice
+from billing.explain.invoice import explain_sums as explain_sums
 from billing.explain.invoice import explanations as explanations
 from billing.explain.lines import explain_line as explain_line
 from billing.explain.parts import Figure as Figure

@@ -1,25 +1,32 @@
 """A whole invoice explained: each line, the sums, each discount and tax, the credits, the total."""
 
 from billing.coupons import Discount
+from billing.explain.credits import credit_sections
+from billing.explain.discounts import discount_sections
 from billing.explain.lines import line_explanation
 from billing.explain.parts import LineExplanation
+from billing.explain.taxes import tax_sections
 from billing.explain.wording import exact, money, span
+from billing.invoice_lines import InvoiceInputs
 from billing.invoices import Invoice
 from billing.money import ZERO, decimal_text
 from billing.taxes import TaxAmount, TaxRateType
 
 
-def explanations(invoice: Invoice, zone: str = "UTC") -> tuple[LineExplanation, ...]:
-    """Each line of the invoice with its parts, in order. Dates are shown in `zone`."""
-    return tuple(line_explanation(line, zone) for line in invoice.lines)
+def explanations(invoice: Invoice, inputs: InvoiceInputs, zone: str = "UTC") -> tuple[LineExplanation, ...]:
+    """Each line of the invoice with its parts, in order; `inputs` are what it was built from. Dates are in `zone`."""
+    after = zip(
+        discount_sections(invoice, inputs), tax_sections(invoice, inputs), credit_sections(invoice), strict=True
+    )
+    return tuple(line_explanation(line, zone, own) for line, own in zip(invoice.lines, after, strict=True))
 
 
-def explain_invoice(invoice: Invoice, zone: str = "UTC") -> list[str]:
+def explain_invoice(invoice: Invoice, inputs: InvoiceInputs, zone: str = "UTC") -> list[str]:
     """The whole invoice in prose: each line, the sums, each tax, the total. Dates are shown in `zone`."""
     text = [f"Invoice for {span(invoice.period, zone)} ({invoice.reason}), {invoice.status}"]
     if not invoice.lines:
         return [*text, "Nothing was due in this period, so there is no charge and no number."]
-    for position, line in enumerate(explanations(invoice, zone), start=1):
+    for position, line in enumerate(explanations(invoice, inputs, zone), start=1):
         first, *rest = line.text
         text += [f"{position}. {first}", *(f"   {part}" for part in rest)]
     return [*text, *explain_sums(invoice)]

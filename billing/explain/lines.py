@@ -19,15 +19,17 @@ from billing.terms import LineKind
 
 
 def explain_line(line: InvoiceLine, zone: str = "UTC") -> list[str]:
-    """One line in prose, by itself: its amount first, then every step from quantity to rounding."""
-    return line_explanation(line, zone).text
+    """One line in prose, by itself: its amount first, then every step from quantity to rounding.
+
+    What the whole invoice decides (shares of discounts and taxes, lots) is told by billing.explain.invoice.
+    """
+    return line_explanation(line, zone, (discount_section(line), tax_section(line), credits_section(line))).text
 
 
-def line_explanation(line: InvoiceLine, zone: str) -> LineExplanation:
-    """One line with all of its parts. Dates are shown in `zone`."""
+def line_explanation(line: InvoiceLine, zone: str, after: tuple[Section, ...]) -> LineExplanation:
+    """One line: the sections of its amount, then those `after` it. Dates are shown in `zone`."""
     title = f"{line.display_name}, {span(line.period, zone)}: {money(line.amount, line.currency)}"
-    own = SECTIONS.get(line.kind, _charge)(line, zone)
-    return LineExplanation(line, title, (*own, discount_section(line), tax_section(line), credits_section(line)))
+    return LineExplanation(line, title, (*SECTIONS.get(line.kind, _charge)(line, zone), *after))
 
 
 def _charge(line: InvoiceLine, zone: str) -> tuple[Section, ...]:

@@ -169,7 +169,11 @@ class Story:
         """A draft as it would be finalized with the usage known at `at`; any other invoice as it is."""
         if played.status is not InvoiceStatus.DRAFT:
             return played.invoice
-        return build_invoice(self._with_usage(played, at + INSTANT))
+        return build_invoice(self.inputs_of(played, at))
+
+    def inputs_of(self, played: PlayedInvoice, at: datetime) -> InvoiceInputs:
+        """What an invoice was finalized from, or a draft would be at `at`."""
+        return self._with_usage(played, at + INSTANT) if played.status is InvoiceStatus.DRAFT else played.inputs
 
     def current_usage(self, at: datetime) -> Decimal:
         """What the usage of the running period costs so far, as its invoice will say it."""

@@ -5,23 +5,24 @@ from fractions import Fraction
 import pytest
 
 from billing.explain import Figure, explain_invoice, explanations
-from billing.invoices import Invoice
+from billing.invoices import Invoice, InvoiceInputs
 from billing.scenario.decoding import read_json
 from billing.scenario.parse import parse_scenario
 from billing.simulation.simulate import play
 from tests.scenarios.test_stories import FOLDER, STORIES
 
 
-def invoices_of(name: str) -> list[Invoice]:
-    """The invoices of a story as they stand at its end."""
+def invoices_of(name: str) -> list[tuple[Invoice, InvoiceInputs]]:
+    """The invoices of a story as they stand at its end, and what they follow from."""
     story = play(parse_scenario(read_json((FOLDER / f"{name}.json").read_text(encoding="utf-8"))))
-    return [story.present(played, story.scenario.until) for played in story.invoices]
+    end = story.scenario.until
+    return [(story.present(played, end), story.inputs_of(played, end)) for played in story.invoices]
 
 
 @pytest.mark.parametrize("name", STORIES)
 def test_the_parts_add_up(name: str) -> None:
-    for invoice in invoices_of(name):
-        found = explanations(invoice)
+    for invoice, inputs in invoices_of(name):
+        found = explanations(invoice, inputs)
         assert [each.line for each in found] == list(invoice.lines)
         for each in found:
             line = each.line
@@ -30,4 +31,4 @@ def test_the_parts_add_up(name: str) -> None:
             assert each.sum_of(Figure.tax) == Fraction(line.exclusive_tax), each.text
             assert each.sum_of(Figure.credits) == -Fraction(line.prepaid_credits), each.text
         together = sum((each.sum_of(figure) for each in found for figure in Figure), Fraction(0))
-        assert together == Fraction(invoice.total), explain_invoice(invoice)
+        assert together == Fraction(invoice.total), explain_invoice(invoice, inputs)

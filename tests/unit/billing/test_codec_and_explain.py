@@ -116,7 +116,7 @@ def test_explain_goes_tier_by_tier() -> None:
 
 
 def test_explain_an_invoice_with_tax_share_credit_and_package() -> None:
-    text = "\n".join(explain_invoice(INVOICE))
+    text = "\n".join(explain_invoice(INVOICE, INPUTS))
     for part in (
         "share of the whole period 2025-02-28 to 2025-03-31: ",
         "101 / 50 = 2.02, a started package counts",
@@ -131,10 +131,14 @@ def test_explain_an_invoice_with_tax_share_credit_and_package() -> None:
 
 
 def test_explain_a_draft_a_carried_credit_and_nothing() -> None:
-    assert "usage is not frozen yet" in "\n".join(explain_invoice(build_invoice(inputs(usage_due(talk())))))
-    carried = build_invoice(inputs(credit_due("100", Fraction(1, 2), exclusive_tax="18"), taxes=(tax(),)))
-    assert "To the customer's balance: 59.00 usd, of which 9.00 usd is tax" in "\n".join(explain_invoice(carried))
-    assert explain_invoice(build_invoice(inputs()))[1].startswith("Nothing was due")
+    assert "usage is not frozen yet" in "\n".join(told(inputs(usage_due(talk()))))
+    carried = inputs(credit_due("100", Fraction(1, 2), exclusive_tax="18"), taxes=(tax(),))
+    assert "To the customer's balance: 59.00 usd, of which 9.00 usd is tax" in "\n".join(told(carried))
+    assert told(inputs())[1].startswith("Nothing was due")
+
+
+def told(made: InvoiceInputs) -> list[str]:
+    return explain_invoice(build_invoice(made), made)
 
 
 def test_explain_shows_dates_in_the_customers_zone() -> None:

@@ -275,7 +275,7 @@ def test_discounts_are_explained() -> None:
         "discount 60 off: -50.00 usd",
         "net of discounts: 0.00 usd",
     ]
-    assert explain_invoice(invoice)[-4:] == [
+    assert explain_invoice(invoice, made)[-4:] == [
         "20 % off: 20 % off 62.50 usd: -12.50 usd",
         "60 off: 60.00 usd off 50.00 usd: -50.00 usd",
         "Discounts together: -62.50 usd",

@@ -95,7 +95,7 @@ def test_its_sum_by_hand() -> None:
     assert (invoice.subtotal, invoice.total_discount) == (Decimal("133.98"), Decimal("15.40"))
     assert [str(part.amount) for part in invoice.taxes] == ["21.34", "0.50"]
     assert (str(invoice.total_prepaid_credits_applied), str(invoice.total)) == ("10.00", "130.42")
-    text = explain_invoice(invoice)
+    text = explain_invoice(invoice, EVERYTHING)
     assert "   2 of these events had no usable value and count 0" in text
     assert "Tax 0.5: fixed 0.50 usd" in text
 

@@ -283,13 +283,14 @@ def test_credits_pay_lines_in_order(credits: str, allowed: AllowedPriceTypes, pa
 
 def test_lots_of_a_wallet_pay_in_their_order_and_are_explained() -> None:
     own = wallet(lot("a", "8"), lot("b", "7", expires="2025-02-28"), lot("new", "99", granted="2025-02-28"), rate="2")
-    invoice = paying(seat_and_usage(), own)
+    made = seat_and_usage()
+    invoice = paying(made, own)
     assert [(draw.lot_id, str(draw.credits), str(draw.amount)) for draw in invoice.credit_draws] == [
         ("b", "7", "14"), ("a", "8", "16"),
     ]  # fmt: skip
     after = take_draws(own, invoice.credit_draws, utc("2025-02-28T02:00"), "inv_1")
     assert remaining(after.wallet) == ["0", "0", "99"]
-    assert explain_invoice(invoice)[-3:] == [
+    assert explain_invoice(invoice, made)[-3:] == [
         "Credits: 7 of lot b pay 14 usd",
         "Credits: 8 of lot a pay 16 usd",
         "Total: 79.15 usd",
