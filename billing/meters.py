@@ -13,6 +13,7 @@ from fractions import Fraction
 from typing import Final
 
 from billing.errors import Invalid
+from billing.expressions.parsing import parse_expression
 from billing.money import shown_decimal
 from billing.periods import Period, check_utc
 from billing.windows import WindowSize
@@ -40,6 +41,15 @@ OFFERED_AGGREGATIONS: Final = (
     AggregationType.COUNT_UNIQUE,
 )
 """What a running stack can read from its store; `simulate` knows all."""
+
+
+EXPRESSION_AGGREGATIONS: Final = (
+    AggregationType.SUM,
+    AggregationType.AVG,
+    AggregationType.MAX,
+    AggregationType.LATEST,
+)
+"""What can fold the values of an expression."""
 
 
 class ResetUsage(StrEnum):
@@ -71,8 +81,10 @@ class Filter:
 class Meter:
     """A named rule from events to a quantity. `field` is the property that is read; COUNT has none.
 
-    `multiplier` belongs to SUM_WITH_MULTIPLIER. With `bucket_size` (SUM and MAX) each bucket is measured and priced by
-    itself; with `group_by` (MAX) each value of that property within it as well.
+    An `expression` over the properties may stand in place of the field (SUM, AVG, MAX, LATEST). `multiplier` belongs to
+    SUM_WITH_MULTIPLIER and to expressions, whose value it multiplies before that is rounded. With `bucket_size` (SUM
+    and MAX) each bucket is measured and priced by itself; with `group_by` (MAX) each value of that property within it
+    as well.
     """
 
     id: str
@@ -85,13 +97,16 @@ class Meter:
     multiplier: Decimal | None = None
     bucket_size: WindowSize | None = None
     group_by: str | None = None
+    expression: str | None = None
 
     def __post_init__(self) -> None:
         if not self.event_name or self.event_name != self.event_name.strip():
             raise Invalid("event_name must be a name without spaces around it", field="event_name")
         if self.aggregation is AggregationType.COUNT and self.field:
             raise Invalid("aggregation.field must be absent for COUNT", field="aggregation.field")
-        if self.aggregation is not AggregationType.COUNT and not self.field:
+        if self.expression is not None:
+            _check_expression(self, self.expression)
+        elif self.aggregation is not AggregationType.COUNT and not self.field:
             raise Invalid(f"aggregation.field is required for {self.aggregation}", field="aggregation.field")
         _check_multiplier(self)
         _check_buckets(self)
@@ -161,6 +176,8 @@ def check_offered(meter: Meter) -> None:
     parse_reset_usage(meter.reset_usage)
     if meter.bucket_size is not None:
         raise Invalid("aggregation.bucket_size must be absent: meters have no buckets", "aggregation.bucket_size")
+    if meter.expression is not None:
+        raise Invalid("aggregation.expression must be absent: meters read one field", "aggregation.expression")
 
 
 def parse_aggregation(text: str) -> AggregationType:
@@ -179,11 +196,21 @@ def parse_reset_usage(text: str) -> ResetUsage:
     raise Invalid(f"reset_usage must be one of {known}; got {text!r}", field="reset_usage")
 
 
+def _check_expression(meter: Meter, expression: str) -> None:
+    if meter.aggregation not in EXPRESSION_AGGREGATIONS:
+        known = ", ".join(EXPRESSION_AGGREGATIONS)
+        raise Invalid(f"aggregation.expression is for {known} only", field="aggregation.expression")
+    if meter.field:
+        raise Invalid("aggregation.expression must be absent beside aggregation.field", field="aggregation.expression")
+    parse_expression(expression)
+
+
 def _check_multiplier(meter: Meter) -> None:
     wanted = meter.aggregation is AggregationType.SUM_WITH_MULTIPLIER
-    if wanted != (meter.multiplier is not None) or (meter.multiplier is not None and meter.multiplier <= 0):
+    misplaced = meter.multiplier is not None and not wanted and meter.expression is None
+    if misplaced or (wanted and meter.multiplier is None) or (meter.multiplier is not None and meter.multiplier <= 0):
         raise Invalid(
-            "aggregation.multiplier must be above 0 for SUM_WITH_MULTIPLIER, and absent for others",
+            "aggregation.multiplier must be above 0 for SUM_WITH_MULTIPLIER and expressions, and absent for others",
             field="aggregation.multiplier",
         )
 

@@ -1,29 +1,23 @@
 """Meters applied to events in memory: what the simulator reads instead of ClickHouse, with the same digits.
 
-Owns what an event's property means as a number and how numbers fold; models/clickhouse/meter_query.py is its twin in
-SQL. Does not receive or store events. Rules: billing-rules.md sections 1 and 2, usage.md section 4.
+Owns which events count and how their values fold; models/clickhouse/meter_query.py is its twin in SQL. Does not receive
+or store events, nor read single values (billing.event_values, billing.expressions). Rules: billing-rules.md sections 1
+and 2, usage.md section 4.
 """
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
-from typing import Final
 
 from billing.errors import Invalid
+from billing.event_values import event_value, property_text
+from billing.expressions.evaluation import expression_value
 from billing.meters import AggregationType, Meter, ResetUsage, UsagePart, UsageQuantity
-from billing.money import decimal_text, round_places, shown_decimal
+from billing.money import shown_decimal
 from billing.periods import Period, check_utc
 from billing.windows import window_at
-
-VALUE_PLACES: Final = 12
-VALUE_LIMIT: Final = 10**26
-_NUMBER: Final = re.compile(
-    r"[+-]?(?:[0-9]{1,60}(?:\.[0-9]*)?|\.[0-9]+"
-    r"|(?:[0-9]{1,20}(?:\.[0-9]{0,20})?|\.[0-9]{1,20})[eE](?:\+?[0-4]?[0-9]|-[0-9]{1,3}))"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,27 +119,6 @@ def matches(meter: Meter, event: UsageEvent) -> bool:
     )
 
 
-def property_text(properties: Mapping[str, object], key: str) -> str | None:
-    """A scalar property as filters and COUNT_UNIQUE compare it: 1.0 is "1", true is "true"; None for all else."""
-    value = properties.get(key)
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, Decimal):
-        return decimal_text(value)
-    return str(value) if isinstance(value, (str, int)) else None
-
-
-def event_value(text: str | None, negative: bool = False) -> Decimal | None:
-    """The number in `text` at 12 digits after the point, half away from zero; None where it is rejected.
-
-    Rejected are absent values, texts that are not numbers, 10^26 and more, and, unless `negative`, negative ones.
-    """
-    if text is None or not _NUMBER.fullmatch(text):
-        return None
-    value = round_places(Decimal(text), VALUE_PLACES)
-    return value if (value >= 0 or negative) and value.copy_abs() < VALUE_LIMIT else None
-
-
 def _milliseconds(at: datetime) -> datetime:
     return at.replace(microsecond=at.microsecond // 1000 * 1000)
 
@@ -158,8 +131,15 @@ def _values(meter: Meter, events: Iterable[UsageEvent], period: Period) -> list[
         inside = event.at < period.end and (whole or event.at >= period.start)
         if inside and matches(meter, event):
             text = property_text(event.properties, meter.field) if meter.field else None
-            found.append(_Value(event, place, text, event_value(text, negative=level)))
+            found.append(_Value(event, place, text, _number(meter, event, text, level)))
     return found
+
+
+def _number(meter: Meter, event: UsageEvent, text: str | None, negative: bool) -> Decimal | None:
+    """What the event is worth: its expression times the multiplier, rounded once, or the number in its field."""
+    if meter.expression is not None:
+        return expression_value(meter.expression, event.properties, meter.multiplier)
+    return event_value(text, negative)
 
 
 def _quantity(meter: Meter, values: Sequence[_Value], period: Period) -> UsageQuantity:
@@ -199,7 +179,9 @@ def _folded(meter: Meter, values: Sequence[_Value], period: Period) -> Fraction:
     whole = sum(numbers, Fraction(0))
     if meter.aggregation is AggregationType.AVG:
         return whole / len(numbers)
-    return whole * Fraction(meter.multiplier) if meter.multiplier is not None else whole
+    if meter.aggregation is AggregationType.SUM_WITH_MULTIPLIER:
+        return whole * Fraction(meter.multiplier or 1)
+    return whole
 
 
 def _weighted_sum(values: Sequence[_Value], period: Period) -> Fraction:

@@ -153,6 +153,7 @@ def _meter(part: MeterPart, path: str) -> Meter:
             multiplier=aggregation.multiplier,
             bucket_size=None if aggregation.bucket_size is None else WindowSize(aggregation.bucket_size),
             group_by=aggregation.group_by,
+            expression=aggregation.expression,
         )
     except Invalid as error:
         raise at_path(error, path) from error

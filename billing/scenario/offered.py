@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from billing.errors import Invalid
 from billing.scenario import document as doc
-from billing.scenario.catalog_parts import MeterPart, PricePart
+from billing.scenario.catalog_parts import PricePart
 from billing.scenario.parse import prices_of
 
 NOT_OFFERED = "not_offered_yet"
@@ -31,16 +31,9 @@ def require_offered(scenario: doc.Scenario) -> None:
 
 
 def _missing(scenario: doc.Scenario) -> Iterator[tuple[str, str]]:
-    for index, meter in enumerate(scenario.meters):
-        yield from _of_meter(meter, f"meters[{index}]")
     for path, price in prices_of(scenario):
         yield from _of_price(price, path)
     yield from _of_subscription(scenario)
-
-
-def _of_meter(part: MeterPart, path: str) -> Iterator[tuple[str, str]]:
-    if part.aggregation.expression is not None:
-        yield f"{path}.aggregation.expression", "an expression"
 
 
 def _of_price(part: PricePart, path: str) -> Iterator[tuple[str, str]]:

@@ -129,7 +129,8 @@ def _from_usage(scenario: doc.Scenario, meters: Mapping[str, Meter]) -> Iterator
         if meter.aggregation is AggregationType.COUNT:
             count = _whole(part.quantity, f"{path}.quantity")
         elif meter.aggregation is AggregationType.COUNT_UNIQUE or meter.group_by or meter.field is None:
-            why = "a meter that groups" if meter.group_by else f"a {meter.aggregation} meter"
+            named = "groups" if meter.group_by else "has an expression" if meter.expression else None
+            why = f"a meter that {named}" if named else f"a {meter.aggregation} meter"
             raise Invalid(f"{path}.meter must not be {why}: write events instead", field=f"{path}.meter")
         else:
             properties[meter.field] = decimal_text(part.quantity)

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from billing.errors import Invalid
+from billing.event_values import event_value, property_text
 from billing.meters import (
     AggregationType,
     Filter,
@@ -26,13 +27,11 @@ from billing.meters import (
 from billing.periods import Period
 from billing.usage_aggregation import (
     UsageEvent,
-    event_value,
     first_accepted,
     matches,
     measure,
     measure_buckets,
     measure_parts,
-    property_text,
     rejected_events,
 )
 from billing.windows import WindowSize, window_at, windows_of
