@@ -266,13 +266,14 @@ def payment_payload(row: PaymentRow, attempts: Sequence[PaymentAttemptRow] = ())
 
 
 def attempt_payload(attempt: PaymentAttemptRow) -> dict[str, Any]:
-    """One try at the provider; `attempted_at` is business time and ours."""
+    """One try at the provider; `attempted_at`, in business time, and `amount` are ours."""
     return without_none(
         {
             "id": attempt.id,
             "payment_id": attempt.payment_id,
             "attempt_number": attempt.attempt_number,
             "payment_status": attempt.payment_status,
+            "amount": decimal_text(attempt.amount),
             "gateway_attempt_id": attempt.gateway_attempt_id,
             "error_message": attempt.error_message,
             "attempted_at": when(attempt.attempted_at),

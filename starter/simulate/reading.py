@@ -55,7 +55,7 @@ def _attempts(api: Api, customer_id: str) -> dict[str, list[Json]]:
         for attempt in sorted(payment["attempts"], key=lambda each: int(each["attempt_number"])):
             shown = {
                 "at": attempt["attempted_at"],
-                "amount": payment["amount"],
+                "amount": attempt["amount"],
                 "outcome": OUTCOMES.get(attempt["payment_status"], "requires_action"),
             }
             found.setdefault(payment["destination_id"], []).append(shown)

@@ -24,7 +24,7 @@ from starter.simulate.on_stack import compare
 from tests.api.conftest import Server, Tenant, new_tenant
 from tests.scenarios.test_stories import FOLDER, STORIES
 
-PLAYABLE_MIN = 7
+PLAYABLE_MIN = 20
 """The number of stories that a stack can play may only grow."""
 AT_ONCE = 4
 BODIES: dict[str, type[Request]] = {
