@@ -108,6 +108,7 @@ async def write_invoice(
     row.total_discount = invoice.total_discount
     row.total_tax = invoice.total_tax
     row.exclusive_tax = invoice.exclusive_tax
+    row.total_prepaid_credits_applied = invoice.total_prepaid_credits_applied
     row.total = invoice.total
     row.amount_due = invoice.amount_due
     row.carried_credit = invoice.carried.to_customer
@@ -166,6 +167,7 @@ def _line_row(
         currency=line.currency,
         period_start=line.period.start,
         period_end=line.period.end,
+        prepaid_credits_applied=line.prepaid_credits,
         derivation=to_json(line),
     )
 
@@ -252,6 +254,7 @@ def stored_invoice(row: InvoiceRow, lines: Sequence[InvoiceLineRow]) -> Invoice:
         subtotal=row.subtotal,
         total_discount=row.total_discount,
         total_tax=row.total_tax,
+        total_prepaid_credits_applied=row.total_prepaid_credits_applied,
         total=row.total,
         amount_due=row.amount_due,
     )

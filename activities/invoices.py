@@ -18,6 +18,7 @@ from activities.payloads import invoice_payload
 from activities.revenue import defer_revenue, release_due, stop_deferral, take_credits_back
 from activities.states import InvoiceState
 from activities.usage_reader import UsageReader
+from activities.wallets import draw_down, give_back, open_prepaid
 from billing.errors import Conflict
 from billing.invoice_states import InvoiceCommand, InvoiceStatus, next_invoice_status
 from billing.invoices import Invoice, InvoiceInputs, build_final_invoice, invoice_number, verify
@@ -110,8 +111,13 @@ def _is_due(row: InvoiceRow, command: FinalizeInvoice) -> bool:
 async def finalize_invoice(
     session: AsyncSession, row: InvoiceRow, inputs: InvoiceInputs, frozen: Frozen, now: datetime
 ) -> None:
-    """Writes a locked draft as the finalized invoice that follows from `inputs`, with everything that belongs to it."""
+    """Writes a locked draft as the finalized invoice that follows from `inputs`, with everything that belongs to it.
+
+    Its credits are drawn from the customer's wallet as that stands now, and what it owes the customer goes there.
+    """
     scope = scope_of(row)
+    prepaid = await open_prepaid(session, row)
+    inputs = replace(inputs, wallet=None if prepaid is None else prepaid.wallet)
     invoice = build_final_invoice(inputs)
     lines, taxes = await rewrite_invoice(session, scope, row, inputs, invoice)
     session.add_all(_snapshot_rows(scope, row, lines, frozen))
@@ -126,6 +132,10 @@ async def finalize_invoice(
         session, scope, post_finalized(row.id, invoice), now, invoice_id=row.id, customer_id=row.customer_id
     )
     await defer_revenue(session, row, invoice, lines, now)
+    if prepaid is not None:
+        await draw_down(session, prepaid, row, invoice, now)
+    if row.carried_credit:
+        await give_back(session, row, row.carried_credit, "CREDIT_ADJUSTMENT", now)
     await session.flush()
     if row.subscription_id is not None:
         await release_due(session, min(now, row.period_end), subscription_id=row.subscription_id)
@@ -193,6 +203,8 @@ async def void_invoice(session: AsyncSession, row: InvoiceRow, now: datetime, re
     row.version += 1
     touch(row)
     if before is InvoiceStatus.FINALIZED:
+        if row.total_prepaid_credits_applied:
+            await give_back(session, row, row.total_prepaid_credits_applied, "INVOICE_VOID_REFUND", now)
         posted = await _posted(session, row)
         posting = post_void(row.id, posted, ZERO, row.currency)
         await insert_posting(session, scope_of(row), posting, now, invoice_id=row.id, customer_id=row.customer_id)

@@ -37,6 +37,8 @@ class PostingKind(StrEnum):
     deferred_released = "deferred_released"
     payment_succeeded = "payment_succeeded"
     invoice_voided = "invoice_voided"
+    wallet_credited = "wallet_credited"
+    wallet_debited = "wallet_debited"
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +164,11 @@ def _given(credit: CreditGiven) -> list[tuple[str, Decimal]]:
         (TAX_PAYABLE, negated(tax)),
         (CUSTOMER_CREDIT, credit.amount),
     ]
+
+
+def post_movements(kind: PostingKind, reference: str, movements: list[tuple[str, Decimal]], currency: str) -> Posting:
+    """A posting from its movements: a positive one is a credit of its account, a negative one a debit."""
+    return Posting(kind, reference, _entries(movements, currency))
 
 
 def _entries(movements: list[tuple[str, Decimal]], currency: str) -> tuple[Entry, ...]:

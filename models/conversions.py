@@ -1,5 +1,6 @@
 """From rows to the values that `billing/` reasons about. Pure; the other direction is each query's own business."""
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -9,7 +10,16 @@ from billing.prices import BillingModel, InvoiceCadence, Price, PriceType, Round
 from billing.subscriptions import SubscriptionState, SubscriptionStatus
 from billing.taxes import TaxRate, TaxRateType
 from billing.terms import LineItem, ProrationBehavior, Terms
-from models.tables import MeterRow, PriceRow, SubscriptionLineItemRow, SubscriptionRow, TaxRateRow
+from billing.wallets import AllowedPriceTypes, CreditLot, Wallet, WalletStatus, WalletType
+from models.tables import (
+    MeterRow,
+    PriceRow,
+    SubscriptionLineItemRow,
+    SubscriptionRow,
+    TaxRateRow,
+    WalletLotRow,
+    WalletRow,
+)
 
 
 def price_from_row(row: PriceRow) -> Price:
@@ -104,4 +114,19 @@ def state_from_row(row: SubscriptionRow) -> SubscriptionState:
         cancel_at=row.cancel_at,
         cancel_proration=ProrationBehavior(row.cancel_proration) if row.cancel_proration else None,
         cancelled_at=row.cancelled_at,
+    )
+
+
+def wallet_from_rows(row: WalletRow, lots: Sequence[WalletLotRow]) -> Wallet:
+    """The wallet with what is left of its lots."""
+    return Wallet(
+        id=row.id,
+        wallet_type=WalletType(row.wallet_type),
+        currency=row.currency,
+        conversion_rate=row.conversion_rate,
+        allowed_price_types=AllowedPriceTypes(row.allowed_price_types[0]),
+        status=WalletStatus(row.wallet_status),
+        lots=tuple(
+            CreditLot(lot.id, lot.credits, lot.remaining, lot.granted_at, lot.expires_at, lot.priority) for lot in lots
+        ),
     )

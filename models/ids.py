@@ -25,7 +25,7 @@ PREFIXES = frozenset(
         "meter",
     }
     | {"outbox", "pay", "pe", "plan", "price", "secret", "setting", "snap", "subs", "subs_line", "ta", "taxapp"}
-    | {"taxrate", "tenant", "wd"}
+    | {"taxrate", "tenant", "wallet", "wd", "wtxn"}
 )
 
 

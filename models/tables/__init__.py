@@ -15,6 +15,7 @@ from models.tables.tenants import (
     TenantRow,
     TestClockRow,
 )
+from models.tables.wallets import WalletLotRow, WalletRow, WalletTransactionRow
 from models.tables.webhooks import OutboxRow, WebhookDeliveryRow, WebhookEndpointRow, WebhookEventRow
 
 __all__ = [
@@ -46,6 +47,9 @@ __all__ = [
     "TenantRow",
     "TestClockRow",
     "UsageSnapshotRow",
+    "WalletLotRow",
+    "WalletRow",
+    "WalletTransactionRow",
     "WebhookDeliveryRow",
     "WebhookEndpointRow",
     "WebhookEventRow",

@@ -32,6 +32,7 @@ from starter.api.routes import (
     tenants,
     test_clocks,
     usage,
+    wallets,
     webhooks,
 )
 from starter.clients import Clients
@@ -49,6 +50,7 @@ ROUTERS = (
     tenants.keys,
     settings.router,
     subscriptions.customer_router,
+    wallets.customer_router,
     customers.router,
     meters.router,
     features.router,
@@ -63,6 +65,8 @@ ROUTERS = (
     invoices.commands,
     payments.router,
     payments.commands,
+    wallets.balances,
+    wallets.router,
     webhooks.router,
     webhooks.commands,
     provider_webhooks.router,

@@ -113,6 +113,7 @@ def test_another_tenant_finds_nothing_by_reference(other_tenant: Tenant, client:
             ("/subscriptions/usage", {"subscription_id": ids["subscription_id"]}, 404),
             ("/events/usage/meter", {"meter_id": ids["meter_id"]}, 404),
             ("/customers", {"external_id": "c", "name": "C", "test_clock_id": ids["clock_id"]}, 404),
+            ("/wallets", {"customer_id": ids["customer_id"], "currency": "usd"}, 404),
             ("/features", {"name": "f", "type": "metered", "meter_id": ids["meter_id"]}, 404),
             ("/prices", {**BODIES[("POST", "price")], "entity_id": ids["plan_id"]}, 404),
             ("/taxes/associations", {"tax_rate_code": "walk", "entity_id": own}, 400),
@@ -125,6 +126,9 @@ def test_another_tenant_finds_nothing_by_reference(other_tenant: Tenant, client:
 
 
 BODIES: dict[tuple[str, str], dict[str, Any]] = {
+    ("POST", "/v1/wallets/{wallet_id}/top-up"): {"credits_to_add": "1", "transaction_reason": "FREE_CREDIT_GRANT"},
+    ("PUT", "/v1/wallets/{wallet_id}"): {"name": "x"},
+    ("POST", "/v1/wallets/{wallet_id}/debit"): {"credits": "1", "idempotency_key": "walk"},
     ("PUT", "/v1/customers/{customer_id}"): {"name": "x"},
     ("PUT", "/v1/meters/{meter_id}"): {"filters": []},
     ("PUT", "/v1/features/{feature_id}"): {"name": "x"},
@@ -159,6 +163,7 @@ def make_one_of_each(client: httpx.Client, sdk: Any) -> dict[str, str]:
     customer = post("/customers", {"external_id": "walker", "name": "Walker", "test_clock_id": clock["id"]})
     association = post("/taxes/associations", {"tax_rate_code": "walk", "entity_id": customer["id"]})
     meter = {"name": "m", "event_name": "e", "aggregation": {"type": "COUNT"}, "reset_usage": "BILLING_PERIOD"}
+    wallet = post("/wallets", {"external_customer_id": "walker", "currency": "usd"})
     feature = post("/features", {"name": "Walks", "type": "metered", "meter": meter})
     plan = post("/plans", {"name": "Walk"})
     price = post("/prices", {**BODIES[("POST", "price")], "entity_id": plan["id"], "lookup_key": "walk"})
@@ -183,4 +188,5 @@ def make_one_of_each(client: httpx.Client, sdk: Any) -> dict[str, str]:
         "tax_rate_id": rate["id"], "association_id": association["id"], "subscription_id": subscription["id"],
         "invoice_id": invoice.id, "payment_id": payment["id"], "endpoint_id": endpoint["id"],
         "delivery_id": listed["items"][0]["id"], "clock_id": clock["id"], "event_id": "e-walk",
+        "wallet_id": wallet["id"],
     }  # fmt: skip

@@ -45,6 +45,7 @@ def new_rows(scope: Scope) -> dict[str, list[dict[str, Any]]]:
     rows = {table.name: [new_row(table, scope)] for table in TABLES}
     entry = rows["ledger_entries"][0]
     entry["transaction_id"] = rows["ledger_transactions"][0]["id"]
+    rows["wallet_transactions"][0]["lot_id"] = rows["wallet_lots"][0]["id"]
     rows["ledger_entries"].append({**entry, "position": 2, "debit": Decimal(0), "credit": entry["debit"]})
     return rows
 

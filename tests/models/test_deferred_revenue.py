@@ -93,11 +93,13 @@ async def test_a_credit_takes_back_the_unused_part_in_any_order(books: Books, or
     for step in order.split(", "):
         await steps[step]()
     assert await books.deferred() == 0
-    # 10 for the month, half of it unused; 4 for the service until then, halved too: credit 5, charges 2, carried 3
+    # 10 for the month, half of it unused; 4 for the service until then, halved too: credit 5, charges 2, carried 3,
+    # of which an opening invoice that is finalized later draws all
+    carried = Decimal(0) if order.startswith("credit") else Decimal(3)
     assert await books.balances() == {
-        "accounts_receivable": Decimal(-10),
+        "accounts_receivable": Decimal(-7) - carried,
         "revenue": Decimal(7),
-        "customer_credit": Decimal(3),
+        **({"customer_credit": carried} if carried else {}),
     }
 
 

@@ -98,6 +98,35 @@ CREATE OR REPLACE TRIGGER event_corrections_append_only BEFORE UPDATE OR DELETE 
 """,
 )
 
+WALLETS = (
+    """
+CREATE OR REPLACE FUNCTION wallet_lot_adds_up() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+  moved numeric;
+  stored numeric;
+BEGIN
+  SELECT remaining INTO stored FROM wallet_lots WHERE id = NEW.id;
+  SELECT coalesce(sum(credits), 0) INTO moved FROM wallet_transactions WHERE lot_id = NEW.id;
+  IF stored <> moved THEN
+    RAISE EXCEPTION 'wallet lot % has % credits left, but its transactions add up to %', NEW.id, stored, moved
+      USING ERRCODE = 'check_violation';
+  END IF;
+  RETURN NULL;
+END $$
+""",
+    """
+DROP TRIGGER IF EXISTS wallet_lots_add_up ON wallet_lots
+""",
+    """
+CREATE CONSTRAINT TRIGGER wallet_lots_add_up AFTER INSERT OR UPDATE ON wallet_lots
+  DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION wallet_lot_adds_up()
+""",
+    """
+CREATE OR REPLACE TRIGGER wallet_transactions_append_only BEFORE UPDATE OR DELETE ON wallet_transactions
+  FOR EACH ROW EXECUTE FUNCTION refuse_change()
+""",
+)
+
 # What may still change on a finalized invoice and on its lines; every other column, a new one too, is frozen.
 INVOICE_MAY_CHANGE = (
     "status,updated_at,updated_by,version,invoice_status,payment_status,uncollectible,paid_at,voided_at,next_action_at,"
@@ -186,6 +215,7 @@ AMOUNTS = {
     "ledger_entries": ("debit", "credit"),
     "deferred_revenue": ("amount", "released", "reversed"),
 }
+WALLET_AMOUNTS: dict[str, tuple[str, ...]] = {"wallet_transactions": ("amount",)}
 
 
 def execute_all(op: Any, statements: tuple[str, ...]) -> None:
@@ -216,13 +246,13 @@ def currency_exponents() -> str:
     )
 
 
-def check_amounts(op: Any) -> None:
+def check_amounts(op: Any, amounts: dict[str, tuple[str, ...]] = AMOUNTS) -> None:
     """No amount has more decimals than its currency, and each is a number: neither NaN nor infinite.
 
     The columns keep every digit that they are given. A scale of their own would round what is too fine before any CHECK
     could see it.
     """
-    for table, columns in AMOUNTS.items():
+    for table, columns in amounts.items():
         for column in columns:
             op.execute(f"ALTER TABLE {table} ALTER COLUMN {column} TYPE numeric")
         rule = " AND ".join(

@@ -15,7 +15,7 @@ RESOURCES: Final = frozenset(
         "addons", "alert", "alerts", "analytics", "auth", "checkout", "connections", "cost", "costs", "costsheets",
         "coupons", "coupon-associations", "creditgrants", "creditnotes", "cron", "customer-portal", "entitlements",
         "fx-rates", "groups", "integrations", "marketplace", "oauth", "portal", "rbac", "refunds", "reports",
-        "scheduled-tasks", "settings", "tasks", "usage-records", "users", "wallets", "workflows",
+        "scheduled-tasks", "settings", "tasks", "usage-records", "users", "workflows",
     )
 )  # fmt: skip
 """First segments of their paths."""
@@ -25,8 +25,8 @@ OPERATIONS: Final = tuple(
     for pattern in (
         r"environments(/[^/]+/clone)?",
         r"tenants/update|tenant/billing",
-        r"customers/usage|customers/wallets|customers/portal/.+",
-        r"customers/(external/)?[^/]+/(entitlements|wallets|usage|payment-methods|grants/upcoming|invoices/summary)",
+        r"customers/usage|customers/portal/.+",
+        r"customers/(external/)?[^/]+/(entitlements|usage|payment-methods|grants/upcoming|invoices/summary)",
         r"(features|plans)/[^/]+/clone|plans/[^/]+/(sync/subscriptions|entitlements|creditgrants)",
         r"prices/units(/.*)?",
         r"events/(analytics|lookup|raw|benchmark|reprocess|huggingface|reconciliation).*",

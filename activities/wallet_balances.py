@@ -1,0 +1,104 @@
+"""What a wallet is worth at this moment: its credits less what is owed and what the running periods have used.
+
+The same exact read and the same rating as the invoice's, so that it agrees with what the invoice will say. Rules:
+`billing.wallet_balances`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import Decimal
+
+from sqlalchemy import ColumnElement
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from activities.business_time import business_time
+from activities.drafting import inputs_from_row, stored_invoice
+from activities.invoice_usage import read_usage
+from activities.subscription_usage import read_subscription_usage
+from activities.usage_reader import UsageReader
+from billing.invoices import build_invoice
+from billing.money import ZERO, total
+from billing.wallet_balances import charges_of, unpaid_of
+from billing.wallets import AllowedPriceTypes, balance, real_time_balance
+from models.conversions import wallet_from_rows
+from models.database import Database
+from models.queries.customers import LIVE_SUBSCRIPTION
+from models.queries.invoices import list_lines
+from models.queries.wallets import get_wallet, list_lots
+from models.scope import Scope
+from models.tables import InvoiceRow, SubscriptionRow, WalletLotRow, WalletRow
+
+
+@dataclass(frozen=True, slots=True)
+class RealTimeBalance:
+    """A wallet at `at`, in major units: `balance` - `unpaid` - `current_usage` = `real_time_balance`, maybe below 0."""
+
+    row: WalletRow
+    lots: tuple[WalletLotRow, ...]
+    at: datetime
+    balance: Decimal
+    unpaid: Decimal
+    current_usage: Decimal
+    real_time_balance: Decimal
+
+
+async def read_real_time_balance(
+    database: Database, usage: UsageReader, scope: Scope, wallet_id: str, now: datetime
+) -> RealTimeBalance:
+    """The balance at `now`, or at the customer's test clock. Raises NotFound, ClickHouseError."""
+    async with database.transaction(scope) as session:
+        row = await get_wallet(session, scope, wallet_id)
+        at = await business_time(session, row.test_clock_id, now)
+        lots = (await list_lots(session, [row.id]))[row.id]
+        subscriptions = await _live_subscriptions(session, row)
+        drafts = await _invoices(session, row, col(InvoiceRow.invoice_status) == "DRAFT")
+        unpaid = await _unpaid(session, row)
+    wallet = wallet_from_rows(row, lots)
+    drafted = [await _charged(database, usage, draft, wallet.allowed_price_types, at) for draft in drafts]
+    current = ZERO
+    if wallet.allowed_price_types is not AllowedPriceTypes.FIXED:
+        read = [await read_subscription_usage(database, usage, scope, each, None, None) for each in subscriptions]
+        current = total(one.amount for one in read)
+    owed = total((unpaid, *drafted))
+    return RealTimeBalance(
+        row, tuple(lots), at, balance(wallet, at), owed, current, real_time_balance(wallet, at, owed, current)
+    )
+
+
+async def _live_subscriptions(session: AsyncSession, row: WalletRow) -> Sequence[str]:
+    statement = select(SubscriptionRow.id).where(
+        SubscriptionRow.customer_id == row.customer_id,
+        SubscriptionRow.currency == row.currency,
+        col(SubscriptionRow.subscription_status).in_(LIVE_SUBSCRIPTION),
+    )
+    return (await session.exec(statement)).all()
+
+
+async def _invoices(session: AsyncSession, row: WalletRow, *which: ColumnElement[bool]) -> Sequence[InvoiceRow]:
+    statement = select(InvoiceRow).where(
+        InvoiceRow.customer_id == row.customer_id, InvoiceRow.currency == row.currency, *which
+    )
+    return (await session.exec(statement)).all()
+
+
+async def _unpaid(session: AsyncSession, row: WalletRow) -> Decimal:
+    allowed = AllowedPriceTypes(row.allowed_price_types[0])
+    finalized = col(InvoiceRow.invoice_status) == "FINALIZED"
+    open_ones = await _invoices(session, row, finalized, col(InvoiceRow.amount_paid) < col(InvoiceRow.amount_due))
+    amounts = []
+    for invoice in open_ones:
+        stored = stored_invoice(invoice, await list_lines(session, invoice.id))
+        amounts.append(unpaid_of(stored, total((invoice.amount_paid, invoice.adjustment_amount)), allowed))
+    return total(amounts)
+
+
+async def _charged(
+    database: Database, usage: UsageReader, draft: InvoiceRow, allowed: AllowedPriceTypes, at: datetime
+) -> Decimal:
+    """What a draft will charge, by what is known of its usage."""
+    inputs = inputs_from_row(draft)
+    if inputs.due.has_usage:
+        inputs = replace(inputs, usage=(await read_usage(database, usage, draft, inputs, at)).snapshots)
+    return charges_of(build_invoice(inputs), allowed)

@@ -1,0 +1,43 @@
+"""What wallets post to the ledger: credits that come for money or for nothing, and credits that go without an invoice.
+
+Owns the accounts of promotions and of lapsed credits. What an invoice draws, and what it gives back, is in the
+invoice's own posting (billing.ledger). Amounts are credits x conversion rate, rounded once to the currency.
+"""
+
+from decimal import Decimal
+from enum import StrEnum
+from typing import Final
+
+from billing.ledger import CUSTOMER_CREDIT, Posting, PostingKind, cash_in_transit, post_movements
+from billing.money import minus, negated
+
+PROMOTIONS: Final = "promotions"
+"""What credits that were given for nothing, or below their worth, cost."""
+LAPSED_CREDIT: Final = "lapsed_credit"
+"""What credits that expired or were taken out were worth."""
+OUTSIDE: Final = "outside"
+"""Money that was received without a provider."""
+
+
+class CreditSource(StrEnum):
+    """Where the credits of a top-up come from."""
+
+    free = "free"
+    purchased = "purchased"
+
+
+def post_top_up(transaction_id: str, source: CreditSource, worth: Decimal, price: Decimal, currency: str) -> Posting:
+    """Credits of `worth`; purchased ones for `price`, which the tenant has received. Major units."""
+    paid = price if source is CreditSource.purchased else Decimal(0)
+    movements = [
+        (CUSTOMER_CREDIT, worth),
+        (cash_in_transit(OUTSIDE), negated(paid)),
+        (PROMOTIONS, minus(paid, worth)),
+    ]
+    return post_movements(PostingKind.wallet_credited, transaction_id, movements, currency)
+
+
+def post_taken_out(transaction_id: str, worth: Decimal, currency: str) -> Posting:
+    """Credits of `worth` expired, were debited, or ended with their wallet."""
+    movements = [(CUSTOMER_CREDIT, negated(worth)), (LAPSED_CREDIT, worth)]
+    return post_movements(PostingKind.wallet_debited, transaction_id, movements, currency)
