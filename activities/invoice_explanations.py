@@ -28,6 +28,7 @@ async def explain_invoice(session: AsyncSession, invoice_id: str) -> dict[str, A
         "currency": row.currency,
         "total": decimal_text(row.total),
         "text": explain.explain_invoice(stored, inputs, row.timezone),
+        "sums": explain.explain_sums(stored) if lines else [],
         "lines": [
             {
                 "id": line.id,

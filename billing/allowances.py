@@ -43,13 +43,15 @@ class LineUsage:
 class FreePart:
     """Usage of a line in one part of its period: `free` of `quantity` is paid by the allowance of `window`.
 
-    `limit` is the whole allowance of that window; both None where no allowance covers the meter.
+    `limit` is the whole allowance of that window, of which `used` were taken before; None where no allowance covers the
+    meter.
     """
 
     part: UsagePart
     free: Fraction
     window: Period | None = None
     limit: Fraction | None = None
+    used: Fraction = Fraction(0)
 
     @property
     def billable(self) -> Fraction:
@@ -135,8 +137,8 @@ def draw_free(usage: Sequence[LineUsage], allowances: Sequence[Allowance]) -> tu
         if allowance.limit is not None:
             # never below 0, also when a plan change lowered the limit below what was used
             free = min(free, max(allowance.limit - used[key], Fraction(0)))
+        found[line][place] = FreePart(part, free, allowance.window, allowance.limit, used[key])
         used[key] += free
-        found[line][place] = FreePart(part, free, allowance.window, allowance.limit)
     return tuple(tuple(own[place] for place in range(len(own))) for own in found)
 
 

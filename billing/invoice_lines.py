@@ -43,7 +43,7 @@ class InvoiceInputs:
 
 @dataclass(frozen=True, slots=True)
 class RatedPart:
-    """One part of a line's usage: `quantity` less `free` of the allowance (`limit`) of `window`.
+    """One part of a line's usage: `quantity` less `free` of the allowance (`limit`) of `window`, `used` of it before.
 
     A bucket of a meter is priced by itself: `amount` is the sum of its `steps`. Other parts are priced together.
     """
@@ -56,6 +56,7 @@ class RatedPart:
     group: str | None = None
     amount: Fraction | None = None
     steps: tuple[RatingStep, ...] = ()
+    used: Fraction = Fraction(0)
 
 
 @dataclass(frozen=True, slots=True)

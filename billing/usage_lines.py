@@ -97,11 +97,11 @@ def _capped(
 
 
 def _part(one: FreePart) -> RatedPart:
-    return RatedPart(one.part.period, one.part.quantity, one.free, one.window, one.limit, one.part.group)
+    return RatedPart(one.part.period, one.part.quantity, one.free, one.window, one.limit, one.part.group, used=one.used)
 
 
 def _bucket(one: FreePart, rating: Rating) -> RatedPart:
     part = one.part
     return RatedPart(
-        part.period, part.quantity, one.free, one.window, one.limit, part.group, rating.amount, rating.steps
+        part.period, part.quantity, one.free, one.window, one.limit, part.group, rating.amount, rating.steps, one.used
     )

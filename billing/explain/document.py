@@ -6,24 +6,27 @@ Owns the names of fields.
 from typing import Any
 
 from billing.codec import instant_text
-from billing.explain.parts import LineExplanation, Section
+from billing.explain.parts import LineExplanation, Section, Window
 from billing.explain.wording import exact
-from billing.invoice_lines import RatedPart
 from billing.money import decimal_text, shown_decimal
 
 Json = dict[str, Any]
 
 
 def document_of(explained: LineExplanation) -> Json:
-    """A line: its prose, and its sections with their parts. Amounts have 12 digits, `exact` is the whole fraction."""
-    return {"text": explained.text, "sections": [_section(each) for each in explained.sections if each.text]}
+    """A line: its title, its prose, its sections with their parts. `amount` has 12 digits, `exact` is the fraction."""
+    return {
+        "title": explained.title,
+        "text": explained.text,
+        "sections": [_section(each) for each in explained.sections if each.text or each.parts],
+    }
 
 
 def _section(section: Section) -> Json:
     return {
         "figure": section.figure.value,
         "notes": [*section.notes],
-        "windows": [_window(part) for part in section.windows],
+        "windows": [_window(window) for window in section.windows],
         "parts": [
             {
                 "label": part.label,
@@ -36,9 +39,11 @@ def _section(section: Section) -> Json:
     }
 
 
-def _window(part: RatedPart) -> Json:
+def _window(window: Window) -> Json:
     """A window or bucket: what was used, what the allowance of its reset window took, what it costs if priced alone."""
+    part = window.part
     found = {
+        "name": window.name,
         "period_start": instant_text(part.period.start),
         "period_end": instant_text(part.period.end),
         "quantity": exact(part.quantity),
@@ -48,6 +53,7 @@ def _window(part: RatedPart) -> Json:
         found["group"] = part.group
     if part.window is not None:
         found["free"] = exact(part.free)
+        found["used_before"] = exact(part.used)
         found["usage_limit"] = "unlimited" if part.limit is None else exact(part.limit)
         found["reset_start"] = instant_text(part.window.start)
         found["reset_end"] = instant_text(part.window.end)

@@ -43,20 +43,29 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
+class Window:
+    """Usage in one window or bucket: its `name` by local dates, and its `words` in prose."""
+
+    part: RatedPart
+    name: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
 class Section:
-    """One subject: `notes`, the usage of `windows` in prose and as a table, the parts of `figure`, and what follows."""
+    """One subject: `notes`, the usage of `windows`, the parts of `figure`, and what follows in prose."""
 
     figure: Figure
     notes: tuple[str, ...] = ()
     parts: tuple[Part, ...] = ()
     closing: tuple[str, ...] = ()
-    windows: tuple[RatedPart, ...] = ()
-    windows_text: tuple[str, ...] = ()
+    windows: tuple[Window, ...] = ()
 
     @property
     def text(self) -> list[str]:
         """The section in prose."""
-        return [*self.notes, *self.windows_text, *(words for part in self.parts for words in part.text), *self.closing]
+        windows = [window.words for window in self.windows]
+        return [*self.notes, *windows, *(words for part in self.parts for words in part.text), *self.closing]
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,4 +73,5 @@ def rounding_section(line: InvoiceLine) -> Section:
     value, amount = line.derivation.exact, money(line.amount, line.currency)
     how = f"half away from zero, to {exponent(line.currency)} digits"
     words = f"rounded once, {how}: {exact(value)} -> {amount}"
-    return Section(Figure.amount, parts=(Part("rounding", how, Fraction(line.amount) - value, (words,)),))
+    difference = Fraction(line.amount) - value
+    return Section(Figure.amount, (words,), (Part("rounding", how, difference, ()),) if difference else ())

@@ -1,6 +1,6 @@
 """Usage in an explanation: what was counted, window by window, and what the allowance took of it."""
 
-from billing.explain.parts import Figure, Section
+from billing.explain.parts import Figure, Section, Window
 from billing.explain.wording import exact, instant, span
 from billing.invoice_lines import InvoiceLine, RatedPart
 from billing.money import decimal_text
@@ -10,12 +10,11 @@ from billing.terms import LineKind
 def usage_section(line: InvoiceLine, zone: str) -> Section:
     """What was frozen of the meter, and the windows in which it was read."""
     parts = line.derivation.parts
-    return Section(
-        Figure.amount,
-        notes=_counted(line, zone),
-        windows=parts,
-        windows_text=tuple(_window(part, zone) for part in parts),
-    )
+    used = [part for part in parts if part.quantity]
+    empty = len(parts) - len(used)
+    unused = (f"{empty} of its {len(parts)} windows have no usage and are not listed",) if empty else ()
+    windows = tuple(Window(part, _name(part, zone), _words(part, zone)) for part in used)
+    return Section(Figure.amount, notes=(*_counted(line, zone), *unused), windows=windows)
 
 
 def _counted(line: InvoiceLine, zone: str) -> tuple[str, ...]:
@@ -34,10 +33,16 @@ def _counted(line: InvoiceLine, zone: str) -> tuple[str, ...]:
     return counted, f"{usage.rejected_values} of these events had no usable value and count 0"
 
 
-def _window(part: RatedPart, zone: str) -> str:
+def _name(part: RatedPart, zone: str) -> str:
     group = "" if part.group is None else f" of {part.group or 'no group'}"
-    text = f"{span(part.period, zone)}{group}: {exact(part.quantity)}"
+    return f"{span(part.period, zone)}{group}"
+
+
+def _words(part: RatedPart, zone: str) -> str:
+    text = f"{_name(part, zone)}: {exact(part.quantity)}"
     if part.window is None:
         return text
     limit = "unlimited" if part.limit is None else f"{exact(part.limit)} for {span(part.window, zone)}"
+    if part.used:
+        limit += f", {exact(part.used)} used before"
     return f"{text}, less {exact(part.free)} of the allowance ({limit}) = {exact(part.quantity - part.free)}"

@@ -10,18 +10,20 @@ from billing.scenario.document import Scenario
 from billing.scenario.offered import NotOffered, require_offered
 from billing.scenario.parse import parse_scenario
 from billing.simulation.actions import perform
+from billing.simulation.explained import explanations_of
 from billing.simulation.result import Json, result_of
 from billing.simulation.story import Refusal, Story
 
 
-def simulate(document: Any) -> Json:
-    """The result of a scenario document (JSON values).
+def simulate(document: Any, explain: bool = False) -> Json:
+    """The result of a scenario document (JSON values), with `explanations` of its invoices if wanted.
 
     Raises Invalid with the path of what is wrong, NotOffered (an Invalid) of a rule that is missing.
     """
     scenario = parse_scenario(document)
     require_offered(scenario)
-    return result_of(play(scenario))
+    story = play(scenario)
+    return {**result_of(story), "explanations": explanations_of(story)} if explain else result_of(story)
 
 
 def play(scenario: Scenario) -> Story:

@@ -84,8 +84,8 @@ def show(invoice: Invoice, json_output: JsonFlag = False) -> None:
 
 @commands.command(epilog=examples("durabill invoices explain INV-202502-00001"))
 def explain(invoice: Invoice, json_output: JsonFlag = False) -> None:
-    """Say why every amount is what it is: usage, tiers, shares of a period, taxes and rounding."""
-    from starter.cli import output
+    """Say why every amount is what it is: usage, tiers, shares of a period, discounts, taxes, credits and rounding."""
+    from starter.cli import explanation_page, output
     from starter.cli.api_client import connect, segment
 
     with connect() as api:
@@ -93,7 +93,7 @@ def explain(invoice: Invoice, json_output: JsonFlag = False) -> None:
     if json_output:
         output.print_json(found)
         return
-    print_explanation(found)
+    explanation_page.show(found, found.get("invoice_number") or found["invoice_id"])
 
 
 @commands.command(epilog=examples("durabill invoices verify INV-202502-00001"))
@@ -139,24 +139,6 @@ def pdf(
     if not content.startswith(b"%PDF-"):
         raise CliError("The API did not answer with a PDF. Check DURABILL_URL.")
     write_file(file or Path(f"{found.get('invoice_number') or found['id']}.pdf"), content)
-
-
-def print_explanation(found: "Json") -> None:
-    """The words of the API: each line of the invoice in bold, its derivation below it, then the sums."""
-    from rich.padding import Padding
-    from rich.text import Text
-
-    from starter.cli import output
-
-    out = output.console()
-    out.print(Text(f"{found.get('invoice_number') or found['invoice_id']}: why this amount?", style="bold underline"))
-    for words in found["text"]:
-        if words.startswith(" "):
-            out.print(Padding(Text(words.strip()), (0, 0, 0, 5), expand=False))
-            continue
-        if words[:1].isdigit():
-            out.print()
-        out.print(Text(words, style="bold"))
 
 
 def write_file(path: Path, content: bytes) -> None:

@@ -20,6 +20,9 @@ Files = Annotated[list[str] | None, typer.Argument(metavar="FILE...", help="Scen
 JsonLinesFlag = Annotated[
     bool, typer.Option("--jsonl", help="One scenario a line in, one result a line out, in the same order.")
 ]
+ExplainFlag = Annotated[
+    bool, typer.Option("--explain", help="Say why each line of each invoice is what it is, part by part.")
+]
 OnOption = Annotated[
     str | None,
     typer.Option(
@@ -38,6 +41,7 @@ def register(app: typer.Typer) -> None:
         "simulate",
         epilog=examples(
             "durabill simulate story.json",
+            "durabill simulate story.json --explain",
             "durabill simulate story.json --json > result.json",
             "durabill simulate --jsonl - < customers.jsonl > results.jsonl",
             "durabill simulate tests/scenarios/yen-have-no-decimals.json --on http://localhost:8080",
@@ -49,6 +53,7 @@ def simulate(
     files: Files = None,
     json_output: JsonFlag = False,
     json_lines: JsonLinesFlag = False,
+    explain: ExplainFlag = False,
     on: OnOption = None,
     strict: StrictFlag = False,
 ) -> None:
@@ -61,11 +66,12 @@ def simulate(
     if not files and sys.stdin.isatty():
         raise CliError("name a scenario document, or - for standard input")
     if on is not None:
-        if json_lines:
-            raise CliError("--jsonl and --on do not go together: name one document a file", exit_code=2)
+        if json_lines or explain:
+            other = "--jsonl" if json_lines else "--explain"
+            raise CliError(f"{other} and --on do not go together: name one document a file", exit_code=2)
         failed = _compare(names, on, json_output, strict)
     else:
-        failed = _simulate_lines(names) if json_lines else _simulate_documents(names, json_output)
+        failed = _simulate_lines(names, explain) if json_lines else _simulate_documents(names, json_output, explain)
     if failed:
         raise typer.Exit(1)
 
@@ -92,23 +98,23 @@ def _shown(name: str) -> str:
     return "standard input" if name == STDIN else name
 
 
-def _simulate_lines(names: Sequence[str]) -> bool:
+def _simulate_lines(names: Sequence[str], explain: bool) -> bool:
     """Results go out one by one, so that a long run can be read while it goes on."""
     from starter.simulate.outcomes import outcome
 
     failed = False
     for name in names:
         for line in _lines(name):
-            result = outcome(line)
+            result = outcome(line, explain)
             failed = failed or "error" in result
             print(json.dumps(result, ensure_ascii=False, separators=(",", ":")), flush=True)
     return failed
 
 
-def _simulate_documents(names: Sequence[str], json_output: bool) -> bool:
+def _simulate_documents(names: Sequence[str], json_output: bool, explain: bool) -> bool:
     from starter.simulate.outcomes import outcome
 
-    results = [(name, outcome("".join(_lines(name, keep_blank=True)))) for name in names]
+    results = [(name, outcome("".join(_lines(name, keep_blank=True)), explain)) for name in names]
     for name, result in results:
         if "error" in result:
             print_error(f"{_shown(name)}: {result['error']['message']}")
@@ -116,11 +122,12 @@ def _simulate_documents(names: Sequence[str], json_output: bool) -> bool:
         shown: Any = [result for _, result in results]
         print(json.dumps(shown[0] if len(shown) == 1 else shown, indent=2, ensure_ascii=False))
     else:
-        from starter.cli.simulation_page import show
+        from starter.cli import explanation_page, simulation_page
 
         for _, result in results:
             if "error" not in result:
-                show(result)
+                simulation_page.show(result)
+                explanation_page.show_all(result.get("explanations", []))
     return any("error" in result for _, result in results)
 
 

@@ -14,12 +14,15 @@ from billing.simulation.simulate import simulate
 NOT_UTF8 = "the document must be JSON in UTF-8"
 
 
-def outcome(text: str) -> Json:
-    """The result of the scenario in `text`, or its name and `error`: code, message and the path of the field."""
+def outcome(text: str, explain: bool = False) -> Json:
+    """The result of the scenario in `text`, or its name and `error`: code, message and the path of the field.
+
+    `explain` adds the explanations of its invoices.
+    """
     document: Any = None
     try:
         document = read_json(text)
-        return simulate(document)
+        return simulate(document, explain)
     except BillingError as error:
         return {"name": _name(document), "error": error_of(error)}
     except ArithmeticError as error:

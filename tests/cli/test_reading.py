@@ -72,17 +72,42 @@ def test_an_invoice_goes_by_number(api: WrittenApi, run: Run) -> None:
     assert "No invoice has the number INV-202502-00009" in unknown.err
 
 
-def test_an_explanation_is_shown_line_by_line(api: WrittenApi, run: Run) -> None:
+def test_an_explanation_is_shown_part_by_part(api: WrittenApi, run: Run) -> None:
     api.items("/invoices", INVOICE)
-    step = "tier 1 (from 0 up to 36000): 36000 x 0.0015 = 54"
-    words = ["Invoice for 2025-01-01 to 2025-02-01", "1. Talk time: 54.00 usd", f"   {step}", "Total: 54.00 usd"]
-    explanation = {"invoice_id": "inv_1", "invoice_number": "INV-202502-00001", "text": words}
+    window = {"name": "2025-01-01 to 2025-01-08", "quantity": "36000", "billable": "36000"}
+    tier = {"label": "tier 1 (from 0 up to 36000)", "how": "36000 x 0.0015", "amount": "54"}
+    off = {"label": "discount half", "how": "50 % of 54 = 27", "amount": "-27"}
+    sections = [
+        {"figure": "amount", "notes": ["usage: 36000"], "windows": [window], "parts": [tier]},
+        {"figure": "discount", "notes": [], "windows": [], "parts": [off]},
+    ]
+    line = {"title": "Talk time: 54.00 usd", "amount": "54", "sections": sections}
+    words = {"lines": [line], "sums": ["Total: 27.00 usd"]}
+    explanation = {"invoice_id": "inv_1", "invoice_number": "INV-202502-00001", **words}
     api.answer("GET", "/invoices/inv_1/explain", explanation)
     shown = run("invoices", "explain", "INV-202502-00001")
     assert shown.code == 0
-    lines = [line.rstrip() for line in shown.out.splitlines()]
-    assert lines == ["INV-202502-00001: why this amount?", words[0], "", words[1], f"     {step}", words[3]]
+    rows = [" ".join(line.split()) for line in shown.out.splitlines() if set(line) - set(" ─")]
+    assert rows == [
+        "INV-202502-00001: why this amount?",
+        "1. Talk time: 54.00 usd",
+        "usage: 36000",
+        "Window Used Billable",
+        "2025-01-01 to 2025-01-08 36000 36000",
+        "What How Amount",
+        "tier 1 (from 0 up to 36000) 36000 x 0.0015 54",
+        "Amount 54",
+        "discount half 50 % of 54 = 27 -27",
+        "Net of discounts 27",
+        "Total: 27.00 usd",
+    ]
     assert run("invoices", "explain", "INV-202502-00001", "--json").data == explanation
+
+
+def test_an_invoice_without_a_line_says_so(api: WrittenApi, run: Run) -> None:
+    api.items("/invoices", INVOICE)
+    api.answer("GET", "/invoices/inv_1/explain", {"invoice_id": "inv_1", "lines": [], "sums": []})
+    assert "Nothing was due in this period." in run("invoices", "explain", "INV-202502-00001").out
 
 
 def test_an_invoice_that_differs_from_its_inputs_ends_in_1(api: WrittenApi, run: Run) -> None:

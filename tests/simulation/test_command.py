@@ -36,6 +36,21 @@ def test_standard_input_for_a_person() -> None:
     assert "INV-202602-00001" in done.stdout
 
 
+def test_every_line_is_explained_in_tables_and_as_json() -> None:
+    done = run("-", "--explain", text=json.dumps(document()))
+    assert done.exit_code == 0
+    assert "INV-202602-00001: why this amount?" in done.stdout
+    assert " ".join(done.stdout.split()).count("price 1 x 10 10") == 3
+    result = json.loads(run("-", "--explain", "--json", text=json.dumps(document())).stdout)
+    assert [one["number"] for one in result["explanations"]] == [one["number"] for one in result["invoices"]]
+    first = result["explanations"][0]["lines"][0]
+    assert (first["price"], first["amount"], first["sections"][0]["parts"][0]["exact"]) == ("seat", "10", "10")
+    lines = run("--jsonl", "--explain", text=json.dumps(document())).stdout
+    assert json.loads(lines)["explanations"] == result["explanations"]
+    refused = run("-", "--explain", "--on", "http://localhost:1", text="{}").exception
+    assert "--explain and --on do not go together" in str(refused)
+
+
 def test_a_document_that_makes_no_sense_is_one_error(tmp_path: Path) -> None:
     file = tmp_path / "story.json"
     file.write_text(json.dumps(document(until="never")))

@@ -233,7 +233,8 @@ def test_each_window_has_its_own_allowance() -> None:
     invoice = billed(inputs(usage_due(price), usage=(usage,)), *each)
     assert str(invoice.lines[0].amount) == "25.00"  # 0 + 5 + 0 + 20
     assert [draw.quantity for draw in allowance_draws(invoice.lines)] == [5, 20, 20]
-    assert explain_line(invoice.lines[0])[2:4] == [
+    assert explain_line(invoice.lines[0])[2:5] == [
+        "1 of its 4 windows have no usage and are not listed",
         "2025-01-31 to 2025-02-07: 5, less 5 of the allowance (20 for 2025-01-31 to 2025-02-07) = 0",
         "2025-02-07 to 2025-02-14: 25, less 20 of the allowance (20 for 2025-02-07 to 2025-02-14) = 5",
     ]
@@ -247,6 +248,10 @@ def test_one_allowance_for_all_lines_of_a_meter_in_time_order_then_line_order() 
     invoice = billed(made, Allowance("meter_talk", USED, Fraction(100)))
     # 60 early, then 30 for the first late line and 10 for the second
     assert [str(line.amount) for line in invoice.lines] == ["0.00", "0.00", "20.00"]
+    words = (
+        "2025-02-14 to 2025-02-28: 30, less 10 of the allowance (100 for 2025-01-31 to 2025-02-28, 90 used before) = 20"
+    )
+    assert words in explain_line(invoice.lines[2])
 
 
 def test_after_a_plan_change_the_new_limit_counts_what_the_window_used() -> None:

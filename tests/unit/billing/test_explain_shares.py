@@ -122,8 +122,9 @@ def test_the_document_of_a_line() -> None:
     assert document["text"] == line.text
     assert document["sections"][0]["windows"] == [
         {
+            "name": "2025-01-31 to 2025-02-28 of eu",
             "period_start": "2025-01-31T00:00:00Z", "period_end": "2025-02-28T00:00:00Z", "quantity": "30",
-            "billable": "20", "group": "eu", "free": "10", "usage_limit": "10",
+            "billable": "20", "group": "eu", "free": "10", "used_before": "0", "usage_limit": "10",
             "reset_start": "2025-01-31T00:00:00Z", "reset_end": "2025-02-28T00:00:00Z", "amount": "20",
         }
     ]  # fmt: skip
@@ -142,5 +143,5 @@ def test_the_document_of_a_line() -> None:
     )
     (line,) = explanations(build_final_invoice(plain), plain)
     assert set(document_of(line)["sections"][0]["windows"][0]) == {
-        "period_start", "period_end", "quantity", "billable", "amount",
+        "name", "period_start", "period_end", "quantity", "billable", "amount",
     }  # fmt: skip
