@@ -15,10 +15,11 @@ from billing.terms import BilledLine, DueLine, LineItem, LineKind, ProrationBeha
 
 
 def advance_lines(terms: Terms, opened: Period, end: datetime | None) -> tuple[DueLine, ...]:
-    """ADVANCE lines whose own period starts in the period that opens."""
+    """ADVANCE lines whose own period starts in the period that opens; none of a line that is on trial when it opens."""
     due = []
     for line in terms.lines:
-        if line.price.invoice_cadence is InvoiceCadence.ADVANCE:
+        on_trial = line.trial_end is not None and opened.start < line.trial_end
+        if line.price.invoice_cadence is InvoiceCadence.ADVANCE and not on_trial:
             due += [
                 _due(terms, line, span, whole)
                 for span, whole in _spans(terms, line, opened, end)
@@ -93,18 +94,22 @@ def in_plan_order(terms: Terms, lines: tuple[DueLine, ...]) -> tuple[DueLine, ..
 def _spans(terms: Terms, line: LineItem, window: Period, end: datetime | None) -> list[tuple[Period, Period | None]]:
     """The line's own periods that touch `window`, cut to the life of the line, each with its whole nominal period.
 
-    A line of the subscription's cadence follows its boundaries; any other runs from the date on which the line started.
+    A line of the subscription's cadence follows its boundaries; any other runs from the date on which the line started,
+    or its trial ended.
     """
     life_end = min((known for known in (line.end, end) if known is not None), default=None)
     if line.price.cadence.period is BillingPeriod.ONETIME:
         return [(Period(line.start, line.start), None)]
     same = line.price.cadence.same_length(terms.cadence)
-    anchor = terms.anchor if same else line.start
+    anchor = terms.anchor if same else line.charged_from
     spans: list[tuple[Period, Period | None]] = []
-    at = max(window.start, line.start)
+    at = max(window.start, line.charged_from)
     while at <= window.end:
         whole = nominal_period(anchor, terms.zone, line.price.cadence, at)
-        start, cut_end = max(whole.start, line.start), whole.end if life_end is None else min(whole.end, life_end)
+        start, cut_end = (
+            max(whole.start, line.charged_from),
+            whole.end if life_end is None else min(whole.end, life_end),
+        )
         if start < cut_end:
             spans.append((Period(start, cut_end), whole))
         at = whole.end

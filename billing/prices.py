@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
+from typing import Final
 
 from billing.errors import Invalid
 from billing.money import ZERO, Number, exponent, fraction_of
 from billing.periods import BillingPeriod, Cadence
+
+TRIAL_DAYS_MAX: Final = 3650
 
 
 class PriceType(StrEnum):
@@ -77,7 +80,8 @@ class Price:
 
     `amount` belongs to FLAT_FEE and PACKAGE, `tiers` and `tier_mode` to TIERED, `transform_quantity` to PACKAGE,
     `meter_id` to USAGE, `min_quantity` (the least quantity that is charged) to FIXED. `maximum_amount` caps what a line
-    costs for one of its whole periods. Raises Invalid naming the field.
+    costs for one of its whole periods. `trial_period_days` (recurring FIXED) charge nothing. Raises Invalid naming the
+    field.
     """
 
     id: str
@@ -94,6 +98,7 @@ class Price:
     meter_id: str | None = None
     min_quantity: Decimal | None = None
     maximum_amount: Decimal | None = None
+    trial_period_days: int = 0
 
     def __post_init__(self) -> None:
         exponent(self.currency)
@@ -186,6 +191,12 @@ def _check_type(price: Price) -> None:
         raise Invalid("a ONETIME price must be FIXED and ADVANCE", field="billing_period")
     if price.min_quantity is not None and (usage or price.min_quantity < 0):
         raise Invalid("min_quantity must be 0 or more, and only FIXED prices have it", field="min_quantity")
+    recurring = not usage and price.cadence.period is not BillingPeriod.ONETIME
+    if not 0 <= price.trial_period_days <= (TRIAL_DAYS_MAX if recurring else 0):
+        raise Invalid(
+            f"trial_period_days must be from 0 to {TRIAL_DAYS_MAX}, and only recurring FIXED prices have a trial",
+            field="trial_period_days",
+        )
     if price.maximum_amount is not None and price.maximum_amount < 0:
         raise Invalid(f"maximum_amount must be 0 or more; got {price.maximum_amount}", field="maximum_amount")
 

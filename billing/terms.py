@@ -57,7 +57,7 @@ class LineKind(StrEnum):
 class LineItem:
     """One price of a subscription, in force over [start, end). `quantity` is not used for USAGE prices.
 
-    `tax_rates` stand in place of the subscription's, where there are any.
+    `tax_rates` stand in place of the subscription's, where there are any. Until `trial_end` the line charges nothing.
     """
 
     id: str
@@ -66,13 +66,21 @@ class LineItem:
     start: datetime
     end: datetime | None = None
     tax_rates: tuple[TaxRate, ...] = ()
+    trial_end: datetime | None = None
 
     def __post_init__(self) -> None:
         check_utc(self.start, "start_date")
+        if self.trial_end is not None:
+            check_utc(self.trial_end, "trial_end")
         if self.quantity < 0:
             raise Invalid(f"quantity must be 0 or more; got {self.quantity}", field="quantity")
         if self.end is not None and check_utc(self.end, "end_date") < self.start:
             raise Invalid("a line's end_date must not be before its start_date", field="end_date")
+
+    @property
+    def charged_from(self) -> datetime:
+        """When its first real period starts."""
+        return self.start if self.trial_end is None else max(self.start, self.trial_end)
 
     @property
     def charged_quantity(self) -> Decimal:

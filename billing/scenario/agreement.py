@@ -5,6 +5,7 @@ Owns the defaults that a subscription has: a line's quantity, what an override k
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from datetime import datetime
 from decimal import Decimal
 
 from billing.commitments import Commitment, CommitmentType
@@ -12,6 +13,7 @@ from billing.coupons import Coupon, CouponAssociation, check_redeemable
 from billing.dunning import DunningSettings
 from billing.entitlements import EffectiveEntitlement, Entitlement, effective_entitlements
 from billing.errors import BillingError, Invalid
+from billing.line_trials import line_trial_end
 from billing.periods import add_local_days
 from billing.prices import BillingModel, Price, PriceType
 from billing.scenario import document as doc
@@ -52,10 +54,7 @@ def build_terms(scenario: doc.Scenario, catalog: Catalog) -> Terms:
             anchor=anchor,
             start=part.start_date,
             lines=tuple(
-                LineItem(
-                    price.id, price, line_quantity(price, given), first, tax_rates=own_tax_rates(part, catalog, price)
-                )
-                for price in prices
+                _first_line(part, catalog, price, line_quantity(price, given), first, zone) for price in prices
             ),
             cycle=part.billing_cycle,
             end_date=part.end_date,
@@ -68,6 +67,14 @@ def build_terms(scenario: doc.Scenario, catalog: Catalog) -> Terms:
         )
     except Invalid as error:
         raise at_path(error, "subscription") from error
+
+
+def _first_line(
+    part: doc.SubscriptionPart, catalog: Catalog, price: Price, quantity: Decimal, first: datetime, zone: str
+) -> LineItem:
+    """A line of the subscription's first period; its own trial runs beside the subscription's."""
+    rates, trial_end = own_tax_rates(part, catalog, price), line_trial_end(price, part.start_date, zone)
+    return LineItem(price.id, price, quantity, first, tax_rates=rates, trial_end=trial_end)
 
 
 def build_coupons(scenario: doc.Scenario, catalog: Catalog) -> tuple[CouponAssociation, ...]:

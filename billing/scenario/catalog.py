@@ -101,6 +101,7 @@ def build_price(scenario: doc.Scenario, part: PricePart, path: str) -> Price:
             meter_id=part.meter,
             min_quantity=part.min_quantity,
             maximum_amount=part.maximum_amount,
+            trial_period_days=part.trial_period_days or 0,
         )
     except Invalid as error:
         raise at_path(_renamed(error, {"meter_id": "meter"}), path) from error

@@ -7,8 +7,6 @@ from collections.abc import Iterator
 
 from billing.errors import Invalid
 from billing.scenario import document as doc
-from billing.scenario.catalog_parts import PricePart
-from billing.scenario.parse import prices_of
 
 NOT_OFFERED = "not_offered_yet"
 
@@ -31,14 +29,7 @@ def require_offered(scenario: doc.Scenario) -> None:
 
 
 def _missing(scenario: doc.Scenario) -> Iterator[tuple[str, str]]:
-    for path, price in prices_of(scenario):
-        yield from _of_price(price, path)
     yield from _of_subscription(scenario)
-
-
-def _of_price(part: PricePart, path: str) -> Iterator[tuple[str, str]]:
-    if part.trial_period_days:
-        yield f"{path}.trial_period_days", "a trial"
 
 
 def _of_subscription(scenario: doc.Scenario) -> Iterator[tuple[str, str]]:

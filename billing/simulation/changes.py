@@ -10,6 +10,7 @@ from decimal import Decimal
 
 from billing import subscription_changes as changes
 from billing.errors import Conflict, Invalid, NotFound
+from billing.line_trials import line_trial_end
 from billing.periods import Cadence
 from billing.prices import Price, PriceType
 from billing.scenario import document as doc
@@ -213,5 +214,7 @@ def _lines(story: Story, prices: Sequence[Price], quantities: Mapping[str, Decim
     for price in prices:
         rates = own_tax_rates(story.scenario.subscription, story.catalog, price)
         quantity = line_quantity(price, quantities)
-        found.append(LineItem(story.new_line_id(price.id), price, quantity, at, tax_rates=rates))
+        trial_end = line_trial_end(price, at, story.terms.zone, story.terms.lines)
+        line = LineItem(story.new_line_id(price.id), price, quantity, at, tax_rates=rates, trial_end=trial_end)
+        found.append(line)
     return found

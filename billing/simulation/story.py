@@ -18,6 +18,7 @@ from billing.credit_grants import CreditGrant
 from billing.dunning import ExhaustedSubscription
 from billing.invoice_states import InvoiceStatus, PaymentStatus
 from billing.invoices import Invoice, InvoiceInputs, InvoiceLine, build_invoice, invoice_number
+from billing.line_trials import end_trials, next_trial_end
 from billing.meters import UsageSnapshot
 from billing.money import ZERO
 from billing.periods import Period
@@ -100,7 +101,7 @@ class Story:
         self._open: list[PlayedInvoice] = []
         self._numbers: dict[str, int] = {}
         self._line_items = {line.id: 1 for line in self.terms.lines}
-        self._now = scenario.subscription.start_date
+        self._now = self._trials_ended = scenario.subscription.start_date
 
     def advance(self, to: datetime) -> None:
         """Does everything due at or before `to`."""
@@ -209,8 +210,10 @@ class Story:
         self._open = [played for played in self._open if played.next_at is not None]
         invoice = min(self._open, key=lambda played: (played.next_at, played.position), default=None)
         boundary = self.terms.start if self.state is None else self.state.next_boundary
+        trial_end = None if self.state is None else next_trial_end(self.terms, self.state, self._trials_ended)
         return (
             (boundary, self._cross),
+            (trial_end, self._end_trials),
             (self.wallets.next_expiry(self._open_period_ends(), to), self._expire),
             (self.wallets.next_grant(), lambda at: self.wallets.grant()),
             (None, self._expire) if invoice is None else (invoice.next_at, partial(self._act_on, invoice)),
@@ -237,6 +240,11 @@ class Story:
             closing(at)
         else:
             self.apply(rules.close_period(self.terms, self.state, self.billed(at)), at)
+
+    def _end_trials(self, at: datetime) -> None:
+        assert self.state is not None
+        self._trials_ended = at
+        self.apply(rules.Transition(self.state, end_trials(self.terms, self.state, at)), at)
 
     def _draft(self, due: DueInvoice) -> None:
         status = InvoiceStatus.DRAFT if due.lines else InvoiceStatus.SKIPPED

@@ -46,6 +46,9 @@ WRONG: list[tuple[str, Any, str, str]] = [
     ("subscription.coupons", ["ten", "ten"], "subscription.coupons[1]", "a second time"),
     ("subscription.line_coupons.seat[0]", "half", "subscription.line_coupons.seat[0]", "names no coupon"),
     ("subscription.tax_rates[0]", "vat", "subscription.tax_rates[0]", "names no tax rate"),
+    ("plans[0].prices[0].trial_period_days", -1, "plans[0].prices[0].trial_period_days", "from 0 to 3650"),
+    ("plans[0].prices[0].trial_period_days", 3651, "plans[0].prices[0].trial_period_days", "from 0 to 3650"),
+    ("plans[0].prices[1].trial_period_days", 3, "plans[0].prices[1].trial_period_days", "only recurring FIXED"),
     ("subscription.tax_rates", ["gst", "gst"], "subscription.tax_rates[1]", "a second time"),
     ("subscription.line_tax_rates", {"seat": ["gst", "gst"]}, "subscription.line_tax_rates.seat[1]", "a second time"),
     ("subscription.line_tax_rates", {"seats": ["gst"]}, "subscription.line_tax_rates.seats", "names no price"),
@@ -146,7 +149,6 @@ def test_numbers_keep_their_digits() -> None:
 NOT_OFFERED: list[tuple[str, Any]] = [
     ("subscription.phases", [{"start_date": "2026-01-01T00:00:00Z"}]),
     ("subscription.auto_invoice_threshold", "10"),
-    ("plans[0].prices[0].trial_period_days", 3),
 ]
 
 
