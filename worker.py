@@ -30,6 +30,7 @@ from activities.payments import PaymentActivities
 from activities.revenue import RevenueActivities
 from activities.subscriptions import SubscriptionActivities
 from activities.test_clocks import ClockActivities
+from activities.wallet_expiry import WalletActivities
 from activities.webhooks import WebhookActivities
 from starter.clients import EVERYTHING, Clients, connect_temporal, kafka_settings, open_clients, required
 from starter.settings import Settings, load_settings, log_format
@@ -41,11 +42,12 @@ from workflows.invoice import InvoiceWorkflow
 from workflows.revenue_release import RevenueReleaseWorkflow
 from workflows.subscription import SubscriptionWorkflow
 from workflows.test_clock import TestClockWorkflow
+from workflows.wallets import WalletWorkflow
 from workflows.webhook_delivery import WebhookDeliveryWorkflow
 
 PASSED_THROUGH = ("billing", "models", "activities")
 WORKFLOWS: dict[str, list[type]] = {
-    BILLING: [SubscriptionWorkflow, InvoiceWorkflow, TestClockWorkflow, RevenueReleaseWorkflow],
+    BILLING: [SubscriptionWorkflow, InvoiceWorkflow, TestClockWorkflow, RevenueReleaseWorkflow, WalletWorkflow],
     WEBHOOKS: [WebhookDeliveryWorkflow],
 }
 # The behavior is the worker's and not the workflow's: one without a deployment may not name any. Deliveries are short
@@ -70,6 +72,7 @@ def activities_by_queue(clients: Clients, gate: TemporalGate, progress: UsagePro
     documents = DocumentActivities(database, required(clients.object_store, "documents"))
     webhooks = WebhookActivities(database, required(clients.webhook_sender, "webhooks"))
     revenue = RevenueActivities(database)
+    wallets = WalletActivities(database)
     return {
         BILLING: [
             subscriptions.close_period,
@@ -82,6 +85,7 @@ def activities_by_queue(clients: Clients, gate: TemporalGate, progress: UsagePro
             clocks.step,
             clocks.fail,
             revenue.release,
+            wallets.expire,
         ],
         DOCUMENTS: [documents.render],
         WEBHOOKS: [webhooks.deliver, webhooks.give_up],

@@ -21,6 +21,7 @@ from activities.outbox import START_TEST_CLOCK, enqueue
 from activities.revenue import BATCH, release_due
 from activities.states import ClockState, InvoiceState, SubscriptionState
 from activities.subscriptions import subscription_state
+from activities.wallet_expiry import expire_due
 from billing.errors import AlreadyExists, BillingError, Conflict, Invalid, NotFound
 from models.database import Database
 from models.ids import new_id
@@ -170,6 +171,9 @@ async def _arrive(session: AsyncSession, clock: TestClockRow) -> ClockState:
     touch(clock)
     while await release_due(session, clock.frozen_time, test_clock_id=clock.id) == BATCH:
         await session.flush()
+    _, after = await expire_due(session, clock.frozen_time, test_clock_id=clock.id)
+    while after:
+        _, after = await expire_due(session, clock.frozen_time, after=after, test_clock_id=clock.id)
     return clock_state(clock)
 
 

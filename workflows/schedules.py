@@ -42,6 +42,13 @@ SCHEDULES: Final[tuple[ScheduleEntry, ...]] = (
         "7 * * * *",
         note="Deferred revenue of subscriptions that have ended becomes revenue when its period is over.",
     ),
+    ScheduleEntry(
+        "wallets",
+        "WalletWorkflow",
+        "23 2 * * *",
+        catchup_window=timedelta(days=1),
+        note="Credits that have expired are taken out of their wallets.",
+    ),
 )
 
 

@@ -151,13 +151,18 @@ async def list_draft_period_ends(session: AsyncSession, scope: Scope, customer_i
     return list((await session.scalars(statement)).all())
 
 
-async def list_wallets_with_expired_lots(session: AsyncSession, at: datetime, most: int) -> list[tuple[Scope, str]]:
-    """Wallets (system-wide, of customers in real time) with credits left that expired at or before `at`."""
+async def list_wallets_with_expired_lots(
+    session: AsyncSession, at: datetime, test_clock_id: str | None, after: str, most: int
+) -> list[tuple[Scope, str]]:
+    """Wallets of every tenant with credits left that expired at or before `at`, by id, from behind `after`.
+
+    Those of one test clock, or (None) of customers who live by real time.
+    """
     statement = (
         select(col(WalletRow.tenant_id), col(WalletRow.environment_id), col(WalletRow.id))
         .join(WalletLotRow, col(WalletLotRow.wallet_id) == col(WalletRow.id))
-        .where(col(WalletLotRow.remaining) > 0, col(WalletLotRow.expires_at) <= at)
-        .where(col(WalletRow.test_clock_id).is_(None))
+        .where(col(WalletLotRow.remaining) > 0, col(WalletLotRow.expires_at) <= at, col(WalletRow.id) > after)
+        .where(col(WalletRow.test_clock_id).is_not_distinct_from(test_clock_id))
         .distinct()
         .order_by(col(WalletRow.id))
         .limit(most)

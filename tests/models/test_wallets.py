@@ -7,8 +7,11 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import col, select
+from temporalio.testing import ActivityEnvironment
 
+from activities import wallet_expiry
 from activities.wallet_books import Cause
+from activities.wallet_expiry import ExpireCredits, WalletActivities
 from activities.wallets import (
     NewWallet,
     TopUp,
@@ -171,6 +174,22 @@ async def test_what_a_draft_may_still_draw_on_does_not_expire(books: Books) -> N
     await _opening(books)  # its period ends with the lot
     async with books.database.transaction(books.scope) as session:
         assert await expire_credits(session, books.scope, wallet, FIRST_END + timedelta(hours=1)) == 0
+
+
+async def test_the_schedules_pass_expires_what_is_over_whatever_is_held(
+    books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wallet_expiry, "BATCH", 1)
+    wallet = await _wallet(books)
+    await _top_up(books, wallet, "2", expires_at=FIRST_END)
+    await _top_up(books, wallet, "3")
+    passes = WalletActivities(books.database)
+    environment = ActivityEnvironment()
+    await environment.run(passes.expire, ExpireCredits(FIRST_END - timedelta(seconds=1)))
+    assert await _left(books, wallet) == 5
+    assert await environment.run(passes.expire, ExpireCredits(FIRST_END)) >= 1
+    assert await environment.run(passes.expire, ExpireCredits(FIRST_END)) == 0
+    assert (await _transactions(books, wallet))[-1] == ("CREDIT_EXPIRED", Decimal(-2), Decimal(2), Decimal(3))
 
 
 async def test_a_wallet_that_cannot_be(books: Books) -> None:

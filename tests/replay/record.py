@@ -1,4 +1,4 @@
-"""Records the histories that the replay tests play again: `python -m tests.replay.record`.
+"""Records the histories that the replay tests play again: `python -m tests.replay.record [STORY...]`, all by default.
 
 Record anew only with a change that needs no history of before, and say so in the commit: a workflow that runs in
 production has the old history. Everything that names a machine is left out.
@@ -7,7 +7,9 @@ production has the old history. Everything that names a machine is left out.
 import asyncio
 import json
 import shutil
+import sys
 import tempfile
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -59,10 +61,14 @@ def _cleaned(value: Any) -> Any:
     return [_cleaned(each) for each in value] if isinstance(value, list) else value
 
 
-async def record(world: World) -> None:
-    """Every story once."""
-    for story in (in_real_time, under_a_test_clock, commanded, with_an_action, with_a_problem, delivered, released):
-        await story(await world.another_tenant())
+async def record(world: World, names: Sequence[str]) -> None:
+    """Every story once, or those that are named."""
+    stories = (
+        in_real_time, under_a_test_clock, commanded, with_an_action, with_a_problem, delivered, released, expired,
+    )  # fmt: skip
+    for story in stories:
+        if not names or story.__name__ in names:
+            await story(await world.another_tenant())
 
 
 async def subscribed(world: World, start: datetime, *, card: str = "pm_card_succeeds") -> SubscriptionRow:
@@ -187,9 +193,19 @@ async def released(world: World) -> None:
     await keep("revenue_release/passed", workflow)
 
 
-async def main() -> None:
+async def expired(world: World) -> None:
+    """The Schedule's pass over credits."""
+    workflow = await world.temporal.start_workflow(
+        "WalletWorkflow", id=f"wallets/{world.scope.tenant_id}", task_queue=BILLING
+    )
+    await workflow.result()
+    await keep("wallets/passed", workflow)
+
+
+async def main(names: Sequence[str]) -> None:
     """Starts engines of its own in a temporary folder, plays, and ends them."""
-    shutil.rmtree(HISTORIES, ignore_errors=True)
+    if not names:
+        shutil.rmtree(HISTORIES, ignore_errors=True)
     with tempfile.TemporaryDirectory() as folder:
         parts = Parts(Path(folder))
         try:
@@ -199,11 +215,11 @@ async def main() -> None:
             )
             async with open_world(servers) as world:
                 await world.start_workers()
-                await record(world)
+                await record(world, names)
         finally:
             parts.close()
     print(f"{len(list(HISTORIES.rglob('*.json')))} histories in {HISTORIES.relative_to(Path.cwd())}")
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    asyncio.run(main(sys.argv[1:]))
