@@ -1,6 +1,7 @@
 """The test clock of a story: moved, and waited for until everything due is done."""
 
 import time
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, Final
 from uuid import uuid4
@@ -9,7 +10,8 @@ from billing.codec import instant_text
 from starter.cli.api_client import Api
 from starter.cli.shared import CliError
 
-POLL_SECONDS: Final = 0.03
+POLL_SECONDS: Final = 0.04
+POLL_SECONDS_MAX: Final = 0.4
 STALLED_SECONDS: Final = 120
 """A clock that has not moved for so long will not arrive: no worker is running, or a workflow is stuck."""
 
@@ -31,13 +33,13 @@ class StoryClock:
 
     def settle(self, customer_id: str) -> None:
         """Waits until nothing is due any more at the present instant: what an action caused has happened."""
-        deadline = time.monotonic() + STALLED_SECONDS
+        deadline, pause = time.monotonic() + STALLED_SECONDS, pauses()
         while self._is_due(customer_id):
             if time.monotonic() > deadline:
                 raise CliError(
                     f"test clock {self._id}: something is still due at {self.now.isoformat()}; is a worker up?"
                 )
-            time.sleep(POLL_SECONDS)
+            time.sleep(next(pause))
 
     def _is_due(self, customer_id: str) -> bool:
         items = [*self._api.every("invoices", customer_id=customer_id, skip_line_items=True)]
@@ -45,7 +47,7 @@ class StoryClock:
         return any(_at(item) is not None and str(_at(item)) <= instant_text(self.now) for item in items)
 
     def _wait(self) -> None:
-        moved_at, seen = time.monotonic(), ""
+        moved_at, seen, pause = time.monotonic(), "", pauses()
         while True:
             clock = self._api.get(f"test_clocks/{self._id}")
             if clock["status"] == "ready":
@@ -56,7 +58,15 @@ class StoryClock:
                 moved_at, seen = time.monotonic(), clock["frozen_time"]
             if time.monotonic() - moved_at > STALLED_SECONDS:
                 raise CliError(f"test clock {self._id} has stood at {seen} for {STALLED_SECONDS} s: is a worker up?")
-            time.sleep(POLL_SECONDS)
+            time.sleep(next(pause))
+
+
+def pauses() -> Iterator[float]:
+    """Seconds between two looks at something that is awaited: short at first, longer and longer."""
+    pause = POLL_SECONDS
+    while True:
+        yield pause
+        pause = min(pause * 1.5, POLL_SECONDS_MAX)
 
 
 def _at(item: dict[str, Any]) -> str | None:

@@ -20,7 +20,7 @@ from billing.scenario import document as doc
 from billing.scenario.catalog import build_catalog
 from billing.simulation.events import LoggedEvent, sent_events
 from starter.cli.api_client import Api, ApiError, segment
-from starter.simulate.clock import POLL_SECONDS, StoryClock
+from starter.simulate.clock import StoryClock, pauses
 from starter.simulate.setting import GATEWAY, Setting, set_up, text
 from starter.simulate.tokens import token_of
 
@@ -117,9 +117,9 @@ class _Player:
         waiting = sum(map(_awaits_money, self._invoices()))
         body = {"gateway_payment_method_id": token_of(left, self._methods), "payment_gateway": GATEWAY}
         self._api.put(f"subscriptions/{self._played.setting.subscription_id}/payment_method", body)
-        deadline = time.monotonic() + CHARGED_SECONDS
+        deadline, pause = time.monotonic() + CHARGED_SECONDS, pauses()
         while self._attempts() < used + waiting and time.monotonic() < deadline:
-            time.sleep(POLL_SECONDS)
+            time.sleep(next(pause))
 
     def _advance(self, to: datetime) -> None:
         """Posts what arrives on the way. An event may be sent a day ahead, but none before an earlier one."""

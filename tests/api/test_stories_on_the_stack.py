@@ -4,8 +4,13 @@ Each has a tenant of its own, so that they can be played side by side. Stories w
 are named as not playable; a test says when a door is open by now.
 """
 
+import json
+import os
 import re
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import pytest
@@ -106,3 +111,29 @@ def test_a_price_of_another_period_is_not_subscribed_to(client: httpx.Client) ->
     body = {"customer_id": customer["id"], "plan_id": plan["id"], "currency": "usd", "billing_period": "MONTHLY"}
     assert gaps.OTHER_PERIODS
     assert client.post("/subscriptions", json=body).status_code == 400
+
+
+def test_the_environments_settings_are_as_before_afterwards(client: httpx.Client, tenant: Tenant) -> None:
+    before = client.put("/settings/billing", json={"due_date_days": 30, "dunning_hour": 9}).json()
+    assert played(told("paid-in-parts"), tenant).outcome == "same"
+    assert client.get("/settings/billing").json() == before
+
+
+def test_a_story_is_played_again_and_beside_others(tenant: Tenant) -> None:
+    """Names and event ids of a run are its own, and the numbers go on where the environment stands."""
+    assert [played(told("amended-before-the-invoice"), tenant).outcome for _ in range(2)] == ["same", "same"]
+
+
+def test_a_refusal_by_the_stack_is_a_difference(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("starter.simulate.setting.GATEWAY", "nobody")
+    found = played(told("paid-in-parts"), tenant)
+    assert found.outcome == "different"
+    assert "payment_gateway 'nobody' is not configured" in found.differences[0].stack
+
+
+def test_the_command_plays_documents(server: Server, tenant: Tenant) -> None:
+    files = [str(FOLDER / f"{name}.json") for name in ("three-taxes-one-of-them-inside", "welcome-credits")]
+    command = [str(Path(sys.executable).with_name("durabill")), "simulate", *files, "--on", server.url, "--json"]
+    environment = {**os.environ, "DURABILL_API_KEY": tenant.api_key}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=True)
+    assert [each["outcome"] for each in json.loads(ended.stdout)["scenarios"]] == ["same", "not_playable"]
