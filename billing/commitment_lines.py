@@ -90,9 +90,9 @@ class _Window:
 def _of_period(
     terms: Terms, one: Commitment, closed: Period, own: Sequence[DueLine], item: LineItem | None
 ) -> DueCommitment:
-    """For the billing period; for the line's own where that is longer."""
+    """For the billing period; for the line's own where that is as long or longer: a phase may cut it."""
     span, whole = closed, nominal_period(terms.anchor, terms.zone, terms.cadence, closed.start)
-    if own and own[-1].nominal is not None and own[-1].nominal.microseconds > whole.microseconds:
+    if own and own[-1].nominal is not None and own[-1].nominal.microseconds >= whole.microseconds:
         span, whole = own[-1].period, own[-1].nominal
     share = share_of(terms, span, whole)
     return DueCommitment(one, span, share, price=None if item is None else item.price)

@@ -77,13 +77,16 @@ class Coupon:
 class CouponAssociation:
     """A coupon that a subscription carries: on one of its line items, or on the whole invoice (None).
 
-    `invoices_discounted` counts the earlier invoices, voided ones left out, on which it took something off.
+    `invoices_discounted` counts the earlier invoices, voided ones left out, on which it took something off. It is for
+    lines whose period begins in [starts_at, ends_at); None: at any time.
     """
 
     id: str
     coupon: Coupon
     line_item_id: str | None = None
     invoices_discounted: int = 0
+    starts_at: datetime | None = None
+    ends_at: datetime | None = None
 
     @property
     def used_up(self) -> bool:
@@ -91,13 +94,19 @@ class CouponAssociation:
         most = self.coupon.invoices_max
         return most is not None and self.invoices_discounted >= most
 
+    def covers(self, begins: datetime) -> bool:
+        """Whether it is for a line whose period begins at `begins`."""
+        after = self.starts_at is None or self.starts_at <= begins
+        return after and (self.ends_at is None or begins < self.ends_at)
+
 
 @dataclass(frozen=True, slots=True)
 class DiscountBase:
-    """The amount (major units, 0 or more) of one line that coupons may lower."""
+    """The amount (major units, 0 or more) of one line that coupons may lower; its period begins at `begins`."""
 
     line_item_id: str | None
     amount: Decimal
+    begins: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +154,7 @@ def discounts(
         base, parts = (
             _off_item(lines, left, association, currency)
             if association.line_item_id
-            else _off_invoice(left, coupon, currency)
+            else _off_invoice(_covered(lines, left, association), coupon, currency)
         )
         amount = total(parts)
         if amount:
@@ -158,7 +167,8 @@ def _off_item(
     lines: Sequence[DiscountBase], left: Sequence[Decimal], association: CouponAssociation, currency: str
 ) -> tuple[Decimal, tuple[Decimal, ...]]:
     """Of the lines of one item: their original amounts, and what the coupon takes off each."""
-    coupon, own = association.coupon, [line.line_item_id == association.line_item_id for line in lines]
+    coupon = association.coupon
+    own = [line.line_item_id == association.line_item_id and association.covers(line.begins) for line in lines]
     budget = coupon.amount_off
     parts = []
     for line, rest, is_own in zip(lines, left, own, strict=True):
@@ -167,6 +177,13 @@ def _off_item(
         budget = None if budget is None else minus(budget, part)
         parts.append(part)
     return total(line.amount for line, is_own in zip(lines, own, strict=True) if is_own), tuple(parts)
+
+
+def _covered(
+    lines: Sequence[DiscountBase], left: Sequence[Decimal], association: CouponAssociation
+) -> Sequence[Decimal]:
+    """What is left of the lines that the association is for."""
+    return [rest if association.covers(line.begins) else ZERO for line, rest in zip(lines, left, strict=True)]
 
 
 def _off_invoice(left: Sequence[Decimal], coupon: Coupon, currency: str) -> tuple[Decimal, tuple[Decimal, ...]]:

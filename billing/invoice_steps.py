@@ -44,7 +44,7 @@ def apply_coupons(done: Workings, inputs: InvoiceInputs) -> Workings:
     """Line coupons on the original amounts, then invoice coupons on the running total; credits take none."""
     if not inputs.coupons:
         return done
-    bases = [DiscountBase(line.line_item_id, discountable(line)) for line in done.lines]
+    bases = [DiscountBase(line.line_item_id, discountable(line), line.period.start) for line in done.lines]
     found = discounts(bases, inputs.coupons, inputs.currency)
     lines = []
     for index, line in enumerate(done.lines):

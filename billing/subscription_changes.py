@@ -100,8 +100,8 @@ def change_lines_at_period_end(
 
 
 def with_quantity(line: LineItem, new_id: str, quantity: Decimal, at: datetime) -> LineItem:
-    """The line that follows `line` from `at` on, with another quantity."""
-    return replace(line, id=new_id, quantity=quantity, start=at, end=None)
+    """The line that follows `line` from `at` on, with another quantity, until the end that was agreed for it."""
+    return replace(line, id=new_id, quantity=quantity, start=at, end=line.agreed_end)
 
 
 def change_billing_period(
@@ -146,10 +146,13 @@ def pause(
     billed: Sequence[BilledLine] = (),
     proration: ProrationBehavior | None = None,
 ) -> Changed:
-    """Closes the period at `at`: usage and arrears are billed, unused time is credited, and then nothing accrues."""
+    """Closes the period at `at`: usage and arrears are billed, unused time is credited, and then nothing accrues.
+
+    Lines that are to begin later stay as they are.
+    """
     _require_active(state, "pause")
     _require_inside(state, at)
-    current = [line.id for line in terms.lines if line.end is None or line.end > at]
+    current = [line.id for line in terms.lines if line.start <= at and (line.end is None or line.end > at)]
     after = replace(terms, lines=_ended(terms, current, at))
     closed = Period(state.current_period.start, at)
     lines = arrear_lines(after, closed, at) + unused_time_credits(terms, proration, billed, at)
@@ -157,34 +160,55 @@ def pause(
     return Changed(after, replace(state, status=SubscriptionStatus.paused, current_period=closed), invoice)
 
 
-def resume(terms: Terms, state: SubscriptionState, at: datetime, new_ids: Mapping[str, str]) -> Changed:
-    """Starts a new period at `at` with the lines that the pause ended; `new_ids` name their successors.
+def lines_to_resume(terms: Terms, paused_at: datetime, at: datetime) -> tuple[LineItem, ...]:
+    """The lines that go on, or begin, at `at` after a pause: those that it ended, and those due to begin during it.
 
-    The anchor becomes `at`, or the next calendar unit. One-time charges are not repeated. Raises Conflict unless it is
-    paused.
+    One-time charges are not repeated; what was agreed to end during the pause has ended.
+    """
+
+    def goes_on(line: LineItem) -> bool:
+        if line.price.cadence.period is BillingPeriod.ONETIME or (
+            line.agreed_end is not None and line.agreed_end <= at
+        ):
+            return False
+        begins = paused_at < line.start < at and (line.end is None or line.end > line.start)
+        return begins or line.end == paused_at
+
+    return tuple(line for line in terms.lines if goes_on(line))
+
+
+def resume(terms: Terms, state: SubscriptionState, at: datetime, new_ids: Mapping[str, str]) -> Changed:
+    """Starts a new period at `at` with the `lines_to_resume`; `new_ids` name their successors.
+
+    The anchor becomes `at`, or the next calendar unit. Raises Conflict unless it is paused.
     """
     if state.status is not SubscriptionStatus.paused:
         raise Conflict(f"resume is not possible: the subscription is {state.status}", state=state.status)
     paused_at = state.current_period.end
     if at < paused_at:
         raise Invalid(f"resume must not be before the pause at {paused_at.isoformat()}", field="at")
-    added = tuple(
-        replace(line, id=new_ids[line.id], start=at, end=None)
-        for line in terms.lines
-        if line.end == paused_at and line.price.cadence.period is not BillingPeriod.ONETIME
-    )
+    resumed = {line.id for line in lines_to_resume(terms, paused_at, at)}
+    lines: list[LineItem] = []
+    for line in terms.lines:
+        if line.id in resumed:
+            lines.append(replace(line, end=max(line.start, paused_at)))
+            lines.append(replace(line, id=new_ids[line.id], start=at, end=line.agreed_end))
+        else:
+            lines.append(line)
     anchor = calendar_anchor(at, terms.zone, terms.cadence) if terms.cycle is BillingCycle.calendar else at
-    after = replace(terms, anchor=anchor, lines=(*terms.lines, *added))
+    after = replace(terms, anchor=anchor, lines=tuple(lines))
     known_end = _known_end(terms, state)
     if known_end is not None and known_end <= at:
         raise Conflict(f"resume is not possible: the subscription ended at {known_end.isoformat()}", state=state.status)
     opened = period_from(after, at, known_end)
-    lines = advance_lines(replace(after, lines=added), opened, known_end)
-    invoice = DueInvoice(BillingReason.SUBSCRIPTION_UPDATE, at, opened, lines) if lines else None
+    to_come = tuple(line for line in after.lines if line.start >= at)
+    due = advance_lines(replace(after, lines=to_come), opened, known_end)
+    invoice = DueInvoice(BillingReason.SUBSCRIPTION_UPDATE, at, opened, due) if due else None
     return Changed(after, replace(state, status=SubscriptionStatus.active, current_period=opened), invoice)
 
 
 def _ended(terms: Terms, removed: Sequence[str], at: datetime) -> tuple[LineItem, ...]:
+    """The lines with `removed` ended at `at`; what was to begin later never does."""
     running = {line.id for line in terms.lines if line.end is None or line.end > at}
     for name in removed:
         if name not in running:
@@ -202,8 +226,8 @@ def _exchanged(terms: Terms, removed: Sequence[str], added: Sequence[LineItem], 
 
 def _checked(added: Sequence[LineItem], at: datetime) -> Sequence[LineItem]:
     for line in added:
-        if line.start != at:
-            raise Invalid(f"line {line.id} must start at {at.isoformat()}", field="start_date")
+        if line.start < at:
+            raise Invalid(f"line {line.id} must not start before {at.isoformat()}", field="start_date")
     return added
 
 

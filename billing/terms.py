@@ -58,6 +58,7 @@ class LineItem:
     """One price of a subscription, in force over [start, end). `quantity` is not used for USAGE prices.
 
     `tax_rates` stand in place of the subscription's, where there are any. Until `trial_end` the line charges nothing.
+    `agreed_end` is the end that was agreed in advance (a phase's): it is kept when a pause ends the line before it.
     """
 
     id: str
@@ -67,6 +68,7 @@ class LineItem:
     end: datetime | None = None
     tax_rates: tuple[TaxRate, ...] = ()
     trial_end: datetime | None = None
+    agreed_end: datetime | None = None
 
     def __post_init__(self) -> None:
         check_utc(self.start, "start_date")

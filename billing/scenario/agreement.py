@@ -3,7 +3,8 @@
 Owns the defaults that a subscription has: a line's quantity, what an override keeps of a price.
 """
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
@@ -15,6 +16,7 @@ from billing.entitlements import EffectiveEntitlement, Entitlement, effective_en
 from billing.errors import BillingError, Invalid
 from billing.line_trials import line_trial_end
 from billing.periods import add_local_days
+from billing.phases import Phase, item_lines, phased_commitments, phased_lines
 from billing.prices import BillingModel, Price, PriceType
 from billing.scenario import document as doc
 from billing.scenario.catalog import Catalog, build_entitlements, subscription_cadence, tiers_of, transform_of
@@ -27,7 +29,7 @@ from billing.terms import LineItem, ProrationUnit, Terms
 SUBSCRIPTION_ID = "subscription"
 
 
-def build_terms(scenario: doc.Scenario, catalog: Catalog) -> Terms:
+def build_terms(scenario: doc.Scenario, catalog: Catalog, phases: Sequence[Phase] = ()) -> Terms:
     """What the subscription agrees to at its start. Raises Invalid with the path of what makes no sense."""
     part = scenario.subscription
     cadence = subscription_cadence(scenario)
@@ -39,13 +41,15 @@ def build_terms(scenario: doc.Scenario, catalog: Catalog) -> Terms:
     for addon in part.addons:
         prices += catalog.addons[addon.addon]
         given.update(addon.quantities)
-    prices = [_overridden(price, part, "subscription.price_overrides") for price in prices]
+    prices = [overridden(price, part.price_overrides, "subscription.price_overrides") for price in prices]
     if not prices:
         raise Invalid(f"subscription.plan {part.plan!r} has no price", field="subscription.plan")
     try:
         trial_end = add_local_days(part.start_date, zone, part.trial_period_days) if part.trial_period_days else None
         first = trial_end or part.start_date
         anchor = billing_anchor(first, zone, cadence, part.billing_cycle, part.billing_anchor)
+        whole = [LineItem(price.id, price, line_quantity(price, given), first) for price in prices]
+        lines = _lines(part, catalog, whole, phases, first, zone)
         return Terms(
             id=SUBSCRIPTION_ID,
             currency=scenario.currency,
@@ -53,15 +57,13 @@ def build_terms(scenario: doc.Scenario, catalog: Catalog) -> Terms:
             cadence=cadence,
             anchor=anchor,
             start=part.start_date,
-            lines=tuple(
-                _first_line(part, catalog, price, line_quantity(price, given), first, zone) for price in prices
-            ),
+            lines=lines,
             cycle=part.billing_cycle,
             end_date=part.end_date,
             tax_rates=tuple(catalog.tax_rates[key] for key in part.tax_rates),
             proration_behavior=part.proration_behavior,
             entitlements=entitlements_of(part, catalog, part.plan, [addon.addon for addon in part.addons]),
-            commitments=commitments,
+            commitments=phased_commitments(commitments, lines),
             trial_end=trial_end,
             proration_unit=ProrationUnit(scenario.settings.proration_unit),
         )
@@ -69,12 +71,29 @@ def build_terms(scenario: doc.Scenario, catalog: Catalog) -> Terms:
         raise at_path(error, "subscription") from error
 
 
-def _first_line(
-    part: doc.SubscriptionPart, catalog: Catalog, price: Price, quantity: Decimal, first: datetime, zone: str
-) -> LineItem:
-    """A line of the subscription's first period; its own trial runs beside the subscription's."""
-    rates, trial_end = own_tax_rates(part, catalog, price), line_trial_end(price, part.start_date, zone)
-    return LineItem(price.id, price, quantity, first, tax_rates=rates, trial_end=trial_end)
+def _lines(
+    part: doc.SubscriptionPart,
+    catalog: Catalog,
+    whole: Sequence[LineItem],
+    phases: Sequence[Phase],
+    first: datetime,
+    zone: str,
+) -> tuple[LineItem, ...]:
+    """The plan's and the add-ons' lines from the first period on, cut by the phases, and what is a phase's alone.
+
+    The trial of a price runs beside the subscription's.
+    """
+    named: Counter[str] = Counter(line.id for line in whole)
+
+    def new_id(price: str) -> str:
+        named[price] += 1
+        return price if named[price] == 1 else f"{price}#{named[price]}"
+
+    own = [replace(line, trial_end=line_trial_end(line.price, part.start_date, zone)) for line in whole]
+    items = item_lines(phases, first, new_id)
+    extra = [replace(line, trial_end=line_trial_end(line.price, line.start, zone)) for line in items]
+    lines = (*phased_lines(own, phases, new_id), *extra)
+    return tuple(replace(line, tax_rates=own_tax_rates(part, catalog, line.price)) for line in lines)
 
 
 def build_coupons(scenario: doc.Scenario, catalog: Catalog) -> tuple[CouponAssociation, ...]:
@@ -85,16 +104,31 @@ def build_coupons(scenario: doc.Scenario, catalog: Catalog) -> tuple[CouponAssoc
     ]
     for price, keys in part.line_coupons.items():
         given += [(f"{path}.line_coupons.{price}[{index}]", key, price) for index, key in enumerate(keys)]
+    return associated(given, scenario, catalog, part.start_date)
+
+
+def associated(
+    given: Iterable[tuple[str, str, str | None]],
+    scenario: doc.Scenario,
+    catalog: Catalog,
+    at: datetime,
+    phase: str = "",
+    span: tuple[datetime | None, datetime | None] = (None, None),
+) -> tuple[CouponAssociation, ...]:
+    """The coupons `given` (path, coupon, price or None) as taken at `at`, for what begins in `span`. Raises Invalid."""
     found: dict[str, CouponAssociation] = {}
     for where, key, line in given:
+        if key not in catalog.coupons:
+            raise Invalid(f"{where} names no coupon of the document: {key!r}", field=where)
         association = associate(catalog.coupons[key], line)
         if association.id in found:
             raise Invalid(f"{where} names the coupon {key!r} a second time", field=where)
         try:
-            check_redeemable(association.coupon, scenario.currency, part.start_date, redemptions=0)
+            check_redeemable(association.coupon, scenario.currency, at, redemptions=0)
         except BillingError as error:
             raise Invalid(f"{where}: {error.message}", where, error.details) from error
-        found[association.id] = association
+        starts, ends = span
+        found[association.id] = replace(association, id=f"{association.id}{phase}", starts_at=starts, ends_at=ends)
     return tuple(found.values())
 
 
@@ -206,8 +240,9 @@ def _overrides(part: doc.SubscriptionPart) -> tuple[Entitlement, ...]:
     return build_entitlements(tuple(parts), "override_entitlements")
 
 
-def _overridden(price: Price, subscription: doc.SubscriptionPart, path: str) -> Price:
-    part = subscription.price_overrides.get(price.id)
+def overridden(price: Price, overrides: Mapping[str, PriceOverridePart], path: str) -> Price:
+    """The price with the override that is given for it, if any. Raises Invalid."""
+    part = overrides.get(price.id)
     if part is None:
         return price
     try:

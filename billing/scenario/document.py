@@ -121,6 +121,14 @@ class SubscriptionAddonPart:
 
 
 @dataclass(frozen=True, slots=True)
+class PhaseItemPart:
+    """A price of the document that the subscription pays in one phase only."""
+
+    price: str
+    quantity: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class PhasePart:
     """Terms of their own over [start_date, end_date)."""
 
@@ -130,6 +138,7 @@ class PhasePart:
     line_coupons: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     price_overrides: Mapping[str, PriceOverridePart] = field(default_factory=dict)
     quantities: Mapping[str, Decimal] = field(default_factory=dict)
+    line_items: tuple[PhaseItemPart, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

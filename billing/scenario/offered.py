@@ -36,7 +36,6 @@ def _of_subscription(scenario: doc.Scenario) -> Iterator[tuple[str, str]]:
     part = scenario.subscription
     wanted = {
         "auto_invoice_threshold": "a threshold invoice",
-        "phases": "a phase",
     }
     for key, commitment in part.line_commitments.items():
         if commitment.commitment_time_buckets:

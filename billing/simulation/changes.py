@@ -11,7 +11,7 @@ from decimal import Decimal
 from billing import subscription_changes as changes
 from billing.errors import Conflict, Invalid, NotFound
 from billing.line_trials import line_trial_end
-from billing.periods import Cadence
+from billing.periods import BillingPeriod, Cadence
 from billing.prices import Price, PriceType
 from billing.scenario import document as doc
 from billing.scenario.agreement import entitlements_of, line_quantity, own_tax_rates
@@ -38,7 +38,8 @@ def change_plan(story: Story, action: doc.ChangePlan, path: str) -> None:
         else:
             _change_period(story, action, cadence, prices, action.at)
         return
-    before = [line for line in story.terms.lines if line.id in _plan_lines(story, action.at)]
+    plan_lines = _plan_lines(story, action.at)
+    before = [line for line in story.terms.lines if line.id in plan_lines and line.start <= action.at]
     after = [LineItem(price.id, price, line_quantity(price, action.quantities), action.at) for price in prices]
     upgrade = changes.is_upgrade(before, after)
     story.forget_pending()
@@ -60,9 +61,12 @@ def change_quantity(story: Story, action: doc.ChangeQuantity, path: str) -> None
         raise Invalid(f"quantity must be 0 or more; got {action.quantity}", field="quantity")
 
     def exchange(at: datetime) -> None:
-        old = _line_of(story, action.price, at)
-        new = changes.with_quantity(old, story.new_line_id(action.price), action.quantity, at)
-        _exchange(story, story.terms, [old.id], [new], at, now)
+        old = [_line_of(story, action.price, at), *_followers(story, action.price, at)]
+        new = [
+            changes.with_quantity(each, story.new_line_id(action.price), action.quantity, max(each.start, at))
+            for each in old
+        ]
+        _exchange(story, story.terms, [each.id for each in old], new, at, now)
 
     if now:
         exchange(action.at)
@@ -111,7 +115,8 @@ def resume(story: Story, action: doc.Resume, path: str) -> None:
     """A new period from now on, with the lines that the pause ended."""
     state = running(story)
     paused_at = state.current_period.end
-    ids = {line.id: story.new_line_id(line.price.id) for line in story.terms.lines if line.end == paused_at}
+    resumed = changes.lines_to_resume(story.terms, paused_at, action.at)
+    ids = {line.id: story.new_line_id(line.price.id) for line in resumed}
     done = changes.resume(story.terms, state, action.at, ids)
     commitments = tuple(
         replace(one, line_item_id=ids.get(one.line_item_id or "", one.line_item_id)) for one in done.terms.commitments
@@ -161,7 +166,11 @@ def _change_period(
     plan_lines = set(_plan_lines(story, at))
     kept = [line for line in _in_force(story, at) if line.id not in plan_lines]
     added = _lines(story, prices, action.quantities, at)
-    added += [replace(line, id=story.new_line_id(line.price.id), start=at) for line in kept]
+    added += [
+        replace(line, id=story.new_line_id(line.price.id), start=max(line.start, at))
+        for line in kept
+        if line.price.cadence.period is not BillingPeriod.ONETIME
+    ]
     terms = _with_entitlements(story, action.plan, story.addons)
     billed = story.billed(at)
     done = changes.change_billing_period(terms, running(story), at, cadence, added, billed, action.proration_behavior)
@@ -194,19 +203,31 @@ def _with_entitlements(story: Story, plan: str, addons: Sequence[str]) -> Terms:
 
 
 def _in_force(story: Story, at: datetime) -> list[LineItem]:
+    """The lines that `at` does not see ended, those that are to begin later among them."""
     return [line for line in story.terms.lines if line.end is None or line.end > at]
 
 
 def _plan_lines(story: Story, at: datetime) -> list[str]:
-    addons = {price.id for addon in story.addons for price in story.catalog.addons[addon]}
-    return [line.id for line in _in_force(story, at) if line.price.id not in addons]
+    others = {price.id for addon in story.addons for price in story.catalog.addons[addon]}
+    others |= {item.price.id for phase in story.phases for item in phase.items}
+    return [line.id for line in _in_force(story, at) if line.price.id not in others]
 
 
 def _line_of(story: Story, price: str, at: datetime) -> LineItem:
-    found = [line for line in _in_force(story, at) if line.price.id == price]
+    found = [line for line in _in_force(story, at) if line.price.id == price and line.start <= at]
     if not found:
         raise NotFound(f"the subscription does not pay price {price!r} at that time", field="price")
     return found[-1]
+
+
+def _followers(story: Story, price: str, at: datetime) -> list[LineItem]:
+    """The lines of a price that are to begin later, but for phases that say their quantity themselves."""
+
+    def says(when: datetime) -> bool:
+        return any(phase.contains(when) and phase.gives_quantity(price) for phase in story.phases)
+
+    later = [line for line in story.terms.lines if line.price.id == price and line.start > at]
+    return [] if says(at) else [line for line in later if line.end != line.start and not says(line.start)]
 
 
 def _lines(story: Story, prices: Sequence[Price], quantities: Mapping[str, Decimal], at: datetime) -> list[LineItem]:

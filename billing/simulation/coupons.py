@@ -30,6 +30,10 @@ def coupons_for(
 
 def _items(due: DueInvoice, association: CouponAssociation) -> Sequence[str]:
     """The line items of the coupon's price; an amount is taken off one of them only."""
-    own = [line.line_item_id for line in due.lines if line.price.id == association.line_item_id and not line.credit_of]
+    own = [
+        line.line_item_id
+        for line in due.lines
+        if line.price.id == association.line_item_id and not line.credit_of and association.covers(line.period.start)
+    ]
     items = list(dict.fromkeys(own))
     return items[:1] if association.coupon.type is CouponType.fixed else items

@@ -4,6 +4,7 @@ Owns the order: at one instant the boundary, then invoices, then actions. Every 
 in billing.simulation.actions.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -26,6 +27,7 @@ from billing.scenario.agreement import build_coupons, build_dunning, build_terms
 from billing.scenario.catalog import build_catalog
 from billing.scenario.credits import build_addon_grants, build_grants, build_wallets, check_grants
 from billing.scenario.document import Scenario
+from billing.scenario.phases import build_phase_coupons, build_phases
 from billing.simulation.collecting import Collection
 from billing.simulation.coupons import coupons_for
 from billing.simulation.events import EventLog
@@ -81,8 +83,9 @@ class Story:
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
         self.catalog = build_catalog(scenario)
-        self.terms = build_terms(scenario, self.catalog)
-        self.coupons = build_coupons(scenario, self.catalog)
+        self.phases = build_phases(scenario, self.catalog)
+        self.terms = build_terms(scenario, self.catalog, self.phases)
+        self.coupons = (*build_coupons(scenario, self.catalog), *build_phase_coupons(scenario, self.catalog))
         self.log = EventLog(scenario, self.catalog.meters)
         self.dunning = build_dunning(scenario.settings)
         self.collection = Collection(self.dunning, scenario.payments)
@@ -100,7 +103,7 @@ class Story:
         self._plan_first_grants()
         self._open: list[PlayedInvoice] = []
         self._numbers: dict[str, int] = {}
-        self._line_items = {line.id: 1 for line in self.terms.lines}
+        self._line_items = Counter(line.price.id for line in self.terms.lines)
         self._now = self._trials_ended = scenario.subscription.start_date
 
     def advance(self, to: datetime) -> None:
@@ -129,7 +132,7 @@ class Story:
 
     def new_line_id(self, price: str) -> str:
         """The id of a price's next line item: the price's key, then the key and a number."""
-        self._line_items[price] = self._line_items.get(price, 0) + 1
+        self._line_items[price] += 1
         count = self._line_items[price]
         return price if count == 1 else f"{price}#{count}"
 

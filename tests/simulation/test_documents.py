@@ -147,7 +147,6 @@ def test_numbers_keep_their_digits() -> None:
 
 
 NOT_OFFERED: list[tuple[str, Any]] = [
-    ("subscription.phases", [{"start_date": "2026-01-01T00:00:00Z"}]),
     ("subscription.auto_invoice_threshold", "10"),
 ]
 

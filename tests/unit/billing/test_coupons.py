@@ -29,6 +29,8 @@ from billing.terms import DueLine, LineKind
 
 from .builders import credit_due, fixed_due, inputs, seat, snapshot, span, talk, tax, usage_due, utc
 
+BEGINS = utc("2025-02-01")
+
 
 def percent(value: str, cadence: CouponCadence = CouponCadence.forever) -> Coupon:
     return Coupon(f"coupon_{value}", f"{value} % off", CouponType.percentage, Decimal(value), cadence=cadence)
@@ -45,7 +47,7 @@ def carried(coupon: Coupon, line_item_id: str | None = None, used: int = 0) -> C
 
 def off(amounts: list[str], *associations: CouponAssociation, currency: str = "usd") -> list[list[str]]:
     """The parts of each discount; line n has the item id "n"."""
-    lines = [DiscountBase(str(index), Decimal(amount)) for index, amount in enumerate(amounts)]
+    lines = [DiscountBase(str(index), Decimal(amount), BEGINS) for index, amount in enumerate(amounts)]
     return [[str(part) for part in one.parts] for one in discounts(lines, associations, currency)]
 
 
@@ -154,7 +156,7 @@ def test_discounts(amounts: list[str], associations: list[CouponAssociation], pa
 
 
 def test_a_fixed_line_coupon_is_worth_its_amount_once_for_all_lines_of_the_item() -> None:
-    lines = [DiscountBase("a", Decimal(3)), DiscountBase("b", Decimal(9)), DiscountBase("a", Decimal(4))]
+    lines = [DiscountBase(name, Decimal(amount), BEGINS) for name, amount in (("a", 3), ("b", 9), ("a", 4))]
     (found,) = discounts(lines, [carried(fixed("5"), "a")], "usd")
     assert (found.base, found.amount, found.parts) == (Decimal(7), Decimal(5), (Decimal(3), ZERO, Decimal(2)))
 
@@ -173,7 +175,7 @@ def test_currencies_without_and_with_three_digits() -> None:
     ),
 )
 def test_discount_laws(amounts: list[Decimal], rows: list[tuple[bool, Decimal, str | None]]) -> None:
-    lines = [DiscountBase(str(index), amount) for index, amount in enumerate(amounts)]
+    lines = [DiscountBase(str(index), amount, BEGINS) for index, amount in enumerate(amounts)]
     associations = [
         carried(fixed(str(value)) if is_fixed else percent(str(value)), item) for is_fixed, value, item in rows
     ]

@@ -227,7 +227,7 @@ ENDING = replace(PAUSED.terms, end_date=utc("2025-02-15"))
         (lambda: change_lines(FEBRUARY, RUNNING, utc("2025-03-01"), [], []), Invalid),
         (lambda: change_lines(FEBRUARY, RUNNING, utc("2025-01-31"), [], []), Invalid),
         (lambda: change_lines(FEBRUARY, RUNNING, utc("2025-02-08"), ["line_9"], []), Invalid),
-        (lambda: change_lines(FEBRUARY, RUNNING, utc("2025-02-08"), [], [item("b", seat(), "2025-02-09")]), Invalid),
+        (lambda: change_lines(FEBRUARY, RUNNING, utc("2025-02-08"), [], [item("b", seat(), "2025-02-07")]), Invalid),
         (lambda: change_lines(TRIAL, open_subscription(TRIAL).state, utc("2025-02-08"), [], []), Conflict),
         (lambda: change_lines_at_period_end(PAUSED.terms, PAUSED.state, [], []), Conflict),
         (lambda: change_billing_period(FEBRUARY, RUNNING, utc("2025-03-02"), ANNUAL, []), Invalid),
