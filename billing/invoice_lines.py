@@ -27,7 +27,7 @@ class InvoiceInputs:
 
     `tax_rates` are for lines without `line_tax_rates`. `coupons` are those in force at the boundary, with their counts
     as of then; `allowances` those on which its usage can draw. `wallet` is the PRE_PAID one as it stands when the
-    invoice is finalized.
+    invoice is finalized. `corrections` are of earlier periods, whose usage is known better by now.
     """
 
     currency: str
@@ -39,6 +39,55 @@ class InvoiceInputs:
     commitments: tuple[DueCommitment, ...] = ()
     wallet: Wallet | None = None
     line_tax_rates: tuple[LineTaxRates, ...] = ()
+    corrections: "tuple[PeriodCorrection, ...]" = ()
+
+
+@dataclass(frozen=True, slots=True)
+class UsageCharge:
+    """What was charged so far for the usage (overage and true-up with it) of one line item in one of its periods.
+
+    The invoice that closed the period charged `gross`, of which coupons left `net`; corrections since then add up to
+    `corrected`. `quantity` is what was billable as it was counted last. The taxes are parts of the taxes of `charged`,
+    the sum of all that was charged and not credited. Amounts are major units of the invoice's currency.
+    """
+
+    line_item_id: str | None
+    period: Period
+    display_name: str
+    price: Price | None = None
+    quantity: Fraction = Fraction(0)
+    gross: Decimal = ZERO
+    net: Decimal = ZERO
+    corrected: Decimal = ZERO
+    charged: Decimal = ZERO
+    exclusive_tax: Decimal = ZERO
+    inclusive_tax: Decimal = ZERO
+
+
+@dataclass(frozen=True, slots=True)
+class PeriodCorrection:
+    """Usage of a closed period that is known better now than when invoice `invoice_id` billed it.
+
+    `inputs` are what its usage follows from now, `charges` what was charged for it before. `by_credit_note`: the
+    difference was credited on that invoice and makes no line.
+    """
+
+    invoice_id: str
+    inputs: InvoiceInputs
+    charges: tuple[UsageCharge, ...]
+    by_credit_note: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LineCorrection:
+    """Why an adjustment line corrects invoice `invoice_id`: `charge` was billed, `now` are the lines as they should be.
+
+    `now` is empty where the usage that is known now makes no such line.
+    """
+
+    invoice_id: str
+    charge: UsageCharge
+    now: "tuple[InvoiceLine, ...]" = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +115,8 @@ class Derivation:
     `quantity` is what was rated, exactly. `nominal` is the whole period of which `share` is a part. For a credit,
     `rated` is what `credit_of` billed and `exact` is negative, at most what was left to credit. `parts` are there when
     usage drew on an allowance or was read in windows; `uncapped` is the sum that the price's maximum cut to `rated`.
-    A commitment cuts `exact`, and `quantity` in proportion.
+    A commitment cuts `exact`, and `quantity` in proportion. A `correction` is the difference to what was charged
+    before: `quantity` and `exact` are differences, of either sign.
     """
 
     quantity: Fraction
@@ -81,6 +131,7 @@ class Derivation:
     parts: tuple[RatedPart, ...] = ()
     uncapped: Fraction | None = None
     commitment: CommitmentPart | None = None
+    correction: LineCorrection | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +175,32 @@ class InvoiceLine:
     def net_amount(self) -> Decimal:
         """`amount` less its discounts."""
         return minus(self.amount, self.discount)
+
+    @property
+    def counts_as(self) -> LineKind:
+        """Which kind it is for what pays it: a correction of usage is usage."""
+        return self.kind if self.derivation.correction is None else LineKind.usage
+
+
+@dataclass(frozen=True, slots=True)
+class CreditedCharge:
+    """What a credit takes a part of: `amount` of invoice `invoice_id`, with the taxes that it was billed with."""
+
+    invoice_id: str
+    amount: Decimal
+    exclusive_tax: Decimal
+    inclusive_tax: Decimal
+
+
+def credited_charge(line: InvoiceLine) -> CreditedCharge | None:
+    """What a line gives back a part of: unused time or usage that was charged before; None for charges."""
+    billed, correction = line.derivation.credit_of, line.derivation.correction
+    if billed is not None:
+        return CreditedCharge(billed.invoice_id, billed.amount, billed.exclusive_tax, billed.inclusive_tax)
+    if correction is None or line.amount >= 0:
+        return None
+    charge = correction.charge
+    return CreditedCharge(correction.invoice_id, charge.charged, charge.exclusive_tax, charge.inclusive_tax)
 
 
 @dataclass(frozen=True, slots=True)

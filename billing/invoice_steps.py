@@ -1,7 +1,7 @@
 """The sum of an invoice, step by step, in the one order that there is.
 
-Owns the steps and `STEPS`. Each takes what is done and the inputs and returns what is done. Rules: billing-rules.md
-section 6.
+Owns the steps; billing.invoices puts the corrections of earlier periods between their two groups. Each takes what is
+done and the inputs and returns what is done. Rules: billing-rules.md section 6.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +13,15 @@ from typing import Final
 from billing.commitment_lines import apply_commitments
 from billing.coupons import DiscountBase, discounts
 from billing.errors import Invalid
-from billing.invoice_lines import CarriedCredit, Derivation, InvoiceInputs, InvoiceLine, LineDiscount, Workings
+from billing.invoice_lines import (
+    CarriedCredit,
+    Derivation,
+    InvoiceInputs,
+    InvoiceLine,
+    LineDiscount,
+    Workings,
+    credited_charge,
+)
 from billing.money import ZERO, Number, allocate, apportion, minus, negated, round_amount, shown_decimal, total
 from billing.periods import Period
 from billing.taxes import TaxBase, TaxRate, tax_amounts, tax_shares
@@ -65,11 +73,11 @@ def carry_excess_credit(done: Workings, inputs: InvoiceInputs) -> Workings:
         surplus = negated(total(taxable[place] for place in places))
         if surplus <= 0:
             continue
-        credits = [place for place in places if done.lines[place].kind is LineKind.proration_credit]
+        credits = [place for place in places if done.lines[place].amount < 0]
         weights = [negated(done.lines[place].amount) for place in credits]
         for place, part in zip(credits, allocate(surplus, weights, inputs.currency), strict=True):
             taxable[place] = total((taxable[place], part))
-            billed = done.lines[place].derivation.credit_of
+            billed = credited_charge(done.lines[place])
             if billed is not None and billed.amount:
                 exclusive += Fraction(part) * Fraction(billed.exclusive_tax) / Fraction(billed.amount)
                 inclusive += Fraction(part) * Fraction(billed.inclusive_tax) / Fraction(billed.amount)
@@ -104,25 +112,24 @@ def apply_credits(done: Workings, inputs: InvoiceInputs) -> Workings:
         raise Invalid(f"wallet {wallet.id} must be PRE_PAID and in {inputs.currency}", field="wallet")
     payable = [_payable(line, wallet.allowed_price_types) for line in done.lines]
     asked = max(total(minus(line.net_amount, line.inclusive_tax) for line in done.lines), ZERO)
-    draws = draw_for_invoice(wallet, min(total(payable), asked), inputs.due.period.end)
+    most = max(min(total(payable), asked), ZERO)
+    draws = draw_for_invoice(wallet, most, inputs.due.period.end)
     left = round_amount(total(draw.amount for draw in draws), inputs.currency)
     lines = []
-    for line, most in zip(done.lines, payable, strict=True):
-        paid = min(most, left)
+    for line, own in zip(done.lines, payable, strict=True):
+        paid = max(min(own, left), ZERO)
         left = minus(left, paid)
         lines.append(replace(line, prepaid_credits=paid) if paid else line)
     return replace(done, lines=tuple(lines), draws=draws)
 
 
+Step = Callable[[Workings, InvoiceInputs], Workings]
+
+RATING: Final[tuple[Step, ...]] = (rate_lines, apply_commitments)
+"""What a period's own lines follow from."""
 # Proration credits are lines and so shrink the tax base, as discounts do; prepaid credits never do.
-STEPS: Final[tuple[Callable[[Workings, InvoiceInputs], Workings], ...]] = (
-    rate_lines,
-    apply_commitments,
-    apply_coupons,
-    carry_excess_credit,
-    apply_taxes,
-    apply_credits,
-)
+SETTLING: Final[tuple[Step, ...]] = (apply_coupons, carry_excess_credit, apply_taxes, apply_credits)
+"""What follows from all lines together."""
 
 
 def discountable(line: InvoiceLine) -> Decimal:
@@ -136,7 +143,12 @@ def tax_bases(lines: Sequence[InvoiceLine], inputs: InvoiceInputs) -> list[TaxBa
 
 
 def _payable(line: InvoiceLine, allowed: AllowedPriceTypes) -> Decimal:
-    """What a wallet may pay of a line: its net amount without the tax inside, of charges of an allowed type."""
+    """What a wallet may pay of a line: its net amount without the tax inside, of charges of an allowed type.
+
+    Late usage is usage: what is credited of it pays other usage before a wallet does.
+    """
+    if line.derivation.correction is not None:
+        return ZERO if allowed is AllowedPriceTypes.FIXED else minus(line.net_amount, line.inclusive_tax)
     fixed = line.kind in (LineKind.fixed, LineKind.proration_charge)
     kind = AllowedPriceTypes.FIXED if fixed else AllowedPriceTypes.USAGE
     if line.kind not in DISCOUNTED or allowed not in (AllowedPriceTypes.ALL, kind):

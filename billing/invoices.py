@@ -8,6 +8,7 @@ billing.invoice_states. The same pipeline serves the draft (usage not yet known)
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Final
 
 from billing.codec import instant_text, to_json
 from billing.coupons import Discount
@@ -18,13 +19,17 @@ from billing.invoice_lines import Derivation as Derivation
 from billing.invoice_lines import InvoiceInputs as InvoiceInputs
 from billing.invoice_lines import InvoiceLine as InvoiceLine
 from billing.invoice_states import InvoiceStatus
-from billing.invoice_steps import STEPS
+from billing.invoice_steps import RATING, SETTLING
+from billing.late_usage import add_corrections
 from billing.money import ZERO, minus, negated, round_amount, total
 from billing.periods import Period
 from billing.prices import InvoiceCadence
 from billing.taxes import TaxAmount
 from billing.terms import BilledLine, BillingReason, LineKind
 from billing.wallets import CreditDraw
+
+STEPS: Final = (*RATING, add_corrections, *SETTLING)
+"""The sum of an invoice, in the one order that there is."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,8 +100,8 @@ def post_finalized(invoice_id: str, invoice: Invoice) -> Posting:
     """
     movements: list[tuple[str, Decimal]] = [(ACCOUNTS_RECEIVABLE, negated(invoice.total))]
     for line in invoice.lines:
-        if line.kind is LineKind.adjustment:
-            continue
+        if line.kind is LineKind.adjustment and line.derivation.correction is None:
+            continue  # what the carried credit is told of below
         net = minus(line.net_amount, line.inclusive_tax)
         deferred = minus(deferred_amount(line), reversed_amount(line))
         movements += [(DEFERRED_REVENUE, deferred), (REVENUE, minus(net, deferred))]

@@ -1,10 +1,11 @@
 """Voiding an invoice: what the customer gets back, so that nothing is lost and nothing is given twice.
 
 Owns that sum; states are billing.invoice_states', the wallet is the caller's. Rules: billing-rules.md section 6: a void
-gives back what was paid. A credit for unused time is a fact of the change that ended a line, not of the invoice that
-carried it: the time stays unused when that invoice is voided, and nothing would credit it again. So the credit stays
-given. What the voided charges had used up of it is paid out, what was carried to the customer stays there, and the
-credited lines stay credited. The other way round, what other invoices credited of the voided one was given already.
+gives back what was paid. A credit for unused time, or for usage that is known better by now, is a fact of what it
+credits, not of the invoice that carried it: the time stays unused when that invoice is voided, and nothing would credit
+it again. So the credit stays given. What the voided charges had used up of it is paid out, what was carried to the
+customer stays there, and the credited lines stay credited. The other way round, what other invoices credited of the
+voided one was given already.
 """
 
 from collections.abc import Iterable
@@ -13,9 +14,9 @@ from decimal import Decimal
 from fractions import Fraction
 
 from billing.errors import Conflict
+from billing.invoice_lines import CreditedCharge, credited_charge
 from billing.invoices import Invoice, InvoiceLine
 from billing.money import ZERO, apportion, decimal_text, minus, negated, round_amount, total
-from billing.terms import BilledLine
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,7 @@ class CreditGiven:
     """What a credit line gave of what was `billed`: its amount and the `exclusive_tax` that this was billed with."""
 
     line: InvoiceLine
-    billed: BilledLine
+    billed: CreditedCharge
     exclusive_tax: Decimal
 
     @property
@@ -34,15 +35,16 @@ class CreditGiven:
     @property
     def share(self) -> Fraction:
         """The part of what was billed."""
-        return Fraction(negated(self.line.amount)) / Fraction(self.billed.amount)
+        return Fraction(negated(self.line.amount)) / Fraction(self.billed.amount) if self.billed.amount else Fraction(0)
 
 
 def credits_given(invoice: Invoice) -> tuple[CreditGiven, ...]:
     """Each credit line of an invoice with the exclusive tax that it was billed with; parts of one sum rounded once."""
     found = [
-        CreditGiven(line, line.derivation.credit_of, ZERO)
+        CreditGiven(line, billed, ZERO)
         for line in invoice.lines
-        if line.derivation.credit_of is not None
+        for billed in (credited_charge(line),)
+        if billed is not None
     ]
     exact = [each.share * Fraction(each.billed.exclusive_tax) for each in found]
     taxes = apportion(round_amount(sum(exact, Fraction(0)), invoice.currency), exact, invoice.currency)

@@ -20,7 +20,7 @@ def unpaid_of(invoice: Invoice, amount_paid: Decimal, allowed: AllowedPriceTypes
     owed = max(minus(invoice.amount_due, amount_paid), ZERO)
     if allowed is not AllowedPriceTypes.USAGE:
         return owed
-    credits = total(line.prepaid_credits for line in invoice.lines if line.kind in USAGE_KINDS)
+    credits = total(line.prepaid_credits for line in invoice.lines if line.counts_as in USAGE_KINDS)
     return min(owed, max(minus(charges_of(invoice, allowed), total((amount_paid, credits))), ZERO))
 
 
@@ -31,4 +31,4 @@ def charges_of(invoice: Invoice, allowed: AllowedPriceTypes) -> Decimal:
         AllowedPriceTypes.USAGE: USAGE_KINDS,
         AllowedPriceTypes.FIXED: frozenset({LineKind.fixed}),
     }[allowed]
-    return max(total(line.net_amount for line in invoice.lines if line.kind in wanted), ZERO)
+    return max(total(line.net_amount for line in invoice.lines if line.counts_as in wanted), ZERO)

@@ -29,7 +29,7 @@ def payable_of(invoice: Invoice, owed: Decimal, paid_before: Decimal, allowed: A
     kinds = _KINDS.get(allowed)
     if kinds is None:
         return owed
-    part = total(_asked(line) for line in invoice.lines if line.kind in kinds)
+    part = total(_asked(line) for line in invoice.lines if line.counts_as in kinds)
     return min(owed, max(minus(part, paid_before), ZERO))
 
 

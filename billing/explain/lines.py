@@ -6,6 +6,7 @@ from typing import Final
 from billing.errors import InvariantBroken
 from billing.explain.adjustments import adjustment_sections
 from billing.explain.commitments import commitment_section, true_up_section
+from billing.explain.corrections import correction_sections
 from billing.explain.credits import credits_section
 from billing.explain.discounts import discount_section
 from billing.explain.parts import LineExplanation, Section
@@ -58,9 +59,16 @@ def _true_up(line: InvoiceLine, zone: str) -> tuple[Section, ...]:
     return true_up_section(line, part), rounding_section(line)
 
 
+def _adjustment(line: InvoiceLine, zone: str) -> tuple[Section, ...]:
+    correction = line.derivation.correction
+    if correction is None:
+        return adjustment_sections(line, zone)
+    return correction_sections(line, correction, [line_explanation(own, zone, ()) for own in correction.now])
+
+
 SECTIONS: Final[Mapping[LineKind, Callable[[InvoiceLine, str], tuple[Section, ...]]]] = {
     LineKind.proration_credit: _credit,
     LineKind.true_up: _true_up,
-    LineKind.adjustment: adjustment_sections,
+    LineKind.adjustment: _adjustment,
 }
 """Kinds of lines that are not rated by a price."""

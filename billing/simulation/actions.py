@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from billing import subscriptions as rules
-from billing.collection import after_refund, given_back_by_void, split_payment
+from billing.collection import given_back_by_void, split_payment
 from billing.coupons import check_redeemable
-from billing.credit_notes import CreditNoteType, InvoiceBalance, issue_credit_note
+from billing.credit_notes import CreditNoteType
 from billing.errors import Conflict, NotFound
 from billing.invoice_states import (
     InvoiceCommand,
@@ -25,7 +25,7 @@ from billing.simulation import changes
 from billing.simulation.collecting import awaits_money
 from billing.simulation.events import Revision, amended
 from billing.simulation.invoices import PlayedInvoice, credits_of
-from billing.simulation.story import IssuedNote, Story
+from billing.simulation.story import Story
 from billing.voids import credits_given, given_back
 from billing.wallets import CreditLot, EntryReason, debit, terminate, top_up
 
@@ -77,17 +77,7 @@ def _pay(story: Story, action: doc.Pay, path: str) -> None:
 
 def _credit_note(story: Story, action: doc.CreditNote, path: str) -> None:
     played = _invoice(story, action.invoice)
-    kind = CreditNoteType(action.type)
-    before = InvoiceBalance(played.invoice.total, played.amount_paid, played.adjusted, played.refunded)
-    after = issue_credit_note(before, played.status, kind, action.amount, story.terms.currency)
-    played.adjusted, played.refunded = after.adjusted, after.refunded
-    story.credit_notes.append(IssuedNote(played.id, kind.value, action.amount, action.at))
-    story.tell(action.at, "credit_note.created", played.id)
-    if kind is CreditNoteType.REFUND:
-        played.payment_status = after_refund(played.amount_paid, played.refunded)
-        story.wallets.give_back(action.amount, action.at, path, EntryReason.credit_note)
-    elif not played.amount_remaining:
-        story.payment_events(story.collection.receive(played, ZERO, action.at), played, action.at)
+    story.issue_note(played, CreditNoteType(action.type), action.amount, action.at, path)
 
 
 def _add_payment_method(story: Story, action: doc.AddPaymentMethod, path: str) -> None:
@@ -128,13 +118,11 @@ def _terminate_wallet(story: Story, action: doc.TerminateWallet, path: str) -> N
 def _void_event(story: Story, action: doc.VoidEvent, path: str) -> None:
     logged = story.log.find(action.event_id, action.at)
     logged.revisions.append(Revision(action.at, None, path))
-    story.check_late()
 
 
 def _amend_event(story: Story, action: doc.AmendEvent, path: str) -> None:
     logged = story.log.find(action.event_id, action.at)
     logged.revisions.append(Revision(action.at, amended(logged.original, action.properties), path))
-    story.check_late()
 
 
 def _invoice(story: Story, position: int) -> PlayedInvoice:

@@ -9,8 +9,16 @@ from datetime import datetime
 from decimal import Decimal
 
 from billing.collection import remaining
+from billing.credit_notes import InvoiceBalance
 from billing.invoice_states import InvoiceCommand, InvoiceStatus, PaymentStatus, next_invoice_status
-from billing.invoices import Invoice, InvoiceInputs, billed_line, build_final_invoice, build_invoice, is_deferred
+from billing.invoices import (
+    Invoice,
+    InvoiceInputs,
+    billed_line,
+    build_final_invoice,
+    build_invoice,
+    is_deferred,
+)
 from billing.money import ZERO, negated, total
 from billing.terms import BilledLine, Terms
 from billing.terms_history import TermsInForce
@@ -79,6 +87,11 @@ class PlayedInvoice:
     def amount_remaining(self) -> Decimal:
         """What is still owed."""
         return self.remaining_of(self.invoice.amount_due)
+
+    @property
+    def balance(self) -> InvoiceBalance:
+        """What happened to its total."""
+        return InvoiceBalance(self.invoice.total, self.amount_paid, self.adjusted, self.refunded)
 
     def remaining_of(self, amount_due: Decimal) -> Decimal:
         """The same, of another amount due (a draft's as it would be finalized)."""

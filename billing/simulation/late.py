@@ -1,29 +1,105 @@
-"""Usage that comes after its invoice was finalized: refused while billing has no rule for the correction.
+"""Late usage in a story: which periods are read anew, with which cutoff, and which corrections stand.
 
-Owns the search for such events. Rules: billing-rules.md section 7.
+Owns the choice of invoices and the record of what was settled; what a period comes to is billing.late_usage's.
 """
 
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
-from billing.meters import Meter
-from billing.periods import Period
+from billing import late_usage as rules
+from billing.credit_notes import InvoiceBalance
+from billing.invoice_lines import InvoiceLine, PeriodCorrection
+from billing.invoice_states import InvoiceStatus
+from billing.late_usage import LateUsagePolicy
+from billing.meters import Meter, UsageSnapshot
 from billing.scenario.document import SettingsPart
-from billing.scenario.offered import not_offered
 from billing.simulation.events import EventLog
-from billing.usage_aggregation import matches
+from billing.simulation.invoices import PlayedInvoice
+from billing.simulation.usage import has_changed, snapshot
+from billing.subscriptions import SubscriptionState
 
 
-def require_no_late_usage(
-    log: EventLog, meter: Meter, period: Period, finalized_at: datetime, settings: SettingsPart
-) -> None:
-    """Raises NotOffered when an event of the period comes, or is changed, after it was frozen and would be billed."""
-    if settings.late_usage == "ignore":
-        return
-    look_back = period.end + timedelta(days=settings.late_usage_days)
-    for logged in log.named(meter.event_name):
-        if not period.contains(logged.original.timestamp):
-            continue
-        wanted = any(each.event is not None and matches(meter, each.event) for each in logged.revisions)
-        for revision in logged.revisions:
-            if wanted and finalized_at <= revision.at <= look_back:
-                raise not_offered(revision.path, "usage that comes after its invoice is finalized")
+class LateUsage:
+    """The corrections of a story, in their order, each with the invoice that carries it; None: credit notes do."""
+
+    def __init__(self, settings: SettingsPart, log: EventLog, meters: Mapping[str, Meter]) -> None:
+        self._policy = LateUsagePolicy(settings.late_usage)
+        self._periods, self._days = settings.late_usage_periods, settings.late_usage_days
+        self._log, self._meters = log, meters
+        self._settled: list[tuple[PeriodCorrection, PlayedInvoice | None]] = []
+        self._looked_back: datetime | None = None
+
+    def corrections(
+        self, invoices: Sequence[PlayedInvoice], carrier: PlayedInvoice, at: datetime
+    ) -> tuple[PeriodCorrection, ...]:
+        """What `carrier`, closing a period, has to correct by what is known before `at`."""
+        if self._policy is LateUsagePolicy.ignore or not rules.closes_a_period(carrier.inputs.due):
+            return ()
+        frozen = self._look_back(invoices, carrier)
+        closed = {played.id: self._closed(played) for played in frozen}
+        usage = {played.id: self._read(played, closed[played.id].inputs.usage, at) for played in frozen}
+        if not any(usage.values()):
+            return ()
+        found = rules.corrections(tuple(closed.values()), {key: read for key, read in usage.items() if read})
+        balances = {played.id: played.balance for played in frozen}
+        return tuple(self._way_of(one, balances[one.invoice_id]) for one in found)
+
+    def settle(self, found: Iterable[PeriodCorrection], carrier: PlayedInvoice | None) -> None:
+        """Corrections are made: by the invoice `carrier`, or by credit notes."""
+        self._settled += [(one, None if one.by_credit_note else carrier) for one in found]
+
+    def counted_lines(self, invoices: Iterable[PlayedInvoice], found: Sequence[PeriodCorrection]) -> list[InvoiceLine]:
+        """The lines of `invoices` as they are counted by now, `found` included: what draws on allowances."""
+        last = {one.invoice_id: one.inputs for one, carrier in self._settled if _stands(carrier)}
+        last |= {one.invoice_id: one.inputs for one in found}
+        lines: list[InvoiceLine] = []
+        for played in invoices:
+            inputs = last.get(played.id)
+            lines += played.invoice.lines if inputs is None else rules.counted_lines(inputs)
+        return lines
+
+    def look_back_end(self, state: SubscriptionState | None, invoices: Sequence[PlayedInvoice]) -> datetime | None:
+        """When what came late for the last periods is billed though no period closes any more; None: not, or done."""
+        off = self._policy is LateUsagePolicy.ignore or not self._periods
+        if off or state is None or state.next_boundary is not None or state.current_period.end == self._looked_back:
+            return None
+        finalized = [played.finalize_at for played in invoices if played.inputs.due.lines]
+        return max(state.current_period.end + timedelta(days=self._days), *finalized, state.current_period.end)
+
+    def looked_back(self, state: SubscriptionState) -> None:
+        """The look-back of the last periods is over."""
+        self._looked_back = state.current_period.end
+
+    def _look_back(self, invoices: Sequence[PlayedInvoice], carrier: PlayedInvoice) -> list[PlayedInvoice]:
+        """The frozen ones of the periods before the carrier's; a close without any line of its own is none."""
+        closes = [each for each in invoices[: carrier.position] if each.inputs.due.lines]
+        closes = [each for each in closes if rules.closes_a_period(each.inputs.due)]
+        last = closes[-self._periods :] if self._periods else []
+        return [each for each in last if each.status is InvoiceStatus.FINALIZED]
+
+    def _closed(self, played: PlayedInvoice) -> rules.ClosedPeriod:
+        own = [
+            rules.SettledCorrection(one, () if carrier is None else carrier.invoice.lines, not _stands(carrier))
+            for one, carrier in self._settled
+            if one.invoice_id == played.id
+        ]
+        return rules.closed_period(played.id, played.inputs, played.invoice.lines, own)
+
+    def _read(self, played: PlayedInvoice, counted: Sequence[UsageSnapshot], at: datetime) -> tuple[UsageSnapshot, ...]:
+        """Usage read anew where something came or was changed since it was counted last."""
+        found = []
+        for one in counted:
+            meter, cutoff = self._meters[one.meter_id], rules.known_until(one, at, self._days)
+            if has_changed(self._log, meter, one, cutoff):
+                found.append(snapshot(self._log, meter, played.history, one.period, cutoff))
+        return tuple(found)
+
+    def _way_of(self, one: PeriodCorrection, balance: InvoiceBalance) -> PeriodCorrection:
+        noted = self._policy is LateUsagePolicy.credit_note and rules.credit_notes_for(one, balance)
+        return replace(one, by_credit_note=True) if noted else one
+
+
+def _stands(carrier: PlayedInvoice | None) -> bool:
+    """What a voided invoice carried is counted no more; credit notes stand."""
+    return carrier is None or carrier.status is not InvoiceStatus.VOIDED

@@ -13,12 +13,16 @@ from functools import partial
 
 from billing import subscriptions as rules
 from billing.allowances import LIFETIME_END
+from billing.collection import after_refund
 from billing.commitment_lines import commitment_counts, due_commitments
 from billing.commitments import DueCommitment
 from billing.credit_grants import CreditGrant
+from billing.credit_notes import CreditNoteType, issue_credit_note
 from billing.dunning import ExhaustedSubscription
+from billing.invoice_lines import PeriodCorrection
 from billing.invoice_states import InvoiceStatus, PaymentStatus
 from billing.invoices import Invoice, InvoiceInputs, InvoiceLine, build_invoice, invoice_number
+from billing.late_usage import correction_lines, credit_notes_for
 from billing.line_trials import end_trials, next_trial_end
 from billing.meters import UsageSnapshot
 from billing.money import ZERO
@@ -32,15 +36,15 @@ from billing.simulation.collecting import Collection
 from billing.simulation.coupons import coupons_for
 from billing.simulation.events import EventLog
 from billing.simulation.invoices import PlayedInvoice, billed_beyond
-from billing.simulation.late import require_no_late_usage
+from billing.simulation.late import LateUsage
 from billing.simulation.usage import snapshot
 from billing.simulation.wallets import Wallets
-from billing.terms import BilledLine, DueInvoice, LineKind, Terms
+from billing.terms import BilledLine, BillingReason, DueInvoice, LineKind, Terms
 from billing.terms_history import TermsInForce, allowances_over, changed, metered, terms_before
 from billing.unused_time import with_unused_time
 from billing.usage_lines import allowance_draws
 from billing.wallet_balances import charges_of
-from billing.wallets import AllowedPriceTypes
+from billing.wallets import AllowedPriceTypes, EntryReason
 
 SUBSCRIPTION = "subscription"
 PLAN = ""
@@ -87,6 +91,7 @@ class Story:
         self.terms = build_terms(scenario, self.catalog, self.phases)
         self.coupons = (*build_coupons(scenario, self.catalog), *build_phase_coupons(scenario, self.catalog))
         self.log = EventLog(scenario, self.catalog.meters)
+        self.late = LateUsage(scenario.settings, self.log, self.catalog.meters)
         self.dunning = build_dunning(scenario.settings)
         self.collection = Collection(self.dunning, scenario.payments)
         self.state: rules.SubscriptionState | None = None
@@ -190,10 +195,19 @@ class Story:
         running = self._new(usage, InvoiceStatus.DRAFT, at, None)
         return charges_of(self.present(running, at), AllowedPriceTypes.USAGE)
 
-    def check_late(self) -> None:
-        """Raises NotOffered when an event came, or was changed, after its invoice was finalized."""
-        for played in self.invoices:
-            self._check_late(played)
+    def issue_note(
+        self, played: PlayedInvoice, kind: CreditNoteType, amount: Decimal, at: datetime, reference: str
+    ) -> None:
+        """Credits a part of an invoice: less to pay, or money back to the wallet. Raises a BillingError."""
+        after = issue_credit_note(played.balance, played.status, kind, amount, self.terms.currency)
+        played.adjusted, played.refunded = after.adjusted, after.refunded
+        self.credit_notes.append(IssuedNote(played.id, kind.value, amount, at))
+        self.tell(at, "credit_note.created", played.id)
+        if kind is CreditNoteType.REFUND:
+            played.payment_status = after_refund(played.amount_paid, played.refunded)
+            self.wallets.give_back(amount, at, reference, EntryReason.credit_note)
+        elif not played.amount_remaining:
+            self.payment_events(self.collection.receive(played, ZERO, at), played, at)
 
     def _plan_first_grants(self) -> None:
         scenario, start = self.scenario, self.terms.start
@@ -202,11 +216,6 @@ class Story:
         for addon in self.addons:
             self.wallets.give(addon, build_addon_grants(scenario, addon, self.terms, start))
         self.wallets.plan_grants(self.terms, start, scenario.until)
-
-    def _check_late(self, played: PlayedInvoice) -> None:
-        for frozen in played.inputs.usage if played.finalized_at else ():
-            meter = self.catalog.meters[frozen.meter_id]
-            require_no_late_usage(self.log, meter, frozen.period, frozen.cutoff, self.scenario.settings)
 
     def _due(self, to: datetime) -> tuple[tuple[datetime | None, Callable[[datetime], None]], ...]:
         """What happens next of each kind; of things at one instant the earlier in this list comes first."""
@@ -220,6 +229,7 @@ class Story:
             (self.wallets.next_expiry(self._open_period_ends(), to), self._expire),
             (self.wallets.next_grant(), lambda at: self.wallets.grant()),
             (None, self._expire) if invoice is None else (invoice.next_at, partial(self._act_on, invoice)),
+            (self.late.look_back_end(self.state, self.invoices), self._end_look_back),
         )
 
     def _expire(self, at: datetime) -> None:
@@ -250,13 +260,38 @@ class Story:
         self.apply(rules.Transition(self.state, end_trials(self.terms, self.state, at)), at)
 
     def _draft(self, due: DueInvoice) -> None:
-        status = InvoiceStatus.DRAFT if due.lines else InvoiceStatus.SKIPPED
         act_at = rules.finalize_at(due, self.scenario.settings.finalization_delay_seconds)
-        next_at = act_at if status is InvoiceStatus.DRAFT else None
-        played = self._new(due, status, act_at, next_at)
+        played = self._new(due, InvoiceStatus.DRAFT, act_at, act_at)
+        if not due.lines:
+            found = self.late.corrections(self.invoices, played, due.at + INSTANT)
+            played.inputs = replace(played.inputs, corrections=found)
+            if not any(correction_lines(one) for one in found if not one.by_credit_note):
+                played.status, played.next_at = InvoiceStatus.SKIPPED, None
         self.invoices.append(played)
         self._watch(played)
-        self.tell(due.at, "invoice.drafted" if status is InvoiceStatus.DRAFT else "invoice.skipped", played.id)
+        drafted = played.status is InvoiceStatus.DRAFT
+        self.tell(due.at, "invoice.drafted" if drafted else "invoice.skipped", played.id)
+        if not drafted:
+            self._settle(played.inputs.corrections, played, due.at)
+
+    def _end_look_back(self, at: datetime) -> None:
+        """What came late for the last periods of a subscription that has ended, or is paused: one invoice, if any."""
+        assert self.state is not None
+        self.late.looked_back(self.state)
+        due = DueInvoice(BillingReason.SUBSCRIPTION_CYCLE, at, Period(self.state.current_period.end, at), ())
+        found = self.late.corrections(self.invoices, self._new(due, InvoiceStatus.DRAFT, at, at), at + INSTANT)
+        if any(correction_lines(one) for one in found if not one.by_credit_note):
+            self._draft(due)
+        else:
+            self._settle(found, None, at)
+
+    def _settle(self, found: tuple[PeriodCorrection, ...], carrier: PlayedInvoice | None, at: datetime) -> None:
+        """Corrections are made by the invoice that carries them, or by the credit notes that they ask for."""
+        self.late.settle(found, carrier)
+        for one in found:
+            corrected = next(played for played in self.invoices if played.id == one.invoice_id)
+            for kind, amount in credit_notes_for(one, corrected.balance) if one.by_credit_note else ():
+                self.issue_note(corrected, kind, amount, at, f"{corrected.id}/late_usage")
 
     def _new(self, due: DueInvoice, status: InvoiceStatus, act_at: datetime, next_at: datetime | None) -> PlayedInvoice:
         """An invoice with what a draft fixes: lines, coupons, tax rates and terms as of now."""
@@ -283,8 +318,8 @@ class Story:
         prepaid = self.wallets.prepaid()
         wallet = None if prepaid is None else prepaid.wallet
         played.finalize(replace(self._with_usage(played, at), wallet=wallet), at, number)
-        self._check_late(played)
         self.tell(at, "invoice.finalized", played.id)
+        self._settle(played.inputs.corrections, played, at)
         self.wallets.draw(played.invoice, at, played.id)
         if played.invoice.carried.to_customer:
             self.wallets.give_back(played.invoice.carried.to_customer, at, f"{played.id}/carried")
@@ -297,14 +332,17 @@ class Story:
     def _with_usage(self, played: PlayedInvoice, at: datetime) -> InvoiceInputs:
         """The inputs with the usage known before `at`, and the allowances as earlier invoices left them."""
         due = played.inputs.due
-        usage = self._usage(played, at)
+        if not due.lines:
+            return played.inputs
+        usage, found = self._usage(played, at), self.late.corrections(self.invoices, played, at)
+        inputs = replace(played.inputs, usage=usage, corrections=found)
         if not played.terms.commitments and not any(one.terms.entitlements for one in played.history):
-            return replace(played.inputs, usage=usage)
+            return inputs
         earlier = [each for each in self.invoices if each.status is InvoiceStatus.FINALIZED]
-        lines = [line for each in earlier for line in each.invoice.lines]
+        lines = self.late.counted_lines(earlier, found)
         allowances = allowances_over(played.history, due.lines, allowance_draws(lines))
         commitments = self._commitments(played, lines)
-        return replace(played.inputs, usage=usage, allowances=allowances, commitments=commitments)
+        return replace(inputs, allowances=allowances, commitments=commitments)
 
     def _commitments(self, played: PlayedInvoice, earlier: list[InvoiceLine]) -> tuple[DueCommitment, ...]:
         """Those that the closing of a period meets; opening one uses nothing up."""

@@ -32,6 +32,16 @@ def snapshot(
     return UsageSnapshot(identity, meter.id, period, cutoff, quantity, parts=parts, bucketed=True)
 
 
+def has_changed(log: EventLog, meter: Meter, frozen: UsageSnapshot, cutoff: datetime) -> bool:
+    """Whether events of a snapshot came, or were amended or voided, after it was taken and before `cutoff`."""
+    return any(
+        frozen.cutoff <= revision.at < cutoff
+        for logged in log.named(meter.event_name)
+        if _can_count(meter, logged, frozen.period)
+        for revision in logged.revisions
+    )
+
+
 def unwanted(log: EventLog, meters: Iterable[Meter]) -> list[Rejected]:
     """Events that were refused, that no meter wants, or whose value counts 0."""
     by_name: dict[str, list[Meter]] = {}

@@ -64,23 +64,25 @@ def test_order_of_arrival_before_the_end_of_the_grace_changes_nothing() -> None:
     assert simulate(document(usage=entries))["invoices"] == simulate(document(usage=shuffled))["invoices"]
 
 
-def test_usage_after_its_invoice_is_refused_by_its_path_until_corrections_are_offered() -> None:
+def test_usage_after_its_invoice_is_on_the_next_one_unless_the_tenant_ignores_it() -> None:
     entries = [usage("2026-01-05T00:00:00Z", "10"), usage("2026-01-06T00:00:00Z", "4", "2026-02-01T02:00:00Z")]
-    with pytest.raises(Invalid) as refusal:
-        simulate(document(usage=entries))
-    assert (refusal.value.code, refusal.value.field) == ("not_offered_yet", "usage[1]")
-    ignored = simulate(document(usage=entries, settings={"late_usage": "ignore"}))
-    assert [line["quantity"] for line in ignored["invoices"][1]["lines"]] == ["1", "10"]
+    late = simulate(document(usage=entries))["invoices"]
+    assert [line["quantity"] for line in late[1]["lines"]] == ["1", "10"]
+    assert [(line["kind"], line["quantity"], line["amount"]) for line in late[2]["lines"][2:]] == [
+        ("adjustment", "4", "2")
+    ]
+    ignored = simulate(document(usage=entries, settings={"late_usage": "ignore"}))["invoices"]
+    assert [len(invoice["lines"]) for invoice in ignored] == [1, 2, 2]
 
 
-def test_an_event_that_is_amended_counts_as_amended_until_it_is_amended_after_its_invoice() -> None:
+def test_an_event_that_is_amended_counts_as_amended_or_is_corrected_after_its_invoice() -> None:
     event = {"event_id": "e", "event_name": "call", "timestamp": "2026-01-05T00:00:00Z", "properties": {"n": "10"}}
     amend = {"do": "amend_event", "event_id": "e", "properties": {"n": "6"}}
     in_time = simulate(document(events=[event], actions=[{**amend, "at": "2026-02-01T01:00:00Z"}]))
     assert in_time["invoices"][1]["lines"][1]["quantity"] == "6"
-    with pytest.raises(Invalid) as refusal:
-        simulate(document(events=[event], actions=[{**amend, "at": "2026-02-02T00:00:00Z"}]))
-    assert (refusal.value.code, refusal.value.field) == ("not_offered_yet", "actions[0]")
+    later = simulate(document(events=[event], actions=[{**amend, "at": "2026-02-02T00:00:00Z"}]))
+    assert later["invoices"][1]["lines"][1]["quantity"] == "10"
+    assert (later["invoices"][2]["lines"][2]["quantity"], later["invoices"][2]["lines"][2]["amount"]) == ("-4", "-2")
 
 
 def test_the_providers_answers_are_taken_in_order() -> None:
