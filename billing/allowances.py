@@ -14,6 +14,7 @@ from billing.due_lines import share_of
 from billing.entitlements import Allowance, AllowanceDraw, EffectiveEntitlement, UsageResetPeriod
 from billing.errors import InvariantBroken
 from billing.meters import Meter, UsagePart
+from billing.money import NOTHING
 from billing.periods import YEAR_MAX, BillingCycle, BillingPeriod, Cadence, Period, nominal_period
 from billing.terms import DueLine, LineKind, ProrationBehavior, Terms
 from billing.windows import WindowSize, window_at
@@ -56,7 +57,7 @@ class FreePart:
     @property
     def billable(self) -> Fraction:
         """What is left to pay."""
-        return self.part.quantity - self.free
+        return self.part.quantity - self.free if self.free else self.part.quantity
 
 
 def reset_windows(terms: Terms, reset: UsageResetPeriod, span: Period) -> tuple[Period, ...]:
@@ -121,6 +122,8 @@ def draw_free(usage: Sequence[LineUsage], allowances: Sequence[Allowance]) -> tu
 
     A bucket draws on the window in which it starts. Raises InvariantBroken for other parts that reach beyond one.
     """
+    if not allowances:
+        return tuple(tuple(FreePart(part, NOTHING) for part in own.parts) for own in usage)
     used = {(one.meter_id, one.window): one.used for one in allowances}
     found: list[dict[int, FreePart]] = [{} for _ in usage]
     order = sorted(
@@ -130,13 +133,13 @@ def draw_free(usage: Sequence[LineUsage], allowances: Sequence[Allowance]) -> tu
         part = usage[line].parts[place]
         allowance = _covering(allowances, usage[line], part)
         if allowance is None:
-            found[line][place] = FreePart(part, Fraction(0))
+            found[line][place] = FreePart(part, NOTHING)
             continue
         key = (allowance.meter_id, allowance.window)
         free = part.quantity
         if allowance.limit is not None:
             # never below 0, also when a plan change lowered the limit below what was used
-            free = min(free, max(allowance.limit - used[key], Fraction(0)))
+            free = min(free, max(allowance.limit - used[key], NOTHING))
         found[line][place] = FreePart(part, free, allowance.window, allowance.limit, used[key])
         used[key] += free
     return tuple(tuple(own[place] for place in range(len(own))) for own in found)

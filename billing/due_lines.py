@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from fractions import Fraction
 
-from billing.money import ZERO
+from billing.money import NOTHING, WHOLE, ZERO
 from billing.periods import BillingPeriod, Period, local_days, nominal_period
 from billing.prices import InvoiceCadence, PriceType
 from billing.terms import BilledLine, DueLine, LineItem, LineKind, ProrationBehavior, ProrationUnit, Terms
@@ -53,7 +53,7 @@ def share_of(terms: Terms, part: Period, whole: Period) -> Fraction:
     if terms.proration_unit is ProrationUnit.second:
         return Fraction(part.microseconds, whole.microseconds)
     days = local_days(whole, terms.zone)
-    return Fraction(local_days(part, terms.zone), days) if days else Fraction(0)
+    return Fraction(local_days(part, terms.zone), days) if days else NOTHING
 
 
 def unused_time_credits(
@@ -118,6 +118,6 @@ def _spans(terms: Terms, line: LineItem, window: Period, end: datetime | None) -
 
 def _due(terms: Terms, line: LineItem, span: Period, whole: Period | None) -> DueLine:
     if line.price.type is PriceType.USAGE:
-        return DueLine(LineKind.usage, line.id, line.price, ZERO, span, Fraction(1), whole)
-    share = Fraction(1) if whole is None else share_of(terms, span, whole)
+        return DueLine(LineKind.usage, line.id, line.price, ZERO, span, WHOLE, whole)
+    share = WHOLE if whole is None else share_of(terms, span, whole)
     return DueLine(LineKind.fixed, line.id, line.price, line.charged_quantity, span, share, whole)

@@ -169,12 +169,12 @@ class InvoiceLine:
     @property
     def discount(self) -> Decimal:
         """What coupons take off the line."""
-        return total(part.amount for part in self.discounts)
+        return total(part.amount for part in self.discounts) if self.discounts else ZERO
 
     @property
     def net_amount(self) -> Decimal:
         """`amount` less its discounts."""
-        return minus(self.amount, self.discount)
+        return minus(self.amount, self.discount) if self.discounts else self.amount
 
     @property
     def counts_as(self) -> LineKind:
@@ -226,9 +226,10 @@ NOTHING_CARRIED: Final = CarriedCredit()
 
 @dataclass(frozen=True, slots=True)
 class Workings:
-    """The invoice while the steps work on it."""
+    """The invoice while the steps work on it. `taxable` is each line's part of the tax base, once that is known."""
 
     lines: tuple[InvoiceLine, ...] = ()
+    taxable: tuple[Decimal, ...] = ()
     discounts: tuple[Discount, ...] = ()
     draws: tuple[CreditDraw, ...] = ()
     taxes: tuple[TaxAmount, ...] = ()

@@ -22,9 +22,20 @@ from billing.invoice_lines import (
     Workings,
     credited_charge,
 )
-from billing.money import ZERO, Number, allocate, apportion, minus, negated, round_amount, shown_decimal, total
+from billing.money import (
+    NOTHING,
+    WHOLE,
+    ZERO,
+    Number,
+    allocate,
+    minus,
+    negated,
+    round_amount,
+    shown_decimal,
+    total,
+)
 from billing.periods import Period
-from billing.taxes import TaxBase, TaxRate, tax_amounts, tax_shares
+from billing.taxes import TaxBase, TaxRate, shared_taxes
 from billing.terms import BilledLine, DueLine, LineKind
 from billing.usage_lines import RatedUsage, rate_fixed, rate_usage
 from billing.wallets import AllowedPriceTypes, WalletType, draw_for_invoice
@@ -68,7 +79,7 @@ def carry_excess_credit(done: Workings, inputs: InvoiceInputs) -> Workings:
     exclusive tax that they were billed with.
     """
     taxable = [line.net_amount for line in done.lines]
-    exclusive = inclusive = Fraction(0)
+    exclusive = inclusive = NOTHING
     for places in _by_rates(done.lines, inputs):
         surplus = negated(total(taxable[place] for place in places))
         if surplus <= 0:
@@ -83,24 +94,22 @@ def carry_excess_credit(done: Workings, inputs: InvoiceInputs) -> Workings:
                 inclusive += Fraction(part) * Fraction(billed.inclusive_tax) / Fraction(billed.amount)
     excess = max(negated(total(line.net_amount for line in done.lines)), ZERO)
     carried = CarriedCredit(excess, round_amount(exclusive, inputs.currency), round_amount(inclusive, inputs.currency))
-    lines = tuple(replace(line, taxable=part) for line, part in zip(done.lines, taxable, strict=True))
-    return replace(done, lines=(*lines, _carry_line(carried, inputs)) if excess else lines, carried=carried)
+    if not excess:
+        return replace(done, taxable=tuple(taxable), carried=carried)
+    lines = (*done.lines, _carry_line(carried, inputs))
+    return replace(done, lines=lines, taxable=(*taxable, ZERO), carried=carried)
 
 
 def apply_taxes(done: Workings, inputs: InvoiceInputs) -> Workings:
     """Each rate once on its lines net of discounts, then shared out to them, and credits can take their part back."""
-    lines = list(done.lines)
-    bases = tax_bases(lines, inputs)
-    taxes = tax_amounts(bases, inputs.currency)
-    for tax in taxes:
-        shares = tax_shares(tax.rate, tax.base, bases)
-        for index, part in enumerate(apportion(tax.amount, shares, inputs.currency)):
-            line = lines[index]
-            if tax.rate.inclusive:
-                lines[index] = replace(line, inclusive_tax=total((line.inclusive_tax, part)))
-            else:
-                lines[index] = replace(line, exclusive_tax=total((line.exclusive_tax, part)))
-    return replace(done, lines=tuple(lines), taxes=taxes)
+    shared = shared_taxes(tax_bases(done.lines, done.taxable, inputs), inputs.currency)
+    exclusive = _by_line([one.parts for one in shared if not one.tax.rate.inclusive], len(done.lines))
+    inclusive = _by_line([one.parts for one in shared if one.tax.rate.inclusive], len(done.lines))
+    lines = tuple(
+        replace(line, taxable=taxable, exclusive_tax=added, inclusive_tax=contained)
+        for line, taxable, added, contained in zip(done.lines, done.taxable, exclusive, inclusive, strict=True)
+    )
+    return replace(done, lines=lines, taxes=tuple(one.tax for one in shared))
 
 
 def apply_credits(done: Workings, inputs: InvoiceInputs) -> Workings:
@@ -137,9 +146,9 @@ def discountable(line: InvoiceLine) -> Decimal:
     return line.amount if line.kind in DISCOUNTED else ZERO
 
 
-def tax_bases(lines: Sequence[InvoiceLine], inputs: InvoiceInputs) -> list[TaxBase]:
-    """What each line adds to the bases of its tax rates."""
-    return [TaxBase(line.taxable, rates) for line, rates in zip(lines, _rates_of(lines, inputs), strict=True)]
+def tax_bases(lines: Sequence[InvoiceLine], taxable: Sequence[Decimal], inputs: InvoiceInputs) -> list[TaxBase]:
+    """What each line, of which `taxable` is taxed, adds to the bases of its tax rates."""
+    return [TaxBase(*both) for both in zip(taxable, _rates_of(lines, inputs), strict=True)]
 
 
 def _payable(line: InvoiceLine, allowed: AllowedPriceTypes) -> Decimal:
@@ -213,8 +222,13 @@ def _carry_line(carried: CarriedCredit, inputs: InvoiceInputs) -> InvoiceLine:
         period=Period(inputs.due.at, inputs.due.at),
         quantity=Decimal(1),
         amount=carried.amount,
-        derivation=Derivation(quantity=Fraction(1), rated=exact, share=Fraction(1), exact=exact),
+        derivation=Derivation(quantity=WHOLE, rated=exact, share=WHOLE, exact=exact),
     )
+
+
+def _by_line(taxes: Sequence[Sequence[Decimal]], lines: int) -> list[Decimal]:
+    """The parts of `taxes` that each of the `lines` bears, together."""
+    return [total(own) for own in zip(*taxes, strict=True)] if taxes else [ZERO] * lines
 
 
 def _rates_of(lines: Sequence[InvoiceLine], inputs: InvoiceInputs) -> list[tuple[TaxRate, ...]]:
@@ -227,6 +241,8 @@ def _rates_of(lines: Sequence[InvoiceLine], inputs: InvoiceInputs) -> list[tuple
 
 def _by_rates(lines: Sequence[InvoiceLine], inputs: InvoiceInputs) -> list[list[int]]:
     """The places of the lines, those with the same rates together."""
+    if not inputs.line_tax_rates:
+        return [list(range(len(lines)))]
     found: dict[tuple[TaxRate, ...], list[int]] = {}
     for place, rates in enumerate(_rates_of(lines, inputs)):
         found.setdefault(rates, []).append(place)

@@ -8,7 +8,8 @@ import re
 from collections.abc import Iterable, Sequence
 from decimal import ROUND_HALF_UP, Context, Decimal, Inexact, InvalidOperation, Overflow
 from fractions import Fraction
-from functools import lru_cache
+from functools import lru_cache, reduce
+from math import lcm
 from typing import Final
 
 from iso4217 import Currency
@@ -20,6 +21,8 @@ Number = Decimal | Fraction | int
 # Python's default of 28 digits silently rounds a Decimal(38, 12). `Inexact` is trapped: sums never round.
 CONTEXT: Final = Context(prec=50, rounding=ROUND_HALF_UP, traps=[Inexact, InvalidOperation, Overflow])
 ZERO: Final = Decimal(0)
+NOTHING: Final = Fraction(0)
+WHOLE: Final = Fraction(1)
 SHOWN_PLACES: Final = 12
 INTEGER_DIGITS_MAX: Final = 23  # NUMERIC(38, 15) holds 23 digits before the point
 _DECIMAL_TEXT: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
@@ -61,15 +64,18 @@ def round_places(value: Number, places: int) -> Decimal:
 
 def is_rounded(value: Decimal, currency: str) -> bool:
     """Whether an amount has no more digits than its currency."""
-    return Fraction(value) == Fraction(round_amount(value, currency))
+    return value == round_amount(value, currency)
 
 
 def total(values: Iterable[Decimal]) -> Decimal:
     """Exact sum; raises decimal.Inexact rather than lose a digit beyond 50."""
-    result = ZERO
-    for value in values:
-        result = CONTEXT.add(result, value)
-    return result
+    return reduce(CONTEXT.add, values, ZERO)
+
+
+def exact_total(values: Sequence[Fraction]) -> Fraction:
+    """Exact sum, over one common denominator: reduced once, where adding one by one would reduce at every step."""
+    unit = lcm(*(value.denominator for value in values))
+    return Fraction(sum(value.numerator * (unit // value.denominator) for value in values), unit)
 
 
 def minus(left: Decimal, right: Decimal) -> Decimal:
@@ -104,13 +110,14 @@ def apportion(amount: Decimal, shares: Sequence[Fraction], currency: str) -> tup
     """
     places = exponent(currency)
     scale = 10**places
-    units = [share.numerator * scale // share.denominator for share in shares]
-    missing = int(Fraction(amount) * scale) - sum(units)
+    unit = lcm(*(share.denominator for share in shares))
+    # every share in whole parts of a minor unit, `unit` of them each: all that follows is arithmetic of integers
+    exact = [share.numerator * (unit // share.denominator) * scale for share in shares]
+    units = [one // unit for one in exact]
+    missing = int(amount.scaleb(places, CONTEXT)) - sum(units)
     if not 0 <= missing <= len(shares) or not is_rounded(amount, currency):
         raise InvariantBroken(f"shares of {decimal_text(amount)} {currency} do not add up to it")
-    if not missing:
-        return tuple(_from_units(count, places) for count in units)
-    by_remainder = sorted(range(len(shares)), key=lambda index: (units[index] - shares[index] * scale, index))
+    by_remainder = sorted(range(len(shares)), key=lambda index: exact[index] % unit, reverse=True)
     for index in by_remainder[:missing]:
         units[index] += 1
     return tuple(_from_units(count, places) for count in units)

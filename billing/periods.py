@@ -17,6 +17,8 @@ from zoneinfo import ZoneInfo
 
 from billing.errors import Invalid
 
+_NO_OFFSET: Final = timedelta(0)
+_MICROSECOND: Final = timedelta(microseconds=1)
 YEAR_MIN: Final = 1970
 YEAR_MAX: Final = 9990
 
@@ -51,7 +53,7 @@ _MONTHS: Final = {
 
 def check_utc(value: datetime, field: str) -> datetime:
     """`value` if it is an aware UTC instant of a sensible year, else Invalid."""
-    if value.tzinfo is None or value.utcoffset() != timedelta(0):
+    if value.tzinfo is not UTC and (value.tzinfo is None or value.utcoffset() != _NO_OFFSET):
         raise Invalid(f"{field} must be an instant in UTC; got {value.isoformat()}", field=field)
     if not YEAR_MIN <= value.year <= YEAR_MAX:
         raise Invalid(f"{field} must lie between the years {YEAR_MIN} and {YEAR_MAX}; got {value.year}", field=field)
@@ -78,7 +80,7 @@ class Period:
     @property
     def microseconds(self) -> int:
         """Exact length."""
-        return (self.end - self.start) // timedelta(microseconds=1)
+        return (self.end - self.start) // _MICROSECOND
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from fractions import Fraction
 from typing import Final
 
 from billing.errors import Invalid
-from billing.money import ZERO, Number, exponent, fraction_of
+from billing.money import NOTHING, ZERO, Number, exponent, fraction_of
 from billing.periods import BillingPeriod, Cadence
 
 TRIAL_DAYS_MAX: Final = 3650
@@ -134,12 +134,12 @@ def rate(price: Price, quantity: Number) -> Rating:
     if units < 0:
         raise Invalid(f"quantity must not be negative; got {quantity}", field="quantity")
     if units == 0:
-        return Rating(Fraction(0), ())
+        return Rating(NOTHING, ())
     if price.billing_model is BillingModel.TIERED:
         steps = _slab_steps(price, units) if price.tier_mode is TierMode.SLAB else _volume_steps(price, units)
     else:
         steps = (_step(_packages(price, units), price.amount or ZERO, ZERO),)
-    amount = steps[0].amount if len(steps) == 1 else sum((step.amount for step in steps), Fraction(0))
+    amount = steps[0].amount if len(steps) == 1 else sum((step.amount for step in steps), NOTHING)
     return Rating(amount, steps)
 
 
@@ -162,13 +162,13 @@ def _volume_steps(price: Price, units: Fraction) -> tuple[RatingStep, ...]:
 
 def _slab_steps(price: Price, units: Fraction) -> tuple[RatingStep, ...]:
     steps: list[RatingStep] = []
-    floor = Fraction(0)
+    floor = NOTHING
     for index, tier in enumerate(price.tiers):
         if units <= floor:
             break
         ceiling = units if tier.up_to is None else min(units, fraction_of(tier.up_to))
         steps.append(_step(ceiling - floor, tier.unit_amount, tier.flat_amount, index))
-        floor = ceiling if tier.up_to is None else fraction_of(tier.up_to)
+        floor = ceiling
     return tuple(steps)
 
 

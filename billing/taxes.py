@@ -11,7 +11,7 @@ from enum import StrEnum
 from fractions import Fraction
 
 from billing.errors import Invalid
-from billing.money import fraction_of, round_amount, total
+from billing.money import NOTHING, apportion, exact_total, fraction_of, round_amount, total
 
 
 class TaxRateType(StrEnum):
@@ -67,29 +67,47 @@ class TaxAmount:
     amount: Decimal
 
 
-def tax_amounts(bases: Sequence[TaxBase], currency: str) -> tuple[TaxAmount, ...]:
+@dataclass(frozen=True, slots=True)
+class SharedTax:
+    """A tax, and its parts: one for each line, 0 for a line without its rate."""
+
+    tax: TaxAmount
+    parts: tuple[Decimal, ...]
+
+
+def shared_taxes(bases: Sequence[TaxBase], currency: str) -> list[SharedTax]:
     """The tax of each rate on all its lines together, in order of first mention. No rate's lines are below 0 in sum."""
     taxes = []
-    for rate in dict.fromkeys(rate for one in bases for rate in one.rates):
+    for rate in _mentioned(bases):
         base = total(one.taxable for one in bases if rate in one.rates)
-        exact = sum(tax_shares(rate, base, bases), Fraction(0))
-        taxes.append(TaxAmount(rate, base, exact, round_amount(exact, currency)))
-    return tuple(taxes)
+        shares = tax_shares(rate, base, bases)
+        exact = exact_total(shares)
+        amount = round_amount(exact, currency)
+        taxes.append(SharedTax(TaxAmount(rate, base, exact, amount), apportion(amount, shares, currency)))
+    return taxes
 
 
 def tax_shares(rate: TaxRate, base: Decimal, bases: Sequence[TaxBase]) -> list[Fraction]:
     """The unrounded tax of `rate` on each line; a fixed tax is shared in proportion to their parts of `base`."""
-    return [_share(rate, base, one) if rate in one.rates else Fraction(0) for one in bases]
+    if rate.type is TaxRateType.fixed:
+        share = fraction_of(rate.value) / Fraction(base) if base > 0 else NOTHING
+    else:
+        share = fraction_of(rate.value) / 100
+    return [Fraction(one.taxable) * _within(share, rate, one) if rate in one.rates else NOTHING for one in bases]
 
 
 def inclusive_share(rates: tuple[TaxRate, ...]) -> Fraction:
     """Sum of the inclusive percentages, as a share of the net amount: 18 % is 18/100."""
-    return sum((fraction_of(rate.value) / 100 for rate in rates if rate.inclusive), Fraction(0))
+    return sum((fraction_of(rate.value) / 100 for rate in rates if rate.inclusive), NOTHING)
 
 
-def _share(rate: TaxRate, base: Decimal, one: TaxBase) -> Fraction:
-    taxable = Fraction(one.taxable)
-    if rate.type is TaxRateType.fixed:
-        return fraction_of(rate.value) * taxable / Fraction(base) if base > 0 else Fraction(0)
-    share = fraction_of(rate.value) / 100
-    return taxable / (1 + inclusive_share(one.rates)) * share if rate.inclusive else taxable * share
+def _mentioned(bases: Sequence[TaxBase]) -> list[TaxRate]:
+    found: list[TaxRate] = []
+    for one in bases:
+        found += [rate for rate in one.rates if rate not in found]
+    return found
+
+
+def _within(share: Fraction, rate: TaxRate, one: TaxBase) -> Fraction:
+    """The share of what a line is worth with its inclusive taxes inside."""
+    return share / (1 + inclusive_share(one.rates)) if rate.inclusive else share

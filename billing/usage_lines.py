@@ -12,7 +12,7 @@ from billing.allowances import FreePart, LineUsage, draw_free
 from billing.entitlements import AllowanceDraw
 from billing.invoice_lines import InvoiceInputs, InvoiceLine, RatedPart
 from billing.meters import UsagePart, UsageSnapshot
-from billing.money import Number
+from billing.money import NOTHING, Number
 from billing.prices import Price, Rating, RatingStep, rate
 from billing.terms import DueLine, LineKind
 
@@ -39,7 +39,7 @@ def rate_usage(inputs: InvoiceInputs) -> dict[int, RatedUsage]:
         due = inputs.due.lines[place]
         usage = snapshots.get((due.price.meter_id or "", due.period))
         if usage is None:
-            found[place] = RatedUsage(Fraction(0), Fraction(0), ())
+            found[place] = RatedUsage(NOTHING, NOTHING, ())
         else:
             measured.append((place, usage))
     lines = [LineUsage(usage.meter_id, _parts(usage), usage.bucketed) for _, usage in measured]
@@ -50,7 +50,8 @@ def rate_usage(inputs: InvoiceInputs) -> dict[int, RatedUsage]:
 
 def rate_fixed(price: Price, quantity: Number) -> RatedUsage:
     """A fixed line, with the price's cap."""
-    return _capped(price, Fraction(quantity), rate(price, quantity))
+    exact = Fraction(quantity)
+    return _capped(price, exact, rate(price, exact))
 
 
 def allowance_draws(lines: Sequence[InvoiceLine]) -> tuple[AllowanceDraw, ...]:
@@ -72,10 +73,10 @@ def _parts(usage: UsageSnapshot) -> tuple[UsagePart, ...]:
 
 
 def _rated(due: DueLine, usage: UsageSnapshot, parts: tuple[FreePart, ...]) -> RatedUsage:
-    billable = sum((one.billable for one in parts), Fraction(0))
+    billable = parts[0].billable if len(parts) == 1 else sum((one.billable for one in parts), NOTHING)
     if usage.bucketed:
         ratings = [rate(due.price, one.billable) for one in parts]
-        whole = Rating(sum((rating.amount for rating in ratings), Fraction(0)), ())
+        whole = Rating(sum((rating.amount for rating in ratings), NOTHING), ())
         stored = tuple(_bucket(one, rating) for one, rating in zip(parts, ratings, strict=True))
         return _capped(due.price, billable, whole, stored, usage)
     plain = len(parts) == 1 and parts[0].window is None

@@ -17,7 +17,7 @@ from billing.taxes import TaxAmount, TaxRateType, tax_shares
 
 def tax_sections(invoice: Invoice, inputs: InvoiceInputs) -> list[Section]:
     """For each line its tax base and its part of each tax on it."""
-    bases = tax_bases(invoice.lines, inputs)
+    bases = tax_bases(invoice.lines, [line.taxable for line in invoice.lines], inputs)
     parts: list[list[Part]] = [[] for _ in invoice.lines]
     inside: list[list[str]] = [[] for _ in invoice.lines]
     for tax in invoice.taxes:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from billing.errors import Invalid
 from billing.meters import AggregationType, Filter, Meter, UsageQuantity, parse_aggregation, parse_reset_usage
-from billing.taxes import TaxBase, TaxRate, TaxRateType, tax_amounts
+from billing.taxes import TaxBase, TaxRate, TaxRateType, shared_taxes
 
 from .builders import tax
 
@@ -60,11 +60,11 @@ def test_names_on_the_wire() -> None:
     ],
 )
 def test_tax_amounts(base: str, rates: tuple[TaxRate, ...], expected: list[str]) -> None:
-    assert [str(part.amount) for part in tax_amounts([TaxBase(Decimal(base), rates)], "usd")] == expected
+    assert [str(one.tax.amount) for one in shared_taxes([TaxBase(Decimal(base), rates)], "usd")] == expected
 
 
 @given(st.decimals(0, 10**9, places=2), st.integers(0, 100))
 def test_an_inclusive_tax_is_the_exclusive_tax_of_the_net(base: Decimal, percent: int) -> None:
-    (inside,) = tax_amounts([TaxBase(base, (tax(str(percent), inclusive=True),))], "usd")
-    net = Fraction(base) - inside.exact
-    assert net * percent / 100 == inside.exact
+    (inside,) = shared_taxes([TaxBase(base, (tax(str(percent), inclusive=True),))], "usd")
+    net = Fraction(base) - inside.tax.exact
+    assert net * percent / 100 == inside.tax.exact
