@@ -21,6 +21,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 
 from activities.adapters.kafka_consumer import KafkaUsageProgress
 from activities.errors import ErrorTranslator
+from activities.grouped_usage import GroupedUsage
 from activities.ingestion.direct_progress import StoredBeforeAnswered
 from activities.ingestion.ports import UsageProgress
 from activities.invoice_documents import DocumentActivities
@@ -66,7 +67,8 @@ def activities_by_queue(clients: Clients, gate: TemporalGate, progress: UsagePro
     """Which activities each queue runs, with their clients injected."""
     database = clients.database
     subscriptions = SubscriptionActivities(database, gate)
-    invoices = InvoiceActivities(database, required(clients.usage, "clickhouse"), progress)
+    usage = GroupedUsage(required(clients.usage, "clickhouse").clickhouse)
+    invoices = InvoiceActivities(database, usage, progress)
     payments = PaymentActivities(database, clients.providers)
     clocks = ClockActivities(database, gate, progress)
     documents = DocumentActivities(database, required(clients.object_store, "documents"))

@@ -39,7 +39,8 @@ _SETTINGS = "SETTINGS do_not_merge_across_partitions_select_final = 1"
 class MeterQuery:
     """Usage of `meters` in [start, end): of one customer, or of all where `external_customer_id` is None.
 
-    One statement reads the events once and folds every meter. With `window`, one row a window that has events.
+    One statement reads the events once and folds every meter. With `window`, one row a window that has events. With
+    `each_of`, one row (or its windows) for each of these customers that has events.
     """
 
     tenant_id: str
@@ -49,6 +50,7 @@ class MeterQuery:
     start: datetime
     end: datetime
     window: Window | None = None
+    each_of: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.meters:
@@ -57,6 +59,8 @@ class MeterQuery:
             raise Invalid("start and end must carry a time zone", field="start")
         if self.start > self.end:
             raise Invalid(f"start_time {self.start} must not be after end_time {self.end}", field="start_time")
+        if self.each_of and self.external_customer_id is not None:
+            raise Invalid("each_of and external_customer_id exclude each other", field="external_customer_id")
         if self.window and any(meter.aggregation is AggregationType.WEIGHTED_SUM for meter in self.meters):
             raise Invalid("a WEIGHTED_SUM is weighted over a whole period: it has no windows", field="window_size")
 
@@ -66,13 +70,19 @@ class MeterQuery:
         return (self.end - self.start) // timedelta(microseconds=1)
 
     def to_sql(self) -> tuple[str, dict[str, Any]]:
-        """The statement and its parameters. Columns: [window,] a meter's quantity, events, rejected, checksum, ..."""
+        """The statement and its parameters.
+
+        Columns: [customer,] [window,] a meter's quantity, events, rejected, checksum, the next meter's ...
+        """
         bound: dict[str, Any] = {}
-        outer = []
+        outer = ["external_customer_id"] if self.each_of else []
         if self.window:
             outer.append(f"{self.window.start_sql()} AS window_start")
             bound |= self.window.parameters()
-        inner = ["timestamp", "accepted_at", "kafka_offset", "event_id", _EVENT, *_property_columns(self.meters, bound)]
+        groups = [column.rpartition(" ")[2] for column in outer]
+        inner = ["external_customer_id"] if self.each_of else []
+        inner += ["timestamp", "accepted_at", "kafka_offset", "event_id", _EVENT]
+        inner += _property_columns(self.meters, bound)
         for number, meter in enumerate(self.meters):
             inner.append(_match_column(number, meter, self.meters, bound))
             if meter.aggregation is AggregationType.WEIGHTED_SUM:
@@ -88,8 +98,8 @@ class MeterQuery:
             "  WHERE " + "\n    AND ".join(self._conditions(bound)),
             ")",
         ]
-        if self.window:
-            lines += ["GROUP BY window_start", "ORDER BY window_start"]
+        if groups:
+            lines += [f"GROUP BY {', '.join(groups)}", f"ORDER BY {', '.join(groups)}"]
         return "\n".join([*lines, _SETTINGS]), bound
 
     def _conditions(self, bound: dict[str, Any]) -> list[str]:
@@ -103,6 +113,9 @@ class MeterQuery:
         if self.external_customer_id is not None:
             bound["external_customer_id"] = self.external_customer_id
             conditions.append("external_customer_id = {external_customer_id:String}")
+        if self.each_of:
+            bound["each_of"] = list(self.each_of)
+            conditions.append("external_customer_id IN {each_of:Array(String)}")
         names = list(dict.fromkeys(meter.event_name for meter in self.meters))
         bound |= {f"name_{number}": name for number, name in enumerate(names)}
         conditions.append(f"event_name IN ({', '.join(f'{{name_{number}:String}}' for number in range(len(names)))})")

@@ -26,6 +26,24 @@ async def usage_by_window(clickhouse: ClickHouse, query: MeterQuery) -> list[tup
     return [(instant(int(row[0])), quantities(query, row[1:])) for row in rows]
 
 
+async def usage_by_customer(clickhouse: ClickHouse, query: MeterQuery) -> dict[str, dict[str, UsageQuantity]]:
+    """What each meter of `query` measured for each of its customers (`each_of`) that has events."""
+    sql, parameters = query.to_sql()
+    rows = await clickhouse.query(sql, parameters)
+    return {str(row[0]): quantities(query, row[1:]) for row in rows}
+
+
+async def usage_by_customer_and_window(
+    clickhouse: ClickHouse, query: MeterQuery
+) -> dict[str, list[tuple[datetime, dict[str, UsageQuantity]]]]:
+    """The same window by window, in their order."""
+    sql, parameters = query.to_sql()
+    found: dict[str, list[tuple[datetime, dict[str, UsageQuantity]]]] = {}
+    for row in await clickhouse.query(sql, parameters):
+        found.setdefault(str(row[0]), []).append((instant(int(row[1])), quantities(query, row[2:])))
+    return found
+
+
 def in_batches(meters: Sequence[Meter]) -> list[tuple[Meter, ...]]:
     """`meters` cut into lists that one statement can carry."""
     return [tuple(meters[start : start + METERS_A_QUERY]) for start in range(0, len(meters), METERS_A_QUERY)]

@@ -1,0 +1,126 @@
+"""Usage reads of many periods that close at once, as a few grouped reads.
+
+On the first of a month thousands of invoices ask for the same meters over the same period, each for its own customer.
+Those that ask within a moment share one statement. Only what waits is gathered, nothing is kept: every answer was read
+after its question, so that all that was stored before the question is in it.
+
+A group is of one tenant, one set of meters and one period. A statement that fails is the failure of those who share it
+and of nobody else: a meter that cannot be read fails the invoices that need it.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
+from functools import partial
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from activities.usage_reader import NOTHING, UsageReader
+from billing.meters import Meter, UsageQuantity
+from billing.periods import Period
+from models.clickhouse.client import ClickHouse
+from models.clickhouse.meter_query import MeterQuery
+from models.clickhouse.usage import in_batches, usage_by_customer, usage_by_customer_and_window
+from models.clickhouse.windows import Window, WindowSize
+from models.scope import Scope
+
+GATHER_SECONDS: Final = 0.01
+CUSTOMERS_A_QUERY: Final = 1000
+QUERIES_AT_ONCE: Final = 4
+"""What one ClickHouse connection pool runs in parallel; more would only wait there."""
+
+ReadGroup = Callable[[tuple[str, ...]], Awaitable[dict[str, Any]]]
+
+
+@dataclass(slots=True)
+class _Group:
+    """Who waits for one statement, by customer."""
+
+    read: ReadGroup
+    nothing: Any
+    waiting: dict[str, list["asyncio.Future[Any]"]] = field(default_factory=dict)
+
+
+class GroupedUsage(UsageReader):
+    """A reader whose `read` and `daily` share statements. Everything else reads by itself."""
+
+    def __init__(self, clickhouse: ClickHouse) -> None:
+        super().__init__(clickhouse)
+        self._open: dict[Hashable, _Group] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._queries = asyncio.Semaphore(QUERIES_AT_ONCE)
+
+    async def read(
+        self, scope: Scope, external_customer_id: str, meters: Sequence[Meter], period: Period
+    ) -> dict[str, UsageQuantity]:
+        """What each of `meters` measured for the customer in [period.start, period.end), by meter id."""
+        found: dict[str, UsageQuantity] = {}
+        for batch in in_batches(meters):
+            key = ("total", scope, batch, period)
+            read = partial(self._read_totals, scope, batch, period)
+            found |= await self._ask(key, read, {meter.id: NOTHING for meter in batch}, external_customer_id)
+        return found
+
+    async def daily(
+        self, scope: Scope, external_customer_id: str, meter: Meter, period: Period, zone: str
+    ) -> list[tuple[date, Decimal]]:
+        """The meter's quantity for each local day of `zone` that has events (the chart of an invoice)."""
+        key, read = ("daily", scope, meter, period, zone), partial(self._read_days, scope, meter, period, zone)
+        windows: list[tuple[datetime, dict[str, UsageQuantity]]] = await self._ask(key, read, [], external_customer_id)
+        local = ZoneInfo(zone)
+        return [(start.astimezone(local).date(), found[meter.id].quantity) for start, found in windows]
+
+    async def _ask(self, key: Hashable, read: ReadGroup, nothing: Any, customer: str) -> Any:
+        group = self._open.get(key)
+        if group is None:
+            group = self._open[key] = _Group(read, nothing)
+            task = asyncio.create_task(self._answer(group, key))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        group.waiting.setdefault(customer, []).append(future)
+        if len(group.waiting) == CUSTOMERS_A_QUERY:
+            del self._open[key]  # full: who asks next begins another
+        return await future
+
+    async def _answer(self, group: _Group, key: Hashable) -> None:
+        await asyncio.sleep(GATHER_SECONDS)
+        async with self._queries:
+            if self._open.get(key) is group:
+                del self._open[key]  # not before: whoever asked while it waited for its turn is answered, too
+            try:
+                found = await group.read(tuple(group.waiting))
+            except Exception as error:
+                problem = error
+                _each(group, lambda future, customer: future.set_exception(problem))
+            else:
+                _each(group, lambda future, customer: future.set_result(found.get(customer, group.nothing)))
+
+    async def _read_totals(
+        self, scope: Scope, meters: tuple[Meter, ...], period: Period, customers: tuple[str, ...]
+    ) -> dict[str, Any]:
+        return await usage_by_customer(self.clickhouse, _query(scope, meters, period, customers, None))
+
+    async def _read_days(
+        self, scope: Scope, meter: Meter, period: Period, zone: str, customers: tuple[str, ...]
+    ) -> dict[str, Any]:
+        query = _query(scope, (meter,), period, customers, Window(WindowSize.DAY, zone))
+        return dict(await usage_by_customer_and_window(self.clickhouse, query))
+
+
+def _query(
+    scope: Scope, meters: tuple[Meter, ...], period: Period, customers: tuple[str, ...], window: Window | None
+) -> MeterQuery:
+    return MeterQuery(
+        scope.tenant_id, scope.environment_id, None, meters, period.start, period.end, window, each_of=customers
+    )
+
+
+def _each(group: _Group, answer: Callable[["asyncio.Future[Any]", str], None]) -> None:
+    """Answers all who still wait."""
+    for customer, futures in group.waiting.items():
+        for future in futures:
+            if not future.done():
+                answer(future, customer)
