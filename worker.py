@@ -20,6 +20,7 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker, WorkerDeploymen
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from activities.adapters.kafka_consumer import KafkaUsageProgress
+from activities.disputes import DisputeActivities
 from activities.errors import ErrorTranslator
 from activities.grouped_usage import GroupedUsage
 from activities.ingestion.direct_progress import StoredBeforeAnswered
@@ -28,6 +29,7 @@ from activities.invoice_documents import DocumentActivities
 from activities.invoices import InvoiceActivities
 from activities.outbox_relay import OutboxRelay
 from activities.payments import PaymentActivities
+from activities.refunds import RefundActivities
 from activities.revenue import RevenueActivities
 from activities.subscriptions import SubscriptionActivities
 from activities.test_clocks import ClockActivities
@@ -38,8 +40,10 @@ from starter.settings import Settings, load_settings, log_format
 from starter.telemetry import LogContext, configure_logging, temporal_runtime
 from starter.worker_health import serve_health
 from workflows.contracts import BILLING, DOCUMENTS, PAYMENT_PROVIDERS, QUEUES, WEBHOOKS, payments_queue
+from workflows.dispute import DisputeWorkflow
 from workflows.gate import TemporalGate
 from workflows.invoice import InvoiceWorkflow
+from workflows.refund import RefundWorkflow
 from workflows.revenue_release import RevenueReleaseWorkflow
 from workflows.subscription import SubscriptionWorkflow
 from workflows.test_clock import TestClockWorkflow
@@ -48,7 +52,15 @@ from workflows.webhook_delivery import WebhookDeliveryWorkflow
 
 PASSED_THROUGH = ("billing", "models", "activities")
 WORKFLOWS: dict[str, list[type]] = {
-    BILLING: [SubscriptionWorkflow, InvoiceWorkflow, TestClockWorkflow, RevenueReleaseWorkflow, WalletWorkflow],
+    BILLING: [
+        SubscriptionWorkflow,
+        InvoiceWorkflow,
+        TestClockWorkflow,
+        RevenueReleaseWorkflow,
+        WalletWorkflow,
+        RefundWorkflow,
+        DisputeWorkflow,
+    ],
     WEBHOOKS: [WebhookDeliveryWorkflow],
 }
 # The behavior is the worker's and not the workflow's: one without a deployment may not name any. Deliveries are short
@@ -75,6 +87,8 @@ def activities_by_queue(clients: Clients, gate: TemporalGate, progress: UsagePro
     webhooks = WebhookActivities(database, required(clients.webhook_sender, "webhooks"))
     revenue = RevenueActivities(database)
     wallets = WalletActivities(database)
+    refunds = RefundActivities(database, clients.providers)
+    disputes = DisputeActivities(database)
     return {
         BILLING: [
             subscriptions.close_period,
@@ -88,10 +102,11 @@ def activities_by_queue(clients: Clients, gate: TemporalGate, progress: UsagePro
             clocks.fail,
             revenue.release,
             wallets.expire,
+            disputes.read,
         ],
         DOCUMENTS: [documents.render],
         WEBHOOKS: [webhooks.deliver, webhooks.give_up],
-        **{payments_queue(provider): [payments.collect] for provider in PAYMENT_PROVIDERS},
+        **{payments_queue(provider): [payments.collect, refunds.send] for provider in PAYMENT_PROVIDERS},
     }
 
 

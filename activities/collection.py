@@ -16,12 +16,13 @@ from activities.outbox import emit
 from activities.payloads import amount_remaining, invoice_payload, payment_payload
 from activities.ports import ActionRequired, Charged, ChargeOutcome, Declined
 from activities.receipts import Money, receive, tell_payment
+from activities.refunds import NewRefund, create_refund
 from activities.settings import load_billing_settings
 from activities.states import InvoiceState
 from billing.collection import after_decline
 from billing.dunning import DeclineKind, ExhaustedInvoice
 from billing.invoice_states import InvoiceStatus
-from billing.money import ZERO
+from billing.money import ZERO, decimal_text
 from billing.subscriptions import mark_past_due
 from models.conversions import state_from_row
 from models.ids import derived_id, new_id
@@ -183,6 +184,22 @@ async def _succeed(
     payment.gateway_payment_id = attempt.gateway_attempt_id
     money = Money(attempt.id, attempt.payment_gateway, attempt.amount)
     await receive(session, row, payment, money, now)
+    if row.invoice_status == InvoiceStatus.VOIDED:
+        await _give_back(session, row, payment, attempt, now)
+
+
+async def _give_back(
+    session: AsyncSession, row: InvoiceRow, payment: PaymentRow, attempt: PaymentAttemptRow, now: datetime
+) -> None:
+    """Nothing is owed on a void invoice: money that comes all the same goes back by itself."""
+    because = {"because": "the invoice was void when the money came"}
+    refund = await create_refund(
+        session, scope_of(row), payment.id, NewRefund(attempt.amount, "OTHER", f"void/{attempt.id}", because), now
+    )
+    row.needs_attention = (
+        f"{decimal_text(attempt.amount)} {row.currency} came after the invoice was voided: refund {refund.id} is under"
+        " way"
+    )
 
 
 async def _decline(

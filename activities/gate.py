@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Protocol
 
-from activities.states import ClockState, InvoiceState, SubscriptionState
+from activities.states import ClockState, DisputeState, InvoiceState, RefundState, SubscriptionState
 from models.scope import Scope
 
 
@@ -26,6 +26,12 @@ class WorkflowGate(Protocol):
 
     async def tell_invoice(self, scope: Scope, invoice_id: str) -> bool:
         """Have the invoice look at what Postgres knows of its payment; False when no workflow runs for it."""
+
+    async def tell_refund(self, state: RefundState) -> None:
+        """Start the refund's workflow, or have the one that runs look at Postgres."""
+
+    async def tell_dispute(self, state: DisputeState) -> None:
+        """Start the dispute's workflow, or have the one that runs look at Postgres."""
 
     async def advance_subscription(self, state: SubscriptionState, to: datetime) -> None:
         """Returns once the subscription has done everything due at or before `to`."""

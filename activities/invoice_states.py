@@ -2,7 +2,7 @@
 
 from activities.bookkeeping import scope_of
 from activities.payloads import amount_remaining
-from activities.states import InvoiceState
+from activities.states import PAID, InvoiceState
 from billing.money import decimal_text
 from models.tables import InvoiceRow
 
@@ -33,7 +33,7 @@ def waiting_for(row: InvoiceRow) -> str:
     """In words: what has to happen next."""
     if row.invoice_status == "DRAFT":
         return "the end of the grace for late usage"
-    if row.invoice_status != "FINALIZED" or row.payment_status in {"SUCCEEDED", "OVERPAID"}:
+    if row.invoice_status != "FINALIZED" or row.payment_status in PAID:
         return ""
     if row.next_action_at is not None:
         return "the next payment attempt"

@@ -16,7 +16,7 @@ from activities.invoice_usage import Frozen, read_usage
 from activities.outbox import emit
 from activities.payloads import invoice_payload
 from activities.revenue import defer_revenue, release_due, stop_deferral, take_credits_back
-from activities.states import InvoiceState
+from activities.states import PAID, InvoiceState
 from activities.usage_reader import UsageReader
 from activities.wallets import draw_down, give_back, open_prepaid
 from billing.errors import Conflict
@@ -184,7 +184,7 @@ def _snapshot_rows(
 
 async def void_invoice(session: AsyncSession, row: InvoiceRow, now: datetime, reason: str) -> None:
     """Voids a locked invoice that nothing was paid on, and no credit was given of."""
-    if row.amount_paid > ZERO or row.payment_status in {"PROCESSING", "SUCCEEDED", "OVERPAID"}:
+    if row.amount_paid > ZERO or row.payment_status in {"PROCESSING", *PAID}:
         state = "being paid" if row.payment_status == "PROCESSING" else "paid"
         raise Conflict(
             f"void is not possible: the invoice is {state}; only an invoice without any payment can be voided",

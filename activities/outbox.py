@@ -16,6 +16,8 @@ START_SUBSCRIPTION = "start_subscription"
 START_INVOICE = "start_invoice"
 START_TEST_CLOCK = "start_test_clock"
 TELL_INVOICE = "tell_invoice"
+TELL_REFUND = "tell_refund"
+TELL_DISPUTE = "tell_dispute"
 CHANNEL = "durabill_outbox"
 
 

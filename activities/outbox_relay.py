@@ -16,14 +16,26 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from activities.bookkeeping import scope_of
 from activities.business_time import clock_now
 from activities.collection import collection_state
+from activities.disputes import dispute_state
 from activities.gate import WorkflowGate
-from activities.outbox import CHANNEL, START_INVOICE, START_SUBSCRIPTION, START_TEST_CLOCK, TELL_INVOICE, WEBHOOK
+from activities.outbox import (
+    CHANNEL,
+    START_INVOICE,
+    START_SUBSCRIPTION,
+    START_TEST_CLOCK,
+    TELL_DISPUTE,
+    TELL_INVOICE,
+    TELL_REFUND,
+    WEBHOOK,
+)
 from activities.payments import take_in_facts
+from activities.refunds import refund_state
 from activities.subscriptions import subscription_state
 from activities.test_clocks import clock_state
 from models.database import Database
 from models.ids import derived_id
 from models.queries.invoices import get_invoice
+from models.queries.refunds import get_dispute, get_refund
 from models.queries.subscriptions import get_subscription
 from models.tables import (
     OutboxRow,
@@ -66,6 +78,8 @@ class OutboxRelay:
             START_INVOICE: self._start_invoice,
             START_TEST_CLOCK: self._start_test_clock,
             TELL_INVOICE: self._tell_invoice,
+            TELL_REFUND: self._tell_refund,
+            TELL_DISPUTE: self._tell_dispute,
         }
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -132,6 +146,12 @@ class OutboxRelay:
             return
         async with self._database.transaction(scope_of(row)) as own:
             await take_in_facts(own, row.reference, datetime.now(UTC))
+
+    async def _tell_refund(self, session: AsyncSession, row: OutboxRow) -> None:
+        await self._gate.tell_refund(refund_state(await get_refund(session, row.reference)))
+
+    async def _tell_dispute(self, session: AsyncSession, row: OutboxRow) -> None:
+        await self._gate.tell_dispute(dispute_state(await get_dispute(session, row.reference)))
 
     async def _deliveries(self, rows: Sequence[OutboxRow]) -> dict[str, list[_Delivery]]:
         # In a transaction of its own: a delivery must be there before the workflow that looks for it.

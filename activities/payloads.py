@@ -257,6 +257,7 @@ def payment_payload(row: PaymentRow, attempts: Sequence[PaymentAttemptRow] = ())
             "track_attempts": row.payment_gateway is not None,
             "succeeded_at": when(row.succeeded_at),
             "failed_at": when(row.failed_at),
+            "refunded_at": when(row.refunded_at),
             "error_message": row.error_message,
             "metadata": row.payment_metadata,
             "attempts": [attempt_payload(attempt) for attempt in attempts],

@@ -1,17 +1,19 @@
 """Payments as activities: one call of the provider, and what it came to. Booking is in `activities.collection`."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from pydantic import TypeAdapter
 from sqlmodel.ext.asyncio.session import AsyncSession
 from temporalio import activity
 
 from activities.bookkeeping import touch
 from activities.business_time import business_time
 from activities.collection import collection_state, has_new_method, open_attempt, settle
-from activities.ports import ChargeOutcome, ChargeRequest, PaymentProvider
+from activities.disputes import record_dispute
+from activities.ports import ChargeOutcome, ChargeRequest, Disputed, PaymentProvider
+from activities.provider_events import NEWS
 from activities.states import InvoiceState
 from billing.errors import Conflict
 from models.database import Database
@@ -19,8 +21,6 @@ from models.queries.invoices import get_invoice
 from models.queries.payments import find_attempt, list_unapplied_events
 from models.scope import Scope
 from models.tables import InvoiceRow, PaymentAttemptRow
-
-OUTCOME: TypeAdapter[ChargeOutcome] = TypeAdapter(ChargeOutcome)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,5 +114,9 @@ async def apply_provider_events(session: AsyncSession, row: InvoiceRow, now: dat
     for event in await list_unapplied_events(session, row.id):
         attempt = await find_attempt(session, event.attempt_id or "")
         if attempt is not None and event.outcome is not None:
-            await settle(session, row, attempt, OUTCOME.validate_python(event.outcome), now)
+            news = NEWS.validate_json(json.dumps(event.outcome))
+            if isinstance(news, Disputed):
+                await record_dispute(session, row, attempt, news, now)
+            else:
+                await settle(session, row, attempt, news, now)
         event.applied_at = now

@@ -138,6 +138,24 @@ RefundOutcome = Refunded | RefundPending | RefundDeclined
 
 
 @dataclass(frozen=True, slots=True)
+class Disputed:
+    """The customer has taken a charge to the bank, and how that stands: a report about it, not its answer."""
+
+    provider_dispute_id: str
+    provider_payment_id: str
+    """The charge, as `Charged` named it."""
+    amount: Decimal
+    """What is disputed, in major units of `currency`."""
+    currency: str
+    reason: str
+    state: Literal["needs_response", "under_review", "won", "lost"]
+    reported_at: datetime
+    """When the provider reported it: reports may arrive out of order."""
+    respond_by: datetime | None = None
+    outcome: Literal["disputed"] = "disputed"
+
+
+@dataclass(frozen=True, slots=True)
 class ProviderEvent:
     """An inbound webhook, verified and read. Stored once by (`provider`, `event_id`), then signalled to the invoice."""
 
@@ -150,6 +168,7 @@ class ProviderEvent:
     invoice_id: str | None = None
     outcome: ChargeOutcome | None = None
     """None when the event says nothing about a charge: it is acknowledged and stored, and nobody is signalled."""
+    dispute: Disputed | None = None
 
 
 class PaymentProvider(Protocol):

@@ -1,23 +1,29 @@
 """What payment providers tell us: stored once by the provider's own id, before anybody acts on it."""
 
-from dataclasses import asdict
 from datetime import datetime
 
+from pydantic import TypeAdapter
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from activities.outbox import TELL_INVOICE, enqueue
-from activities.ports import ProviderEvent
+from activities.ports import ChargeOutcome, Disputed, ProviderEvent
 from models.ids import new_id
-from models.queries.payments import find_attempt
+from models.queries.payments import find_attempt, find_attempt_by_charge
 from models.scope import Scope
-from models.tables import ProviderEventRow
+from models.tables import PaymentAttemptRow, ProviderEventRow
+
+NEWS: TypeAdapter[ChargeOutcome | Disputed] = TypeAdapter(ChargeOutcome | Disputed)
+"""What an event says, in its stored form."""
 
 
 async def store_provider_event(
     session: AsyncSession, scope: Scope, event: ProviderEvent, body: str, now: datetime
 ) -> str | None:
     """Stores the event, once. Returns the id of the invoice that it is about, if any, which is told of it."""
+    news = event.dispute or event.outcome
+    attempt = await _attempt_of(session, event)
+    attempt_id = event.attempt_id if attempt is None else attempt.id
     values = {
         "id": new_id("pe"),
         "tenant_id": scope.tenant_id,
@@ -30,14 +36,21 @@ async def store_provider_event(
         "provider": event.provider,
         "provider_event_id": event.event_id,
         "event_type": event.type,
-        "attempt_id": event.attempt_id,
+        "attempt_id": attempt_id,
         "body": body,
-        "outcome": None if event.outcome is None else asdict(event.outcome),
+        "outcome": None if news is None else NEWS.dump_python(news, mode="json"),
         "received_at": now,
     }
     await session.exec(insert(ProviderEventRow).values(values).on_conflict_do_nothing())
-    attempt = await find_attempt(session, event.attempt_id or "")
-    if attempt is None or event.outcome is None:
+    if attempt is None or news is None:
         return None
     await enqueue(session, scope, TELL_INVOICE, attempt.invoice_id)
     return attempt.invoice_id
+
+
+async def _attempt_of(session: AsyncSession, event: ProviderEvent) -> PaymentAttemptRow | None:
+    """The attempt that the event is about: providers name it, or only their own charge."""
+    attempt = await find_attempt(session, event.attempt_id or "")
+    if attempt is None and event.dispute is not None:
+        attempt = await find_attempt_by_charge(session, event.provider, event.dispute.provider_payment_id)
+    return attempt

@@ -9,6 +9,9 @@ from datetime import datetime
 
 from models.scope import Scope
 
+PAID = frozenset({"SUCCEEDED", "OVERPAID", "REFUNDED", "PARTIALLY_REFUNDED"})
+"""Payment statuses of an invoice of which nothing is owed any more; what was given back is not asked for again."""
+
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionState:
@@ -64,7 +67,7 @@ class InvoiceState:
     def is_closed(self) -> bool:
         """Nothing will ever happen to it by itself: paid, voided or skipped."""
         return self.invoice_status in {"VOIDED", "SKIPPED"} or (
-            self.invoice_status == "FINALIZED" and self.payment_status in {"SUCCEEDED", "OVERPAID"}
+            self.invoice_status == "FINALIZED" and self.payment_status in PAID
         )
 
 
@@ -78,3 +81,44 @@ class ClockState:
     target_time: datetime
     status: str
     problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RefundState:
+    """A refund between two steps. `amount` is decimal text in major units."""
+
+    scope: Scope
+    refund_id: str
+    payment_id: str
+    invoice_id: str
+    customer_id: str
+    provider: str
+    amount: str
+    currency: str
+    status: str
+    attempt: int = 1
+    failure: str | None = None
+
+    @property
+    def is_settled(self) -> bool:
+        """The money has gone back, or somebody has given it up."""
+        return self.status in {"SUCCEEDED", "CANCELLED"}
+
+
+@dataclass(frozen=True, slots=True)
+class DisputeState:
+    """A dispute between two reports. `amount` is decimal text in major units."""
+
+    scope: Scope
+    dispute_id: str
+    customer_id: str
+    invoice_id: str
+    payment_id: str
+    provider: str
+    gateway_dispute_id: str
+    amount: str
+    currency: str
+    reason: str
+    status: str
+    respond_by: datetime | None = None
+    is_closed: bool = False

@@ -53,9 +53,26 @@ def given_back_by_void(amount_paid: Decimal, prepaid_credits: Decimal, refunded:
     return minus(total((amount_paid, prepaid_credits)), refunded)
 
 
-def after_refund(amount_paid: Decimal, refunded: Decimal) -> PaymentStatus:
-    """The payment status once `refunded` of what was paid has been given back."""
-    return PaymentStatus.REFUNDED if refunded == amount_paid else PaymentStatus.PARTIALLY_REFUNDED
+def after_refund(amount_due: Decimal, amount_paid: Decimal, refunded: Decimal) -> PaymentStatus:
+    """The payment status once `refunded` of what was paid has been given back; only the excess leaves it paid."""
+    kept = minus(amount_paid, refunded)
+    if kept == ZERO:
+        return PaymentStatus.REFUNDED
+    if kept > amount_due:
+        return PaymentStatus.OVERPAID
+    return PaymentStatus.SUCCEEDED if kept == amount_due < amount_paid else PaymentStatus.PARTIALLY_REFUNDED
+
+
+def check_refund(amount: Decimal, left: Decimal, currency: str) -> None:
+    """Whether `amount` of a payment, of which `left` was not given back, can be. Raises Conflict or Invalid."""
+    if left <= ZERO:
+        raise Conflict("refund is not possible: nothing is left of the payment", state=PaymentStatus.REFUNDED)
+    if not ZERO < amount <= left or not is_rounded(amount, currency):
+        raise Invalid(
+            f"amount must be above 0 and at most {decimal_text(left)} {currency}, what is left of the payment, with no"
+            f" more decimals than the currency has; got {decimal_text(amount)}",
+            field="amount",
+        )
 
 
 def after_receipt(amount_due: Decimal, amount_paid: Decimal, amount: Decimal) -> PaymentStatus:

@@ -23,6 +23,9 @@ REVENUE: Final = "revenue"
 DEFERRED_REVENUE: Final = "deferred_revenue"
 TAX_PAYABLE: Final = "tax_payable"
 CUSTOMER_CREDIT: Final = "customer_credit"
+REFUNDS: Final = "refunds"
+"""Revenue given back to customers; a credit note says of what."""
+DISPUTE_LOSSES: Final = "dispute_losses"
 
 
 def cash_in_transit(provider: str) -> str:
@@ -39,6 +42,8 @@ class PostingKind(StrEnum):
     invoice_voided = "invoice_voided"
     wallet_credited = "wallet_credited"
     wallet_debited = "wallet_debited"
+    payment_refunded = "payment_refunded"
+    dispute_lost = "dispute_lost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +138,23 @@ def post_payment(payment_id: str, provider: str, amount: Decimal, currency: str)
     """Money that a provider took for an invoice."""
     movements = [(cash_in_transit(provider), negated(amount)), (ACCOUNTS_RECEIVABLE, amount)]
     return Posting(PostingKind.payment_succeeded, payment_id, _entries(movements, currency))
+
+
+def post_refund(refund_id: str, provider: str, amount: Decimal, overpaid: Decimal, currency: str) -> Posting:
+    """Money given back: first what had been paid beyond the invoice (`overpaid`), the rest is revenue given back."""
+    beyond = min(amount, overpaid)
+    movements = [
+        (cash_in_transit(provider), amount),
+        (ACCOUNTS_RECEIVABLE, negated(beyond)),
+        (REFUNDS, negated(minus(amount, beyond))),
+    ]
+    return Posting(PostingKind.payment_refunded, refund_id, _entries(movements, currency))
+
+
+def post_dispute_lost(dispute_id: str, provider: str, amount: Decimal, currency: str) -> Posting:
+    """Money that a customer's bank has taken back for good."""
+    movements = [(cash_in_transit(provider), amount), (DISPUTE_LOSSES, negated(amount))]
+    return Posting(PostingKind.dispute_lost, dispute_id, _entries(movements, currency))
 
 
 def post_void(

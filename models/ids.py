@@ -14,6 +14,7 @@ PREFIXES = frozenset(
         "clock",
         "correction",
         "cust",
+        "dispute",
         "endpoint",
         "env",
         "event",
@@ -24,8 +25,8 @@ PREFIXES = frozenset(
         "ledger",
         "meter",
     }
-    | {"outbox", "pay", "pe", "plan", "price", "secret", "setting", "snap", "subs", "subs_line", "ta", "taxapp"}
-    | {"taxrate", "tenant", "wallet", "wd", "wtxn"}
+    | {"outbox", "pay", "pe", "plan", "price", "refund", "secret", "setting", "snap", "subs", "subs_line"}
+    | {"ta", "taxapp", "taxrate", "tenant", "wallet", "wd", "wtxn"}
 )
 
 

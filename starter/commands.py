@@ -12,7 +12,7 @@ from activities.invoice_states import invoice_state
 from activities.invoices import void_invoice
 from activities.payment_methods import gateway_of
 from activities.receipts import NewPayment, record_payment
-from activities.states import ClockState, InvoiceState, SubscriptionState
+from activities.states import PAID, ClockState, InvoiceState, SubscriptionState
 from activities.test_clocks import business_now, check_advance, clock_state, get_clock
 from billing.errors import Conflict
 from billing.invoice_states import InvoiceCommand as InvoiceVerb
@@ -106,7 +106,7 @@ class Commands:
     async def attempt_payment(self, scope: Scope, invoice_id: str, command_id: str | None = None) -> InvoiceRow:
         """Tries to collect what remains, now."""
         row = await self._invoice(scope, invoice_id)
-        if row.invoice_status != InvoiceStatus.FINALIZED or row.payment_status in {"SUCCEEDED", "OVERPAID"}:
+        if row.invoice_status != InvoiceStatus.FINALIZED or row.payment_status in PAID:
             state = "paid" if row.invoice_status == InvoiceStatus.FINALIZED else row.invoice_status
             raise Conflict(
                 f"attempt_payment is not possible: the invoice is {state}; it must be FINALIZED and unpaid", state=state

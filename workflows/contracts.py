@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
-from activities.states import ClockState, InvoiceState, SubscriptionState
+from activities.states import ClockState, DisputeState, InvoiceState, RefundState, SubscriptionState
 from models.scope import Scope
 
 BILLING: Final = "billing"
@@ -44,6 +44,16 @@ def delivery_workflow_id(event_id: str, endpoint_id: str) -> str:
     return f"webhook/{event_id}/{endpoint_id}"
 
 
+def refund_workflow_id(scope: Scope, refund_id: str) -> str:
+    """`refund/{tenant}/{id}`."""
+    return f"refund/{scope.tenant_id}/{refund_id}"
+
+
+def dispute_workflow_id(scope: Scope, dispute_id: str) -> str:
+    """`dispute/{tenant}/{id}`."""
+    return f"dispute/{scope.tenant_id}/{dispute_id}"
+
+
 def clock_workflow_id(clock_id: str) -> str:
     """`test-clock/{id}`."""
     return f"test-clock/{clock_id}"
@@ -72,6 +82,20 @@ class ClockInput:
     """Starts or continues a test clock."""
 
     state: ClockState
+
+
+@dataclass(frozen=True, slots=True)
+class RefundInput:
+    """Starts a refund's way to the provider."""
+
+    state: RefundState
+
+
+@dataclass(frozen=True, slots=True)
+class DisputeInput:
+    """Starts a dispute's way to its end."""
+
+    state: DisputeState
 
 
 @dataclass(frozen=True, slots=True)

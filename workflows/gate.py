@@ -9,7 +9,7 @@ from temporalio.common import TypedSearchAttributes, WorkflowIDConflictPolicy, W
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from activities.states import ClockState, InvoiceState, SubscriptionState
+from activities.states import ClockState, DisputeState, InvoiceState, RefundState, SubscriptionState
 from models.scope import Scope
 from workflows import search_attributes
 from workflows.contracts import (
@@ -18,11 +18,15 @@ from workflows.contracts import (
     AdvanceClock,
     ClockInput,
     DeliveryInput,
+    DisputeInput,
     InvoiceInput,
+    RefundInput,
     SubscriptionInput,
     clock_workflow_id,
     delivery_workflow_id,
+    dispute_workflow_id,
     invoice_workflow_id,
+    refund_workflow_id,
     subscription_workflow_id,
 )
 from workflows.messaging import WorkflowGone, send_command
@@ -90,6 +94,28 @@ class TemporalGate:
             return False
         return True
 
+    async def tell_refund(self, state: RefundState) -> None:
+        """Starts `refund/{tenant}/{id}` or signals the one that runs; one that has ended needs no telling."""
+        await self._start(
+            "RefundWorkflow",
+            RefundInput(state),
+            refund_workflow_id(state.scope, state.refund_id),
+            attributes=search_attributes.of_refund(state),
+            summary=f"{state.amount} {state.currency} of {state.payment_id}",
+            signal="facts_changed",
+        )
+
+    async def tell_dispute(self, state: DisputeState) -> None:
+        """Starts `dispute/{tenant}/{id}` or signals the one that runs; one that has ended needs no telling."""
+        await self._start(
+            "DisputeWorkflow",
+            DisputeInput(state),
+            dispute_workflow_id(state.scope, state.dispute_id),
+            attributes=search_attributes.of_dispute(state),
+            summary=f"{state.amount} {state.currency} of {state.payment_id}",
+            signal="facts_changed",
+        )
+
     async def advance_subscription(self, state: SubscriptionState, to: datetime) -> None:
         """Starts the workflow should it be missing, and returns once it has caught up with `to`."""
         workflow_id = subscription_workflow_id(state.scope, state.subscription_id)
@@ -119,6 +145,7 @@ class TemporalGate:
         attributes: TypedSearchAttributes | None = None,
         reuse: WorkflowIDReusePolicy = WorkflowIDReusePolicy.REJECT_DUPLICATE,
         summary: str | None = None,
+        signal: str | None = None,
     ) -> None:
         try:
             await self._client.start_workflow(
@@ -130,6 +157,7 @@ class TemporalGate:
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
                 search_attributes=attributes or TypedSearchAttributes([]),
                 static_summary=summary,
+                start_signal=signal,
             )
         except WorkflowAlreadyStartedError:
             return  # it ran to its end before; the business id is used once

@@ -8,7 +8,7 @@ from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSe
 from temporalio.client import Client
 from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
 
-from activities.states import InvoiceState, SubscriptionState
+from activities.states import PAID, DisputeState, InvoiceState, RefundState, SubscriptionState
 
 TENANT_ID: Final = SearchAttributeKey.for_keyword("TenantId")
 CUSTOMER_ID: Final = SearchAttributeKey.for_keyword("CustomerId")
@@ -63,11 +63,32 @@ def of_invoice(state: InvoiceState) -> TypedSearchAttributes:
     return TypedSearchAttributes(pairs)
 
 
+def of_refund(state: RefundState) -> TypedSearchAttributes:
+    """What operators filter refunds by."""
+    return _of_payment(state.scope.tenant_id, state.customer_id, state.provider, needs_attention=False)
+
+
+def of_dispute(state: DisputeState) -> TypedSearchAttributes:
+    """What operators filter disputes by: an open one needs a person from the beginning."""
+    return _of_payment(state.scope.tenant_id, state.customer_id, state.provider, needs_attention=not state.is_closed)
+
+
+def _of_payment(tenant_id: str, customer_id: str, provider: str, *, needs_attention: bool) -> TypedSearchAttributes:
+    return TypedSearchAttributes(
+        [
+            SearchAttributePair(TENANT_ID, tenant_id),
+            SearchAttributePair(CUSTOMER_ID, customer_id),
+            SearchAttributePair(PAYMENT_PROVIDER, provider),
+            SearchAttributePair(NEEDS_ATTENTION, needs_attention),
+        ]
+    )
+
+
 def invoice_status(state: InvoiceState) -> str:
     """One word for where an invoice stands: draft, open, past_due, paid, uncollectible, voided or skipped."""
     if state.invoice_status != "FINALIZED":
         return state.invoice_status.lower()
-    if state.payment_status in {"SUCCEEDED", "OVERPAID"}:
+    if state.payment_status in PAID:
         return "paid"
     if state.uncollectible:
         return "uncollectible"

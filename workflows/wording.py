@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from activities.states import ClockState, InvoiceState, SubscriptionState
+from activities.states import ClockState, DisputeState, InvoiceState, RefundState, SubscriptionState
 
 
 def instant(value: datetime | None) -> str:
@@ -60,6 +60,43 @@ def invoice_details(state: InvoiceState, clock: datetime | None, problem: str | 
     if clock is not None:
         rows.append(("Test clock", f"{state.test_clock_id} at {instant(clock)}"))
     return attention(problem) + table(rows)
+
+
+def refund_details(state: RefundState, problem: str | None = None) -> str:
+    """Where a refund stands; one that was refused says what a person can do."""
+    refused = ""
+    if state.status == "FAILED":
+        refused = (
+            f"**Needs attention.** The provider refused: {state.failure}.\n\nRetry it"
+            f" (`POST /v1/refunds/{state.refund_id}/retry`), or give the money back in another"
+            " way and cancel it (`/cancel`).\n\n"
+        )
+    rows = [
+        ("Status", state.status),
+        ("Amount", f"{state.amount} {state.currency.upper()}"),
+        ("Provider", state.provider),
+        ("Request", str(state.attempt)),
+        ("Payment", state.payment_id),
+        ("Invoice", state.invoice_id),
+        ("Customer", state.customer_id),
+    ]
+    return attention(problem) + refused + table(rows)
+
+
+def dispute_details(state: DisputeState, problem: str | None = None) -> str:
+    """Where a dispute stands, and until when evidence is wanted."""
+    wanted = f"**Needs attention.** Answer it at {state.provider}.\n\n" if not state.is_closed else ""
+    rows = [
+        ("Status", state.status),
+        ("Reason", state.reason),
+        ("Answer before", instant(state.respond_by)),
+        ("Amount", f"{state.amount} {state.currency.upper()}"),
+        ("Provider", f"{state.provider}, {state.gateway_dispute_id}"),
+        ("Payment", state.payment_id),
+        ("Invoice", state.invoice_id),
+        ("Customer", state.customer_id),
+    ]
+    return attention(problem) + wanted + table(rows)
 
 
 def invoice_waits_for(state: InvoiceState) -> str:

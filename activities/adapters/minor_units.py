@@ -16,6 +16,15 @@ LAST_DIGIT_ZERO = 3
 Stripe and Razorpay both pass on (docs.stripe.com/currencies, razorpay.com/docs/payments/international-payments)."""
 
 
+def major_units(units: int, currency: str, places: Mapping[str, int]) -> Decimal:
+    """What a company counts as `units`, in major units of the currency. Raises ValueError for an unknown currency."""
+    try:
+        digits = places.get(currency, exponent(currency))
+    except Invalid as unknown:
+        raise ValueError(unknown.message) from unknown
+    return Decimal(units).scaleb(-digits)
+
+
 def minor_units(amount: Decimal, currency: str, company: str, places: Mapping[str, int]) -> int:
     """`amount` (major units) as a whole number of units; `places` holds the currencies that `company` counts its way.
 

@@ -6,11 +6,12 @@ Owns the reading, nothing of the network. Source: razorpay.com/docs/api and razo
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import razorpay
 from razorpay.errors import SignatureVerificationError
 
+from activities.adapters.minor_units import major_units
 from activities.adapters.razorpay_declines import kind_of, reason_of
 from activities.adapters.razorpay_http import Json
 from activities.ports import (
@@ -19,6 +20,7 @@ from activities.ports import (
     Charged,
     ChargeOutcome,
     Declined,
+    Disputed,
     OutcomeUnknown,
     ProviderEvent,
     RefundDeclined,
@@ -38,6 +40,8 @@ AHEAD: Final = timedelta(minutes=5)
 TOOK_MONEY: Final = frozenset({"captured", "refunded"})
 PAID: Final = frozenset({"payment.captured", "order.paid", "payment_link.paid"})
 ENDED_LINK: Final = frozenset({"payment_link.cancelled", "payment_link.expired"})
+PLACES: Final[Mapping[str, int]] = {}
+"""Razorpay counts every currency as ISO 4217 does (razorpay.com/docs/payments/international-payments)."""
 SUBJECTS: Final = ("payment_link", "order", "payment", "refund")
 
 
@@ -143,7 +147,37 @@ def _event(event_id: str, event: Json, occurred_at: datetime) -> ProviderEvent:
         attempt_id=notes.get("attempt_id"),
         invoice_id=notes.get("invoice_id"),
         outcome=_told_outcome(event["event"], subjects) if notes else None,
+        dispute=_dispute(event["event"], payload, occurred_at),
     )
+
+
+def _dispute(event_type: str, payload: Json, reported_at: datetime) -> Disputed | None:
+    """A report about a dispute: the event says where it stands."""
+    if not event_type.startswith("payment.dispute."):
+        return None
+    dispute = payload["dispute"]["entity"]
+    respond_by = dispute.get("respond_by")
+    currency = dispute["currency"].lower()
+    return Disputed(
+        provider_dispute_id=dispute["id"],
+        provider_payment_id=dispute["payment_id"],
+        amount=major_units(dispute["amount"], currency, PLACES),
+        currency=currency,
+        reason=dispute["reason_code"],
+        state=_dispute_state(event_type.removeprefix("payment.dispute."), dispute["status"]),
+        reported_at=reported_at,
+        respond_by=None if respond_by is None else datetime.fromtimestamp(respond_by, UTC),
+    )
+
+
+def _dispute_state(event: str, status: str) -> Literal["needs_response", "under_review", "won", "lost"]:
+    match event:
+        case "won" | "lost" | "under_review":
+            return event
+        case "closed":  # without a contest: an inquiry that came to nothing, or money given up
+            return "lost" if status == "lost" else "won"
+        case _:
+            return "needs_response"
 
 
 def _told_outcome(event_type: str, subjects: Mapping[str, Json]) -> ChargeOutcome | None:

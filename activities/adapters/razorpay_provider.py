@@ -18,6 +18,7 @@ from activities.adapters.minor_units import minor_units
 from activities.adapters.razorpay_declines import kind_of, mandate_refusal
 from activities.adapters.razorpay_entities import (
     PAYMENT_LINK,
+    PLACES,
     outcome_of_link,
     outcome_of_payments,
     read_webhook,
@@ -38,8 +39,6 @@ from activities.ports import (
 
 TIMEOUT_SECONDS: Final = 6
 """A charge takes up to eight short calls, and the activity that makes them has 30 s."""
-PLACES: Final[Mapping[str, int]] = {}
-"""Razorpay counts every currency as ISO 4217 does (razorpay.com/docs/payments/international-payments)."""
 PAGE: Final = 100
 
 

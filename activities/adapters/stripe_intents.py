@@ -6,10 +6,11 @@ Owns the reading, nothing of the network. Source of the states: docs.stripe.com/
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import stripe
 
+from activities.adapters.minor_units import major_units
 from activities.adapters.stripe_declines import kind_of, reason_of, wants_customer
 from activities.ports import (
     ActionRequired,
@@ -17,6 +18,7 @@ from activities.ports import (
     Charged,
     ChargeOutcome,
     Declined,
+    Disputed,
     OutcomeUnknown,
     ProviderEvent,
     RefundDeclined,
@@ -34,6 +36,18 @@ TELLING: Final = frozenset(
     {"payment_intent.succeeded", "payment_intent.requires_action", "payment_intent.canceled", FAILED}
 )
 """Events that say what a charge came to; all others are acknowledged and kept."""
+PLACES: Final[Mapping[str, int]] = {"isk": 2, "ugx": 2, "mga": 0}
+"""Digits where Stripe differs from ISO 4217 (docs.stripe.com/currencies): ISK and UGX are counted in hundredths that
+must be 00, MGA in whole ariary."""
+DISPUTE_STATES: Final[Mapping[str, Literal["needs_response", "under_review", "won", "lost"]]] = {
+    "needs_response": "needs_response",
+    "under_review": "under_review",
+    "won": "won",
+    "closed": "won",
+    "prevented": "won",
+    "lost": "lost",
+}
+"""By status (docs.stripe.com/api/disputes/object); an inquiry that is closed has cost nothing."""
 
 
 def waits_for_customer(intent: Json) -> bool:
@@ -122,6 +136,25 @@ def _event(event: Json) -> ProviderEvent:
         attempt_id=metadata.get("attempt_id"),
         invoice_id=metadata.get("invoice_id"),
         outcome=_told_outcome(event["type"], subject) if "attempt_id" in metadata else None,
+        dispute=_dispute(event, subject),
+    )
+
+
+def _dispute(event: Json, subject: Json) -> Disputed | None:
+    """A report about a dispute; one that Stripe only looks into (an inquiry) is as urgent as one that took money."""
+    if not event["type"].startswith("charge.dispute.") or not subject.get("payment_intent"):
+        return None
+    status = str(subject["status"]).removeprefix("warning_")
+    respond_by = (subject.get("evidence_details") or {}).get("due_by")
+    return Disputed(
+        provider_dispute_id=subject["id"],
+        provider_payment_id=subject["payment_intent"],
+        amount=major_units(subject["amount"], subject["currency"], PLACES),
+        currency=subject["currency"],
+        reason=subject["reason"],
+        state=DISPUTE_STATES.get(status, "needs_response"),
+        reported_at=datetime.fromtimestamp(event["created"], UTC),
+        respond_by=None if respond_by is None else datetime.fromtimestamp(respond_by, UTC),
     )
 
 

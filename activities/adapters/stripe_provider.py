@@ -18,6 +18,7 @@ from activities.adapters.minor_units import minor_units
 from activities.adapters.stripe_declines import UNUSABLE_METHOD, kind_of, reason_of
 from activities.adapters.stripe_http import NOT_SENT, OnceOverHttp
 from activities.adapters.stripe_intents import (
+    PLACES,
     Json,
     outcome_of,
     read_webhook,
@@ -42,9 +43,6 @@ API_VERSION: Final = "2026-10-28.endive"
 """Pinned: answers keep this shape whatever the account's default. It is the version that the library was made for."""
 TIMEOUT_SECONDS: Final = 8
 """A charge takes up to three calls, and the activity that makes them has 30 s."""
-PLACES: Final[Mapping[str, int]] = {"isk": 2, "ugx": 2, "mga": 0}
-"""Digits where Stripe differs from ISO 4217 (docs.stripe.com/currencies): ISK and UGX are counted in hundredths that
-must be 00, MGA in whole ariary."""
 PAGE: Final = 100
 """Most objects a list answers with."""
 UNINDEXED: Final = timedelta(hours=1)

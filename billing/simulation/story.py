@@ -204,7 +204,7 @@ class Story:
         self.credit_notes.append(IssuedNote(played.id, kind.value, amount, at))
         self.tell(at, "credit_note.created", played.id)
         if kind is CreditNoteType.REFUND:
-            played.payment_status = after_refund(played.amount_paid, played.refunded)
+            played.payment_status = after_refund(played.invoice.amount_due, played.amount_paid, played.refunded)
             self.wallets.give_back(amount, at, reference, EntryReason.credit_note)
         elif not played.amount_remaining:
             self.payment_events(self.collection.receive(played, ZERO, at), played, at)

@@ -25,6 +25,16 @@ async def find_attempt(session: AsyncSession, attempt_id: str) -> PaymentAttempt
     return (await session.exec(select(PaymentAttemptRow).where(PaymentAttemptRow.id == attempt_id))).one_or_none()
 
 
+async def find_attempt_by_charge(
+    session: AsyncSession, provider: str, gateway_attempt_id: str
+) -> PaymentAttemptRow | None:
+    """The attempt whose charge the provider names so."""
+    query = select(PaymentAttemptRow).where(
+        PaymentAttemptRow.payment_gateway == provider, PaymentAttemptRow.gateway_attempt_id == gateway_attempt_id
+    )
+    return (await session.exec(query.order_by(col(PaymentAttemptRow.created_at)))).first()
+
+
 async def list_attempts_of_payment(session: AsyncSession, payment_id: str) -> Sequence[PaymentAttemptRow]:
     """The tries of one payment, first to last."""
     query = select(PaymentAttemptRow).where(PaymentAttemptRow.payment_id == payment_id)

@@ -6,6 +6,7 @@ from models.tables.events import EventCorrectionRow
 from models.tables.invoices import InvoiceLineRow, InvoiceRow, InvoiceSequenceRow, InvoiceTaxRow, UsageSnapshotRow
 from models.tables.ledger import DeferredRevenueRow, LedgerEntryRow, LedgerTransactionRow
 from models.tables.payments import PaymentAttemptRow, PaymentRow, ProviderEventRow
+from models.tables.refunds import DisputeRow, RefundRow
 from models.tables.subscriptions import SubscriptionLineItemRow, SubscriptionRow
 from models.tables.tenants import (
     ApiKeyRow,
@@ -22,6 +23,7 @@ __all__ = [
     "ApiKeyRow",
     "CustomerRow",
     "DeferredRevenueRow",
+    "DisputeRow",
     "EnvironmentRow",
     "EventCorrectionRow",
     "FeatureRow",
@@ -39,6 +41,7 @@ __all__ = [
     "PlanRow",
     "PriceRow",
     "ProviderEventRow",
+    "RefundRow",
     "SettingRow",
     "SubscriptionLineItemRow",
     "SubscriptionRow",

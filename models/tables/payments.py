@@ -37,6 +37,7 @@ class PaymentRow(Entity, table=True):
     payment_status: str
     succeeded_at: datetime | None = Field(default=None, sa_type=UtcTime)
     failed_at: datetime | None = Field(default=None, sa_type=UtcTime)
+    refunded_at: datetime | None = Field(default=None, sa_type=UtcTime)
     error_message: str | None = None
     payment_metadata: dict[str, str] = Field(default_factory=dict, sa_type=Json)
 
@@ -48,7 +49,11 @@ class PaymentAttemptRow(Entity, table=True):
     __table_args__ = (
         Index("payment_attempts_payment", "payment_id", "attempt_number", unique=True),
         Index("payment_attempts_invoice", "invoice_id"),
-    )
+        Index(
+            "payment_attempts_gateway", "tenant_id", "environment_id", "payment_gateway", "gateway_attempt_id",
+            postgresql_where="gateway_attempt_id IS NOT NULL",
+        ),
+    )  # fmt: skip
 
     payment_id: str
     invoice_id: str

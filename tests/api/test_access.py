@@ -180,9 +180,11 @@ def make_one_of_each(client: httpx.Client, sdk: Any) -> dict[str, str]:
         assert datetime.now(UTC) < deadline
     payment = post("/payments", {"destination_type": "INVOICE", "destination_id": invoice.id, "amount": "1",
                                  "payment_method_type": "OFFLINE", "currency": "usd"})  # fmt: skip
+    refund = post(f"/payments/{payment['id']}/refund", {"amount": "0.5"})
     key = post("/secrets/api/keys", {"name": "walk"})["secret"]
     return {
         "tenant_id": customer["tenant_id"], "environment_id": customer["environment_id"], "key_id": key["id"],
+        "refund_id": refund["id"], "dispute_id": "dispute_of_nobody",
         "customer_id": customer["id"], "external_id": "walker", "meter_id": feature["meter_id"],
         "feature_id": feature["id"], "plan_id": plan["id"], "price_id": price["id"], "lookup_key": "walk",
         "tax_rate_id": rate["id"], "association_id": association["id"], "subscription_id": subscription["id"],

@@ -12,7 +12,7 @@ from sqlmodel import col, select
 
 from activities.outbox import START_SUBSCRIPTION, WEBHOOK, emit, enqueue
 from activities.outbox_relay import BATCH, OutboxRelay
-from activities.states import ClockState, InvoiceState, SubscriptionState
+from activities.states import ClockState, DisputeState, InvoiceState, RefundState, SubscriptionState
 from activities.webhook_endpoints import NewWebhookEndpoint, create_webhook_endpoint
 from models.database import Database, Scope
 from models.tables import OutboxRow, SubscriptionRow, WebhookDeliveryRow, WebhookEndpointRow
@@ -48,6 +48,12 @@ class RecordingGate:
     async def tell_invoice(self, scope: Scope, invoice_id: str) -> bool:
         await self._start(invoice_id)
         return True
+
+    async def tell_refund(self, state: RefundState) -> None:
+        await self._start(state.refund_id)
+
+    async def tell_dispute(self, state: DisputeState) -> None:
+        await self._start(state.dispute_id)
 
     async def advance_subscription(self, state: SubscriptionState, to: datetime) -> None:
         raise AssertionError("the relay moves no clock")

@@ -19,10 +19,12 @@ from sqlmodel import select
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowHandle
 
+from activities.refunds import cancel_refund
 from billing.periods import BillingPeriod
 from models.tables import SubscriptionRow, WebhookDeliveryRow
 from tests.parts import Parts
 from tests.workflows.test_catching_up import runs_of
+from tests.workflows.test_refunds import disputed, given_back_elsewhere, refund, until_status, workflow_of
 from tests.world import Servers, World, open_world, until, utc
 from workflows.contracts import BILLING, clock_workflow_id, delivery_workflow_id
 
@@ -65,6 +67,7 @@ async def record(world: World, names: Sequence[str]) -> None:
     """Every story once, or those that are named."""
     stories = (
         in_real_time, under_a_test_clock, commanded, with_an_action, with_a_problem, delivered, released, expired,
+        given_back,
     )  # fmt: skip
     for story in stories:
         if not names or story.__name__ in names:
@@ -200,6 +203,25 @@ async def expired(world: World) -> None:
     )
     await workflow.result()
     await keep("wallets/passed", workflow)
+
+
+async def given_back(world: World) -> None:
+    """A refund that the company makes, one that it refuses until somebody gives it up, and a dispute that is won."""
+    await world.clock(utc("2025-01-01"))
+    subscription = await subscribed(world, utc("2025-01-01"))
+    await world.advance(utc("2025-01-01T00:01"))
+    (invoice,) = await world.invoices(subscription.id)
+    made = await refund(world, invoice, "4")
+    await until_status(world, made, "SUCCEEDED")
+    await keep("refund/made", workflow_of(world, made))
+    await given_back_elsewhere(world, invoice, "3")
+    refused = await refund(world, invoice, "6")
+    await until_status(world, refused, "FAILED")
+    async with world.database.transaction(world.scope) as session:
+        await cancel_refund(session, refused.id, datetime.now(UTC))
+    await workflow_of(world, refused).result()
+    await keep("refund/given_up", workflow_of(world, refused))
+    await keep("dispute/won", await disputed(world, invoice, "won"))
 
 
 async def main(names: Sequence[str]) -> None:

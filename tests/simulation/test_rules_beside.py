@@ -11,6 +11,7 @@ from billing.collection import (
     after_receipt,
     after_refund,
     check_offline_payment,
+    check_refund,
     given_back_by_void,
     remaining,
     split_payment,
@@ -76,8 +77,30 @@ def test_money_by_hand() -> None:
 
 def test_giving_back() -> None:
     assert given_back_by_void(Decimal(10), Decimal(3), Decimal(4)) == 9
-    assert after_refund(Decimal(10), Decimal(4)) is PaymentStatus.PARTIALLY_REFUNDED
-    assert after_refund(Decimal(10), Decimal(10)) is PaymentStatus.REFUNDED
+
+
+@pytest.mark.parametrize(
+    ("due", "paid", "refunded", "status"),
+    [
+        ("10", "10", "4", PaymentStatus.PARTIALLY_REFUNDED),
+        ("10", "10", "10", PaymentStatus.REFUNDED),
+        ("10", "20", "10", PaymentStatus.SUCCEEDED),  # charged twice, one went back
+        ("10", "20", "4", PaymentStatus.OVERPAID),
+        ("10", "20", "14", PaymentStatus.PARTIALLY_REFUNDED),
+        ("0", "10", "10", PaymentStatus.REFUNDED),  # it came after the invoice was voided
+    ],
+)
+def test_a_refund_leaves_the_invoice(due: str, paid: str, refunded: str, status: PaymentStatus) -> None:
+    assert after_refund(Decimal(due), Decimal(paid), Decimal(refunded)) is status
+
+
+def test_no_more_is_refunded_than_is_left() -> None:
+    check_refund(Decimal(10), Decimal(10), "usd")
+    with pytest.raises(Conflict, match="nothing is left of the payment"):
+        check_refund(Decimal(1), Decimal(0), "usd")
+    for amount in ("0", "10.01", "0.001"):
+        with pytest.raises(Invalid, match="at most 10 usd"):
+            check_refund(Decimal(amount), Decimal(10), "usd")
 
 
 def test_the_window_of_event_times() -> None:

@@ -20,6 +20,7 @@ async def opened(world: World, card: str | None) -> tuple[SubscriptionRow, Invoi
     await world.sell()
     await world.clock(START)
     subscription = await world.subscribe(await world.customer("acme"), START, card=card)
+    await world.until_started(subscription.id)
     await world.advance(START + timedelta(seconds=1))
     return subscription, (await world.invoices(subscription.id))[0]
 

@@ -246,6 +246,9 @@ def currency_exponents() -> str:
     )
 
 
+REFUNDS: dict[str, tuple[str, ...]] = {"refunds": ("amount",), "disputes": ("amount",)}
+
+
 def check_amounts(op: Any, amounts: dict[str, tuple[str, ...]] = AMOUNTS) -> None:
     """No amount has more decimals than its currency, and each is a number: neither NaN nor infinite.
 

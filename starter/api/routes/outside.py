@@ -14,7 +14,7 @@ RESOURCES: Final = frozenset(
     (
         "addons", "alert", "alerts", "analytics", "auth", "checkout", "connections", "cost", "costs", "costsheets",
         "coupons", "coupon-associations", "creditgrants", "creditnotes", "cron", "customer-portal", "entitlements",
-        "fx-rates", "groups", "integrations", "marketplace", "oauth", "portal", "rbac", "refunds", "reports",
+        "fx-rates", "groups", "integrations", "marketplace", "oauth", "portal", "rbac", "reports",
         "scheduled-tasks", "settings", "tasks", "usage-records", "users", "workflows",
     )
 )  # fmt: skip

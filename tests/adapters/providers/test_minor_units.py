@@ -4,12 +4,12 @@ from decimal import Decimal
 
 import pytest
 
-from activities.adapters import minor_units, razorpay_provider, stripe_provider
+from activities.adapters import minor_units, razorpay_entities, stripe_intents
 from activities.ports import ProviderRefused
 
 
 def stripe_units(amount: str, currency: str) -> int:
-    return minor_units.minor_units(Decimal(amount), currency, "stripe", stripe_provider.PLACES)
+    return minor_units.minor_units(Decimal(amount), currency, "stripe", stripe_intents.PLACES)
 
 
 @pytest.mark.parametrize(
@@ -58,4 +58,17 @@ def test_an_amount_that_cannot_be_expressed_is_refused_never_rounded(amount: str
     [("299.95", "inr", 29995), ("295", "jpy", 295), ("295.99", "kwd", 295990), ("7.5", "mga", 750), ("5", "isk", 5)],
 )
 def test_razorpay_counts_as_iso_4217_does(amount: str, currency: str, units: int) -> None:
-    assert minor_units.minor_units(Decimal(amount), currency, "razorpay", razorpay_provider.PLACES) == units
+    assert minor_units.minor_units(Decimal(amount), currency, "razorpay", razorpay_entities.PLACES) == units
+
+
+@pytest.mark.parametrize(
+    ("units", "currency", "amount"),
+    [(1050, "usd", "10.5"), (500, "jpy", "500"), (500, "isk", "5"), (1, "kwd", "0.001")],
+)
+def test_what_a_company_counts_is_read_back(units: int, currency: str, amount: str) -> None:
+    assert minor_units.major_units(units, currency, stripe_intents.PLACES) == Decimal(amount)
+
+
+def test_an_unknown_currency_is_not_read() -> None:
+    with pytest.raises(ValueError, match="zzz"):
+        minor_units.major_units(1, "zzz", {})

@@ -272,3 +272,33 @@ async def test_a_refused_request_says_what_is_wrong(razorpay: RazorpayCounterpar
     with pytest.raises(ProviderRefused, match="HTTP 400: The id provided does not exist"):
         await razorpay.provider.charge(asked)
     assert RECURRING not in [each.path for each in razorpay.company.asked]
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "state"),
+    [
+        ("created", "open", "needs_response"),
+        ("action_required", "open", "needs_response"),
+        ("under_review", "under_review", "under_review"),
+        ("won", "won", "won"),
+        ("lost", "lost", "lost"),
+        ("closed", "closed", "won"),
+        ("closed", "lost", "lost"),
+    ],
+)
+def test_a_dispute_is_read(razorpay: RazorpayCounterpart, name: str, status: str, state: str) -> None:
+    dispute = {
+        "id": "disp_1", "payment_id": "pay_1", "amount": 10000, "currency": "INR", "reason_code": "chargeback",
+        "respond_by": 1_700_600_000, "status": status,
+    }  # fmt: skip
+    payment = {"id": "pay_1", "notes": {"attempt_id": "att_1", "invoice_id": "inv_1"}}
+    payload = {"dispute": {"entity": dispute}, "payment": {"entity": payment}}
+    told = read(razorpay, signed(event(event=f"payment.dispute.{name}", payload=payload)))
+    assert told.outcome is None
+    assert told.dispute is not None
+    assert (told.dispute.provider_dispute_id, told.dispute.amount, told.dispute.state) == (
+        "disp_1",
+        Decimal(100),
+        state,
+    )
+    assert told.dispute.respond_by == datetime.fromtimestamp(1_700_600_000, UTC)

@@ -4,6 +4,7 @@ import json
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from activities.ports import (
     BadWebhook,
     Charged,
     Declined,
+    Disputed,
     OutcomeUnknown,
     ProviderEvent,
     ProviderRefused,
@@ -253,3 +255,34 @@ def test_a_webhook_is_refused_by_name(stripe: StripeCounterpart) -> None:
     old = signed(event(), at=time.time() - timedelta(minutes=5, seconds=5).total_seconds())
     with pytest.raises(BadWebhook, match="more than 0:05:00 from now"):
         read(stripe, old)
+
+
+@pytest.mark.parametrize(
+    ("status", "state"),
+    [
+        ("warning_needs_response", "needs_response"),
+        ("needs_response", "needs_response"),
+        ("under_review", "under_review"),
+        ("won", "won"),
+        ("warning_closed", "won"),
+        ("lost", "lost"),
+        ("a_status_of_next_year", "needs_response"),
+    ],
+)
+def test_a_dispute_is_read(stripe: StripeCounterpart, status: str, state: str) -> None:
+    subject = {
+        "id": "du_1", "object": "dispute", "amount": 1050, "currency": "usd", "payment_intent": "pi_1", "metadata": {},
+        "reason": "fraudulent", "status": status, "evidence_details": {"due_by": 1_700_600_000},
+    }  # fmt: skip
+    told = read(stripe, signed(event(type="charge.dispute.updated", data={"object": subject})))
+    assert (told.attempt_id, told.outcome) == (None, None)
+    assert told.dispute == Disputed(
+        "du_1",
+        "pi_1",
+        Decimal("10.5"),
+        "usd",
+        "fraudulent",
+        state,  # type: ignore[arg-type]
+        datetime.fromtimestamp(1_700_000_000, UTC),
+        datetime.fromtimestamp(1_700_600_000, UTC),
+    )
