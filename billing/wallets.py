@@ -104,7 +104,10 @@ class CreditDraw:
 
 @dataclass(frozen=True, slots=True)
 class Wallet:
-    """A customer's credits in one currency. A credit is worth `conversion_rate` major units of `currency`."""
+    """A customer's credits in one currency. A credit is worth `conversion_rate` major units of `currency`.
+
+    `topup_conversion_rate` is what one costs who buys it; None: what it is worth.
+    """
 
     id: str
     wallet_type: WalletType
@@ -113,11 +116,18 @@ class Wallet:
     allowed_price_types: AllowedPriceTypes = AllowedPriceTypes.USAGE
     status: WalletStatus = WalletStatus.active
     lots: tuple[CreditLot, ...] = ()
+    topup_conversion_rate: Decimal | None = None
 
     def __post_init__(self) -> None:
         exponent(self.currency)
-        if self.conversion_rate <= 0:
-            raise Invalid(f"conversion_rate must be above 0; got {self.conversion_rate}", field="conversion_rate")
+        for field, rate in (("conversion_rate", self.conversion_rate), ("topup_conversion_rate", self.topup_rate)):
+            if rate <= 0:
+                raise Invalid(f"{field} must be above 0; got {rate}", field=field)
+
+    @property
+    def topup_rate(self) -> Decimal:
+        """What a credit costs who buys it, in major units."""
+        return self.conversion_rate if self.topup_conversion_rate is None else self.topup_conversion_rate
 
 
 @dataclass(frozen=True, slots=True)
