@@ -48,7 +48,7 @@ class TopUp:
 
     def __post_init__(self) -> None:
         if self.credits <= 0:
-            raise Invalid(f"credits_to_add must be above 0; got {decimal_text(self.credits)}", "credits_to_add")
+            raise Invalid(f"credits must be above 0; got {decimal_text(self.credits)}", field="credits")
         if self.bonus_credits < 0:
             field = "bonus_credits_to_add"
             raise Invalid(f"{field} must be 0 or more; got {decimal_text(self.bonus_credits)}", field)

@@ -9,6 +9,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal
 
+from billing.balance_alerts import AlertCondition
 from billing.money import ZERO
 from billing.periods import BillingPeriod
 from billing.prices import BillingModel, InvoiceCadence, PriceType, RoundMode, TierMode
@@ -195,6 +196,35 @@ class TaxRatePart:
 
 
 @dataclass(frozen=True, slots=True)
+class AutoTopUpPart:
+    """When a wallet is filled by itself; `threshold` and `amount` are money, `cooldown` is in seconds."""
+
+    threshold: Decimal
+    amount: Decimal
+    invoicing: bool = False
+    cooldown: int = 0
+    enabled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class AlertThresholdPart:
+    """A balance (money) that raises an alert."""
+
+    threshold: Decimal
+    condition: AlertCondition = AlertCondition.below
+
+
+@dataclass(frozen=True, slots=True)
+class AlertSettingsPart:
+    """Which balances of a wallet raise which alert."""
+
+    critical: AlertThresholdPart | None = None
+    warning: AlertThresholdPart | None = None
+    info: AlertThresholdPart | None = None
+    alert_enabled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class WalletPart:
     """A wallet of the customer's, in the scenario's currency. Without price types: USAGE for PRE_PAID, else ALL."""
 
@@ -205,6 +235,9 @@ class WalletPart:
     initial_credits_expiry_date_utc: datetime | None = None
     allowed_price_types: tuple[PriceTypes, ...] = ()
     name: str = ""
+    topup_conversion_rate: Decimal | None = None
+    auto_topup: AutoTopUpPart | None = None
+    alert_settings: AlertSettingsPart | None = None
 
 
 @dataclass(frozen=True, slots=True)

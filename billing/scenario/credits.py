@@ -4,17 +4,35 @@ Owns their defaults: what a wallet pays, when a grant starts.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from billing.auto_topups import AutoTopUp
+from billing.balance_alerts import AlertSettings, AlertThreshold
 from billing.credit_grants import CreditGrant, DurationUnit, GrantCadence, GrantExpiration, of_addon
 from billing.errors import Invalid
 from billing.periods import Cadence
 from billing.scenario import document as doc
-from billing.scenario.catalog_parts import AddonPart, CreditGrantPart, PlanPart, WalletPart
+from billing.scenario.catalog_parts import (
+    AddonPart,
+    AlertSettingsPart,
+    AutoTopUpPart,
+    CreditGrantPart,
+    PlanPart,
+    WalletPart,
+)
 from billing.scenario.decoding import at_path
 from billing.terms import Terms
 from billing.wallets import AllowedPriceTypes, CreditLot, Wallet, WalletType
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A wallet's automatic top-up and alerts, where it has them."""
+
+    fill: AutoTopUp | None = None
+    alerts: AlertSettings | None = None
 
 
 def build_wallets(scenario: doc.Scenario) -> list[tuple[Wallet, CreditLot | None]]:
@@ -30,6 +48,23 @@ def build_wallets(scenario: doc.Scenario) -> list[tuple[Wallet, CreditLot | None
             found.append((_wallet(part, scenario.currency), _initial(part, first)))
         except Invalid as error:
             raise at_path(error, path) from error
+    return found
+
+
+def build_watched(scenario: doc.Scenario) -> dict[str, Watched]:
+    """What is done by itself when a wallet's balance changes, by the wallet's key. Raises Invalid."""
+    found = {}
+    for index, part in enumerate(scenario.wallets):
+        try:
+            fill = None if part.auto_topup is None else _fill(part.auto_topup)
+        except Invalid as error:
+            raise at_path(error, f"wallets[{index}].auto_topup") from error
+        try:
+            alerts = None if part.alert_settings is None else _alerts(part.alert_settings)
+        except Invalid as error:
+            raise at_path(error, f"wallets[{index}].alert_settings") from error
+        if fill is not None or alerts is not None:
+            found[part.key] = Watched(fill, alerts)
     return found
 
 
@@ -70,7 +105,20 @@ def _wallet(part: WalletPart, currency: str) -> Wallet:
     default = (AllowedPriceTypes.USAGE if kind is WalletType.PRE_PAID else AllowedPriceTypes.ALL,)
     types = {AllowedPriceTypes(each) for each in part.allowed_price_types or default}
     allowed = AllowedPriceTypes.ALL if len(types) > 1 else types.pop()
-    return Wallet(part.key, kind, currency, part.conversion_rate, allowed)
+    rate = part.topup_conversion_rate
+    return Wallet(part.key, kind, currency, part.conversion_rate, allowed, topup_conversion_rate=rate)
+
+
+def _fill(part: AutoTopUpPart) -> AutoTopUp:
+    return AutoTopUp(part.threshold, part.amount, part.invoicing, part.cooldown, part.enabled)
+
+
+def _alerts(part: AlertSettingsPart) -> AlertSettings:
+    given = {name: getattr(part, name) for name in ("critical", "warning", "info")}
+    thresholds = {
+        name: AlertThreshold(each.threshold, each.condition) for name, each in given.items() if each is not None
+    }
+    return AlertSettings(**thresholds, alert_enabled=part.alert_enabled)
 
 
 def _initial(part: WalletPart, at: datetime) -> CreditLot | None:

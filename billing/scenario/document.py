@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Literal
 
 from billing.dunning import DEFAULT_SCHEDULE_DAYS, DeclineKind, ExhaustedInvoice, ExhaustedSubscription
+from billing.money import ZERO
 from billing.periods import BillingCycle, BillingPeriod
 from billing.prices import BillingModel
 from billing.scenario.catalog_parts import (
@@ -272,6 +273,9 @@ class TopUp:
     credits: Decimal
     expiry_date_utc: Instant | None = None
     priority: int | None = None
+    transaction_reason: Literal["PURCHASED_CREDIT_DIRECT", "FREE_CREDIT_GRANT"] = "PURCHASED_CREDIT_DIRECT"
+    bonus_credits_to_add: Decimal = ZERO
+    bonus_credits_expiry_date_utc: Instant | None = None
 
 
 @dataclass(frozen=True, slots=True)

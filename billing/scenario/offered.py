@@ -29,6 +29,9 @@ def require_offered(scenario: doc.Scenario) -> None:
 
 
 def _missing(scenario: doc.Scenario) -> Iterator[tuple[str, str]]:
+    for index, wallet in enumerate(scenario.wallets):
+        if wallet.auto_topup is not None and wallet.auto_topup.invoicing:
+            yield f"wallets[{index}].auto_topup.invoicing", "an automatic top-up by invoice"
     yield from _of_subscription(scenario)
 
 

@@ -26,8 +26,9 @@ from billing.simulation.collecting import awaits_money
 from billing.simulation.events import Revision, amended
 from billing.simulation.invoices import PlayedInvoice, credits_of
 from billing.simulation.story import Story
+from billing.top_ups import TopUp, TopUpKind, credited
 from billing.voids import credits_given, given_back
-from billing.wallets import CreditLot, EntryReason, debit, terminate, top_up
+from billing.wallets import EntryReason, debit, terminate
 
 
 def perform(story: Story, action: doc.Action, path: str) -> None:
@@ -101,8 +102,16 @@ def _apply_coupon(story: Story, action: doc.ApplyCoupon, path: str) -> None:
 
 def _top_up(story: Story, action: doc.TopUp, path: str) -> None:
     played = story.wallets.named(action.wallet)
-    lot = CreditLot(path, action.credits, action.credits, action.at, action.expiry_date_utc, action.priority)
-    story.wallets.apply(played, top_up(played.wallet, lot), action.at)
+    asked = TopUp(
+        id=path,
+        kind=TopUpKind(action.transaction_reason),
+        credits=action.credits,
+        expires_at=action.expiry_date_utc,
+        priority=action.priority,
+        bonus_credits=action.bonus_credits_to_add,
+        bonus_expires_at=action.bonus_credits_expiry_date_utc,
+    )
+    story.wallets.apply(played, credited(played.wallet, asked, action.at), action.at)
 
 
 def _debit(story: Story, action: doc.Debit, path: str) -> None:

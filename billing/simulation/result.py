@@ -4,29 +4,22 @@ Owns the names and the order of fields, nothing else.
 """
 
 from datetime import datetime
-from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
 from billing.codec import instant_text
 from billing.errors import BillingError
-from billing.invoice_states import InvoiceStatus
 from billing.invoices import InvoiceLine
-from billing.money import ZERO, decimal_text, shown_decimal, total
+from billing.money import decimal_text, shown_decimal
 from billing.simulation.invoices import PlayedInvoice
 from billing.simulation.story import Story
 from billing.simulation.usage import unwanted
 from billing.simulation.wallets import PlayedWallet
-from billing.wallet_balances import charges_of, unpaid_of
-from billing.wallet_payments import payable_of
 from billing.wallets import (
-    AllowedPriceTypes,
     LotEntry,
     Wallet,
-    WalletType,
     balance,
     credit_balance,
-    real_time_balance,
 )
 
 Json = dict[str, Any]
@@ -117,29 +110,14 @@ def _subscription(story: Story) -> Json:
 
 def _wallet(story: Story, played: PlayedWallet, until: datetime) -> Json:
     wallet = played.wallet
-    fixed_only = wallet.allowed_price_types is AllowedPriceTypes.FIXED
-    usage = ZERO if fixed_only else story.current_usage(until)
-    unpaid = total(_unpaid(story, each, wallet, until) for each in story.invoices)
     return {
         "key": played.key,
         "wallet_type": wallet.wallet_type.value,
         "balance": decimal_text(balance(wallet, until)),
         "credit_balance": decimal_text(credit_balance(wallet, until)),
-        "real_time_balance": decimal_text(real_time_balance(wallet, until, unpaid, usage)),
+        "real_time_balance": decimal_text(story.real_time(wallet, until)),
         "transactions": [_transaction(wallet, entry) for entry in played.entries],
     }
-
-
-def _unpaid(story: Story, played: PlayedInvoice, wallet: Wallet, until: datetime) -> Decimal:
-    """What an invoice, or a draft as it stands, will ask of the wallet or of who it stands for."""
-    if played.status not in (InvoiceStatus.DRAFT, InvoiceStatus.FINALIZED):
-        return ZERO
-    invoice, allowed = story.present(played, until), wallet.allowed_price_types
-    if wallet.wallet_type is WalletType.POST_PAID:
-        return payable_of(invoice, played.remaining_of(invoice.amount_due), played.paid_by_wallet, allowed)
-    if played.status is InvoiceStatus.DRAFT:
-        return charges_of(invoice, allowed)
-    return unpaid_of(invoice, total((played.amount_paid, played.adjusted)), allowed)
 
 
 def _transaction(wallet: Wallet, entry: LotEntry) -> Json:

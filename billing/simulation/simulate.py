@@ -11,8 +11,9 @@ from billing.scenario.offered import NotOffered, require_offered
 from billing.scenario.parse import parse_scenario
 from billing.simulation.actions import perform
 from billing.simulation.explained import explanations_of
+from billing.simulation.records import Refusal
 from billing.simulation.result import Json, result_of
-from billing.simulation.story import Refusal, Story
+from billing.simulation.story import Story
 
 
 def simulate(document: Any, explain: bool = False) -> Json:

@@ -6,7 +6,7 @@ in billing.simulation.actions.
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
@@ -29,56 +29,31 @@ from billing.money import ZERO
 from billing.periods import Period
 from billing.scenario.agreement import build_coupons, build_dunning, build_terms
 from billing.scenario.catalog import build_catalog
-from billing.scenario.credits import build_addon_grants, build_grants, build_wallets, check_grants
+from billing.scenario.credits import build_addon_grants, build_grants, build_wallets, build_watched, check_grants
 from billing.scenario.document import Scenario
 from billing.scenario.phases import build_phase_coupons, build_phases
+from billing.simulation.balances import real_time
 from billing.simulation.collecting import Collection
 from billing.simulation.coupons import coupons_for
 from billing.simulation.events import EventLog
 from billing.simulation.invoices import PlayedInvoice, billed_beyond
 from billing.simulation.late import LateUsage
+from billing.simulation.records import IssuedNote, Refusal, TimelineEntry, status_event
 from billing.simulation.usage import snapshot
 from billing.simulation.wallets import Wallets
+from billing.simulation.watching import Watch
 from billing.terms import BilledLine, BillingReason, DueInvoice, LineKind, Terms
 from billing.terms_history import TermsInForce, allowances_over, changed, metered, terms_before
 from billing.unused_time import with_unused_time
 from billing.usage_lines import allowance_draws
 from billing.wallet_balances import charges_of
-from billing.wallets import AllowedPriceTypes, EntryReason
+from billing.wallets import AllowedPriceTypes, EntryReason, Wallet
 
 SUBSCRIPTION = "subscription"
 PLAN = ""
 """Who gives the credits of the plan; an add-on's are given by its key."""
 INSTANT = timedelta(milliseconds=1)
 """What is received at an instant is known just after it."""
-
-
-@dataclass(frozen=True, slots=True)
-class TimelineEntry:
-    """Something that happened; `id` names the invoice by its place in the result, or the subscription."""
-
-    at: datetime
-    event: str
-    id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """An action that the rules refused; `action` is its place in the document."""
-
-    action: int
-    code: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class IssuedNote:
-    """A credit note on an invoice of the result."""
-
-    invoice: str
-    type: str
-    amount: Decimal
-    at: datetime
 
 
 class Story:
@@ -104,7 +79,10 @@ class Story:
         self.pending: list[Callable[[datetime], None]] = []
         self.closing: Callable[[datetime], None] | None = None
         self.history: tuple[TermsInForce, ...] = (TermsInForce(self.terms, Period(self.terms.start, LIFETIME_END)),)
+        self._watched = Watch(build_watched(scenario), self.real_time, self.tell)
         self.wallets = Wallets(scenario, build_wallets(scenario), self.tell)
+        for logged in self.log.all():
+            self._watched.mark(logged.original.accepted_at)
         self._plan_first_grants()
         self._open: list[PlayedInvoice] = []
         self._numbers: dict[str, int] = {}
@@ -127,7 +105,7 @@ class Story:
         if transition.invoice is not None:
             self._draft(transition.invoice)
         if transition.state.status is not (before.status if before else None):
-            self.tell(at, _status_event(before, transition.state), SUBSCRIPTION)
+            self.tell(at, status_event(before, transition.state), SUBSCRIPTION)
         if transition.state.status is rules.SubscriptionStatus.cancelled:
             self.wallets.stop_grants()
 
@@ -173,6 +151,7 @@ class Story:
     def tell(self, at: datetime, event: str, about: str) -> None:
         """Adds to the timeline."""
         self.timeline.append(TimelineEntry(at, event, about))
+        self._watched.mark(at)
 
     def present(self, played: PlayedInvoice, at: datetime) -> Invoice:
         """A draft as it would be finalized with the usage known at `at`; any other invoice as it is."""
@@ -183,6 +162,10 @@ class Story:
     def inputs_of(self, played: PlayedInvoice, at: datetime) -> InvoiceInputs:
         """What an invoice was finalized from, or a draft would be at `at`."""
         return self._with_usage(played, at + INSTANT) if played.status is InvoiceStatus.DRAFT else played.inputs
+
+    def real_time(self, wallet: Wallet, at: datetime) -> Decimal:
+        """What a wallet is worth at `at`, less what is owed and used so far."""
+        return real_time(wallet, at, [(each, self.present(each, at)) for each in self.invoices], self.current_usage)
 
     def current_usage(self, at: datetime) -> Decimal:
         """What the usage of the running period costs so far, as its invoice will say it."""
@@ -230,6 +213,7 @@ class Story:
             (self.wallets.next_grant(), lambda at: self.wallets.grant()),
             (None, self._expire) if invoice is None else (invoice.next_at, partial(self._act_on, invoice)),
             (self.late.look_back_end(self.state, self.invoices), self._end_look_back),
+            (self._watched.next_look(), lambda at: self._watched.look(self.wallets, at)),
         )
 
     def _expire(self, at: datetime) -> None:
@@ -386,12 +370,3 @@ class Story:
     def _watch(self, played: PlayedInvoice) -> None:
         if played not in self._open:
             self._open.append(played)
-
-
-def _status_event(before: rules.SubscriptionState | None, after: rules.SubscriptionState) -> str:
-    """What the timeline calls a change of status."""
-    was, status = None if before is None else before.status, after.status
-    if status is rules.SubscriptionStatus.active:
-        paused = was is rules.SubscriptionStatus.paused
-        return "subscription.resumed" if paused else "subscription.activated"
-    return f"subscription.{status.value}"

@@ -32,3 +32,14 @@ def test_the_parts_add_up(name: str) -> None:
             assert each.sum_of(Figure.credits) == -Fraction(line.prepaid_credits), each.text
         together = sum((each.sum_of(figure) for each in found for figure in Figure), Fraction(0))
         assert together == Fraction(invoice.total), explain_invoice(invoice, inputs)
+
+
+def test_lots_are_told_on_the_lines_that_they_paid() -> None:
+    _, (invoice, inputs), _ = invoices_of("which-lot-paid-which-line")
+    seat, use = explanations(invoice, inputs)
+    assert seat.text[-3:] == [
+        "6 credits of lot actions[0]/bonus pay 3 usd",
+        "14 credits of lot actions[0] pay 7 usd",
+        "paid by credits: 10.00 usd",
+    ]
+    assert use.text[-2:] == ["14 credits of lot actions[0] pay 7 usd", "paid by credits: 7.00 usd"]

@@ -40,7 +40,7 @@ def above(threshold: str) -> AlertThreshold:
 
 
 REFUSED: list[tuple[Callable[[], object], str]] = [
-    (lambda: replace(BOUGHT, credits=Decimal(0)), "credits_to_add"),
+    (lambda: replace(BOUGHT, credits=Decimal(0)), "credits"),
     (lambda: replace(BOUGHT, bonus_credits=Decimal(-1)), "bonus_credits_to_add"),
     (lambda: TopUp("t", TopUpKind.free, Decimal(1), bonus_credits=Decimal(1)), "bonus_credits_to_add"),
     (lambda: replace(BOUGHT, bonus_expires_at=NOW), "bonus_credits_expiry_date_utc"),
