@@ -6,27 +6,27 @@ amount; in a period cut short the commitment shrinks by the same share as a fixe
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
 
+from billing.commitment_windows import PromiseSum, sums_by_promise
 from billing.commitments import (
     Commitment,
     CommitmentBuckets,
     CommitmentCount,
     CommitmentPart,
-    CommitmentType,
     DueCommitment,
+    worth_of,
 )
 from billing.due_lines import share_of
 from billing.errors import InvariantBroken
 from billing.invoice_lines import Derivation, InvoiceInputs, InvoiceLine, Workings
 from billing.money import ZERO, minus, round_amount, shown_decimal, total
 from billing.periods import Cadence, Period, nominal_period
-from billing.prices import Price, rate
 from billing.terms import DueLine, LineItem, LineKind, Terms
-from billing.windows import WindowSize, window_at, windows_of
+from billing.windows import WindowSize
 
 
 def due_commitments(
@@ -70,21 +70,11 @@ def commitment_counts(lines: Sequence[InvoiceLine]) -> tuple[CommitmentCount, ..
 
 def apply_commitments(done: Workings, inputs: InvoiceInputs) -> Workings:
     """Usage beyond each commitment becomes overage, what is missing where it ends a true-up, behind all other lines."""
-    lines, true_ups = list(done.lines), []
+    lines, true_ups = list(done.lines), list[InvoiceLine]()
     for due in inputs.commitments:
-        added: InvoiceLine | None
         lines, added = (_by_window if due.commitment.windowed else _by_sum)(due, lines, inputs.currency)
-        if added is not None:
-            true_ups.append(added)
+        true_ups += added
     return replace(done, lines=(*lines, *true_ups))
-
-
-@dataclass(frozen=True, slots=True)
-class _Window:
-    """One window of a windowed commitment: what was used and what was promised, in money."""
-
-    used: Fraction
-    promised: Fraction
 
 
 def _of_period(
@@ -134,9 +124,9 @@ def _windowed(terms: Terms, one: Commitment, line: DueLine, bucket_sizes: dict[s
 
 def _by_sum(
     due: DueCommitment, lines: Sequence[InvoiceLine], currency: str
-) -> tuple[list[InvoiceLine], InvoiceLine | None]:
+) -> tuple[list[InvoiceLine], list[InvoiceLine]]:
     commitment = due.commitment
-    committed = round_amount(_worth(commitment, due.price) * due.share, currency)
+    committed = round_amount(worth_of(commitment.type, commitment.value, due.price) * due.share, currency)
     counted = due.counted
     found: list[InvoiceLine] = []
     for line in lines:
@@ -154,7 +144,7 @@ def _by_sum(
         found += halves
     missing = minus(committed, counted)
     if not (commitment.true_up and due.ends and missing > 0):
-        return found, None
+        return found, []
     part = CommitmentPart(
         commitment.line_item_id,
         due.period,
@@ -164,48 +154,53 @@ def _by_sum(
         committed,
         counted,
     )
-    return found, _true_up_line(due, Fraction(missing), part, currency)
+    return found, [_true_up_line(due, Fraction(missing), part, currency)]
 
 
 def _by_window(
     due: DueCommitment, lines: Sequence[InvoiceLine], currency: str
-) -> tuple[list[InvoiceLine], InvoiceLine | None]:
-    commitment = due.commitment
+) -> tuple[list[InvoiceLine], list[InvoiceLine]]:
     found: list[InvoiceLine] = []
-    missing = promised = used = Fraction(0)
+    sums: tuple[PromiseSum, ...] = ()
     for line in lines:
-        if not (_counts(line, commitment) and line.period == due.period and line.derivation.usage is not None):
+        if not (_counts(line, due.commitment) and line.period == due.period and line.derivation.usage is not None):
             found.append(line)
             continue
-        windows = _windows(due, line)
-        promised = sum((one.promised for one in windows), Fraction(0))
-        used = sum((min(one.used, one.promised) for one in windows), Fraction(0))
-        missing = sum((max(one.promised - one.used, Fraction(0)) for one in windows), Fraction(0))
-        exact = line.derivation.exact
-        within = min(used, exact)  # a price's cap may leave less than its windows
-        part = CommitmentPart(commitment.line_item_id, due.period, exact, within, commitment.overage_factor)
-        found += _split(line, part, currency)
-    if not commitment.true_up or round_amount(missing, currency) == 0:
-        return found, None
-    part = CommitmentPart(commitment.line_item_id, due.period, promised, used, commitment.overage_factor)
-    return found, _true_up_line(due, missing, part, currency)
+        sums = sums_by_promise(due, line)
+        found += _split_by_promise(line, due, sums, currency)
+    true_ups = []
+    for one in sums:
+        if one.true_up and round_amount(one.missing, currency) != 0:
+            part = _part_of(due, one, one.promised, one.promised - one.missing)
+            true_ups.append(_true_up_line(due, one.missing, part, currency))
+    return found, true_ups
 
 
-def _windows(due: DueCommitment, line: InvoiceLine) -> list[_Window]:
-    """Every window of the line's period, with or without usage; one that the period cuts is promised its share."""
-    assert due.buckets is not None
-    buckets, worth = due.buckets, _worth(due.commitment, due.price)
-    used: dict[datetime, Fraction] = {}
-    for part in line.derivation.parts:
-        used[part.period.start] = used.get(part.period.start, Fraction(0)) + (part.amount or 0)
-    found = []
-    for window in windows_of(due.period, buckets.size, buckets.zone, buckets.anchor):
-        whole = window_at(buckets.size, buckets.zone, buckets.anchor, window.start)
-        share = Fraction(window.microseconds, whole.microseconds)
-        found.append(_Window(used.pop(window.start, Fraction(0)), worth * share))
-    if used:
-        raise InvariantBroken(f"line {line.line_item_id} was not read in the windows of its commitment")
-    return found
+def _split_by_promise(
+    line: InvoiceLine, due: DueCommitment, sums: Sequence[PromiseSum], currency: str
+) -> list[InvoiceLine]:
+    """The line up to its promises, and what is beyond each. A price's cap may leave less than the windows cost."""
+    exact, quantity = line.derivation.exact, line.derivation.quantity
+    within = min(sum((one.within for one in sums), Fraction(0)), exact)
+    beyond = sum((one.beyond for one in sums), Fraction(0))
+    overages = []
+    for one in sums:
+        if one.beyond and exact > within:
+            left = one.beyond * (exact - within) / beyond
+            part = _part_of(due, one, one.within + left, one.within)
+            overages.append(_overage(_cut(line, part, one.quantity, left * Fraction(one.factor), currency), part))
+            quantity -= one.quantity
+    counted = CommitmentPart(due.commitment.line_item_id, due.period, exact, within, due.commitment.overage_factor)
+    if not overages:
+        return [replace(line, derivation=replace(line.derivation, commitment=counted))]
+    halves = [_cut(line, counted, quantity, within, currency), *overages] if within else overages
+    rest = [replace(half, derivation=replace(half.derivation, parts=())) for half in halves[1:]]
+    return [halves[0], *rest]
+
+
+def _part_of(due: DueCommitment, one: PromiseSum, whole: Fraction, within: Fraction) -> CommitmentPart:
+    hours = None if one.bucket is None else one.bucket.hours
+    return CommitmentPart(due.commitment.line_item_id, due.period, whole, within, one.factor, hours=hours)
 
 
 def _split(line: InvoiceLine, part: CommitmentPart, currency: str) -> list[InvoiceLine]:
@@ -213,28 +208,33 @@ def _split(line: InvoiceLine, part: CommitmentPart, currency: str) -> list[Invoi
     beyond = part.whole - part.within
     if beyond == 0:
         return [replace(line, derivation=replace(line.derivation, commitment=part))]
-    overage = _half(line, part, beyond / part.whole, beyond * Fraction(part.factor), currency)
-    overage = replace(overage, kind=LineKind.overage, display_name=f"{line.display_name} beyond the commitment")
+    quantity = line.derivation.quantity
+    share = beyond / part.whole
+    overage = _overage(_cut(line, part, quantity * share, beyond * Fraction(part.factor), currency), part)
     if part.within == 0:
         return [overage]
-    counted = _half(line, part, part.within / part.whole, part.within, currency)
+    counted = _cut(line, part, quantity * (part.within / part.whole), part.within, currency)
     return [counted, replace(overage, derivation=replace(overage.derivation, parts=()))]
 
 
-def _half(
-    line: InvoiceLine, part: CommitmentPart, of_quantity: Fraction, exact: Fraction, currency: str
-) -> InvoiceLine:
-    derivation = replace(line.derivation, quantity=line.derivation.quantity * of_quantity, exact=exact, commitment=part)
+def _overage(line: InvoiceLine, part: CommitmentPart) -> InvoiceLine:
+    name = f"{line.display_name} beyond the commitment{_at_hours(part)}"
+    return replace(line, kind=LineKind.overage, display_name=name)
+
+
+def _cut(line: InvoiceLine, part: CommitmentPart, quantity: Fraction, exact: Fraction, currency: str) -> InvoiceLine:
+    derivation = replace(line.derivation, quantity=quantity, exact=exact, commitment=part)
     return replace(
         line,
-        quantity=shown_decimal(derivation.quantity),
+        quantity=shown_decimal(quantity),
         amount=round_amount(exact, currency),
         derivation=derivation,
     )
 
 
 def _true_up_line(due: DueCommitment, missing: Fraction, part: CommitmentPart, currency: str) -> InvoiceLine:
-    name = "True-up to the commitment" if due.price is None else f"{due.price.display_name}: true-up to the commitment"
+    whose = "True-up" if due.price is None else f"{due.price.display_name}: true-up"
+    name = f"{whose} to the commitment{_at_hours(part)}"
     return InvoiceLine(
         kind=LineKind.true_up,
         display_name=name,
@@ -253,8 +253,5 @@ def _counts(line: InvoiceLine, commitment: Commitment) -> bool:
     return own and line.kind is LineKind.usage
 
 
-def _worth(commitment: Commitment, price: Price | None) -> Fraction:
-    """The commitment of a whole period in money."""
-    if commitment.type is CommitmentType.quantity and price is not None:
-        return rate(price, commitment.value).amount
-    return Fraction(commitment.value)
+def _at_hours(part: CommitmentPart) -> str:
+    return "" if part.hours is None else f", {part.hours}"

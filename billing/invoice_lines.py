@@ -9,7 +9,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Final
 
-from billing.commitments import CommitmentPart, DueCommitment
+from billing.commitments import CommitmentPart, DueCommitment, TimeBucket
 from billing.coupons import CouponAssociation, Discount
 from billing.entitlements import Allowance
 from billing.meters import UsageSnapshot
@@ -94,7 +94,8 @@ class LineCorrection:
 class RatedPart:
     """One part of a line's usage: `quantity` less `free` of the allowance (`limit`) of `window`, `used` of it before.
 
-    A bucket of a meter is priced by itself: `amount` is the sum of its `steps`. Other parts are priced together.
+    A bucket of a meter is priced by itself: `amount` is the sum of its `steps`, `time_bucket` the place of the time of
+    day whose price it has. Other parts are priced together.
     """
 
     period: Period
@@ -106,6 +107,7 @@ class RatedPart:
     amount: Fraction | None = None
     steps: tuple[RatingStep, ...] = ()
     used: Fraction = Fraction(0)
+    time_bucket: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +117,8 @@ class Derivation:
     `quantity` is what was rated, exactly. `nominal` is the whole period of which `share` is a part. For a credit,
     `rated` is what `credit_of` billed and `exact` is negative, at most what was left to credit. `parts` are there when
     usage drew on an allowance or was read in windows; `uncapped` is the sum that the price's maximum cut to `rated`.
-    A commitment cuts `exact`, and `quantity` in proportion. A `correction` is the difference to what was charged
-    before: `quantity` and `exact` are differences, of either sign.
+    A commitment cuts `exact`, and `quantity` in proportion; `time_buckets` are those of the prices of `parts`. A
+    `correction` is the difference to what was charged before: `quantity` and `exact` are differences, of either sign.
     """
 
     quantity: Fraction
@@ -132,6 +134,7 @@ class Derivation:
     uncapped: Fraction | None = None
     commitment: CommitmentPart | None = None
     correction: LineCorrection | None = None
+    time_buckets: tuple[TimeBucket, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

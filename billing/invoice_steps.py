@@ -178,6 +178,7 @@ def _rated_line(due: DueLine, rated: RatedUsage, currency: str) -> InvoiceLine:
         usage=rated.usage,
         parts=rated.parts,
         uncapped=rated.uncapped,
+        time_buckets=rated.time_buckets,
     )
     return _line(due, due.price.display_name, rated.quantity, exact, derivation, currency)
 

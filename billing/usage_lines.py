@@ -5,10 +5,11 @@ billing-rules.md sections 2, 6 and 10.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from billing.allowances import FreePart, LineUsage, draw_free
+from billing.commitments import Commitment, TimeBucket
 from billing.entitlements import AllowanceDraw
 from billing.invoice_lines import InvoiceInputs, InvoiceLine, RatedPart
 from billing.meters import UsagePart, UsageSnapshot
@@ -27,6 +28,7 @@ class RatedUsage:
     parts: tuple[RatedPart, ...] = ()
     uncapped: Fraction | None = None
     usage: UsageSnapshot | None = None
+    time_buckets: tuple[TimeBucket, ...] = ()
 
 
 def rate_usage(inputs: InvoiceInputs) -> dict[int, RatedUsage]:
@@ -43,8 +45,10 @@ def rate_usage(inputs: InvoiceInputs) -> dict[int, RatedUsage]:
         else:
             measured.append((place, usage))
     lines = [LineUsage(usage.meter_id, _parts(usage), usage.bucketed) for _, usage in measured]
+    timed = {one.commitment.line_item_id: one.commitment for one in inputs.commitments if one.commitment.time_buckets}
     for (place, usage), parts in zip(measured, draw_free(lines, inputs.allowances), strict=True):
-        found[place] = _rated(inputs.due.lines[place], usage, parts)
+        due = inputs.due.lines[place]
+        found[place] = _rated(due, usage, parts, timed.get(due.line_item_id))
     return found
 
 
@@ -72,13 +76,13 @@ def _parts(usage: UsageSnapshot) -> tuple[UsagePart, ...]:
     return usage.parts or (() if usage.bucketed else (UsagePart(usage.period, usage.usage.value),))
 
 
-def _rated(due: DueLine, usage: UsageSnapshot, parts: tuple[FreePart, ...]) -> RatedUsage:
+def _rated(due: DueLine, usage: UsageSnapshot, parts: tuple[FreePart, ...], timed: Commitment | None) -> RatedUsage:
     billable = parts[0].billable if len(parts) == 1 else sum((one.billable for one in parts), NOTHING)
     if usage.bucketed:
-        ratings = [rate(due.price, one.billable) for one in parts]
-        whole = Rating(sum((rating.amount for rating in ratings), NOTHING), ())
-        stored = tuple(_bucket(one, rating) for one, rating in zip(parts, ratings, strict=True))
-        return _capped(due.price, billable, whole, stored, usage)
+        stored = tuple(_bucket(due.price, timed, one) for one in parts)
+        whole = Rating(sum((part.amount for part in stored if part.amount), NOTHING), ())
+        rated = _capped(due.price, billable, whole, stored, usage)
+        return rated if timed is None else replace(rated, time_buckets=timed.time_buckets)
     plain = len(parts) == 1 and parts[0].window is None
     stored = () if plain else tuple(_part(one) for one in parts)
     return _capped(due.price, billable, rate(due.price, billable), stored, usage)
@@ -101,8 +105,21 @@ def _part(one: FreePart) -> RatedPart:
     return RatedPart(one.part.period, one.part.quantity, one.free, one.window, one.limit, one.part.group, used=one.used)
 
 
-def _bucket(one: FreePart, rating: Rating) -> RatedPart:
+def _bucket(price: Price, timed: Commitment | None, one: FreePart) -> RatedPart:
+    """A bucket at the line's price, or at that of the time of day in which it starts."""
     part = one.part
+    place = None if timed is None else timed.bucket_at(part.period.start)
+    own = None if timed is None or place is None else timed.time_buckets[place].price
+    rating = rate(own or price, one.billable)
     return RatedPart(
-        part.period, part.quantity, one.free, one.window, one.limit, part.group, rating.amount, rating.steps, one.used
+        period=part.period,
+        quantity=part.quantity,
+        free=one.free,
+        window=one.window,
+        limit=one.limit,
+        group=part.group,
+        amount=rating.amount,
+        steps=rating.steps,
+        used=one.used,
+        time_bucket=place,
     )

@@ -20,7 +20,10 @@ def commitment_section(line: InvoiceLine) -> Section:
         cut = (Part("beyond the commitment", "on the line of the overage", -beyond, ()),) if beyond else ()
         return Section(Figure.amount, (_counts(part),), cut)
     words = f"beyond it: ({exact(part.whole)} - {exact(part.within)}) x {decimal_text(part.factor)}"
-    parts = [Part("within the commitment", "on the line of the usage", -part.within, ())] if part.within else []
+    others = line.derivation.rated * line.derivation.share - part.whole
+    parts = [Part("at other times of the day", "on other lines", -others, ())] if others else []
+    if part.within:
+        parts.append(Part("within the commitment", "on the line of the usage", -part.within, ()))
     more = beyond * (Fraction(part.factor) - 1)
     if more:
         parts.append(Part(f"overage factor {decimal_text(part.factor)}", f"{exact(beyond)} x", more, ()))

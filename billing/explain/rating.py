@@ -4,7 +4,8 @@ from decimal import Decimal
 from fractions import Fraction
 
 from billing.explain.parts import Figure, Part, Section
-from billing.explain.wording import exact, money, span
+from billing.explain.usage import part_name
+from billing.explain.wording import exact, money
 from billing.invoice_lines import Derivation, InvoiceLine
 from billing.money import decimal_text, exponent
 from billing.prices import BillingModel, Price, RatingStep, RoundMode, TierMode
@@ -17,14 +18,16 @@ def rating_section(derivation: Derivation, zone: str) -> Section:
         return Section(Figure.amount)
     steps = [_part(price, step) for step in derivation.steps]
     for bucket in derivation.parts:
-        steps += [_part(price, step, f"{span(bucket.period, zone)}: ") for step in bucket.steps]
+        own = None if bucket.time_bucket is None else derivation.time_buckets[bucket.time_bucket].price
+        steps += [_part(own or price, step, f"{part_name(bucket, zone)}: ") for step in bucket.steps]
     whole = derivation.rated if derivation.uncapped is None else derivation.uncapped
     if not steps and whole:
         steps.append(Part("the whole line", "as on the line up to the commitment", whole, ()))
     closing: tuple[str, ...] = ()
     if len(steps) > 1:
         closing = (f"sum: {' + '.join(exact(step.amount) for step in steps)} = {exact(whole)}",)
-    return Section(Figure.amount, (_model(price, derivation),), tuple(steps), closing)
+    others = [f"{one.hours}: {_charged(one.price)}" for one in derivation.time_buckets if one.price is not None]
+    return Section(Figure.amount, (_model(price, derivation), *others), tuple(steps), closing)
 
 
 def cap_section(derivation: Derivation) -> Section:
@@ -37,18 +40,24 @@ def cap_section(derivation: Derivation) -> Section:
 
 
 def _model(price: Price, derivation: Derivation) -> str:
-    quantity = exact(derivation.quantity)
+    text, quantity = f"price: {_charged(price)}", exact(derivation.quantity)
+    packaging = price.transform_quantity
+    if packaging is None:
+        return f"{text}; quantity {quantity}"
+    rounding = "a started package counts" if packaging.round is RoundMode.up else "only full packages count"
+    packages = exact(derivation.quantity / packaging.divide_by)
+    return f"{text}; {quantity} / {packaging.divide_by} = {packages}, {rounding}"
+
+
+def _charged(price: Price) -> str:
+    """What a price charges, in words."""
+    amount = f"{decimal_text(price.amount or Decimal(0))} {price.currency}"
     if price.billing_model is BillingModel.FLAT_FEE:
-        return f"price: {decimal_text(price.amount or Decimal(0))} {price.currency} a unit; quantity {quantity}"
+        return f"{amount} a unit"
     if price.transform_quantity is not None:
-        packaging = price.transform_quantity
-        rounding = "a started package counts" if packaging.round is RoundMode.up else "only full packages count"
-        return (
-            f"price: {decimal_text(price.amount or Decimal(0))} {price.currency} a package of {packaging.divide_by}; "
-            f"{quantity} / {packaging.divide_by} = {exact(derivation.quantity / packaging.divide_by)}, {rounding}"
-        )
+        return f"{amount} a package of {price.transform_quantity.divide_by}"
     how = "each unit in its own tier" if price.tier_mode is TierMode.SLAB else "all units at the tier reached"
-    return f"price: {len(price.tiers)} tiers, {how}; quantity {quantity}"
+    return f"{len(price.tiers)} tiers, {how}"
 
 
 def _part(price: Price, step: RatingStep, prefix: str = "") -> Part:

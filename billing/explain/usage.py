@@ -13,7 +13,7 @@ def usage_section(line: InvoiceLine, zone: str) -> Section:
     used = [part for part in parts if part.quantity]
     empty = len(parts) - len(used)
     unused = (f"{empty} of its {len(parts)} windows have no usage and are not listed",) if empty else ()
-    windows = tuple(Window(part, _name(part, zone), _words(part, zone)) for part in used)
+    windows = tuple(Window(part, part_name(part, zone), _words(part, zone)) for part in used)
     return Section(Figure.amount, notes=(*_counted(line, zone), *unused), windows=windows)
 
 
@@ -33,13 +33,14 @@ def _counted(line: InvoiceLine, zone: str) -> tuple[str, ...]:
     return counted, f"{usage.rejected_values} of these events had no usable value and count 0"
 
 
-def _name(part: RatedPart, zone: str) -> str:
+def part_name(part: RatedPart, zone: str) -> str:
+    """A part by its time, and its group where the meter groups."""
     group = "" if part.group is None else f" of {part.group or 'no group'}"
     return f"{span(part.period, zone)}{group}"
 
 
 def _words(part: RatedPart, zone: str) -> str:
-    text = f"{_name(part, zone)}: {exact(part.quantity)}"
+    text = f"{part_name(part, zone)}: {exact(part.quantity)}"
     if part.window is None:
         return text
     limit = "unlimited" if part.limit is None else f"{exact(part.limit)} for {span(part.window, zone)}"

@@ -9,7 +9,6 @@ from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 
-from billing.commitments import Commitment, CommitmentType
 from billing.coupons import Coupon, CouponAssociation, check_redeemable
 from billing.dunning import DunningSettings
 from billing.entitlements import EffectiveEntitlement, Entitlement, effective_entitlements
@@ -21,6 +20,7 @@ from billing.prices import BillingModel, Price, PriceType
 from billing.scenario import document as doc
 from billing.scenario.catalog import Catalog, build_entitlements, subscription_cadence, tiers_of, transform_of
 from billing.scenario.catalog_parts import EntitlementPart, PriceOverridePart
+from billing.scenario.commitments import build_commitments
 from billing.scenario.decoding import at_path
 from billing.subscriptions import billing_anchor
 from billing.taxes import TaxRate
@@ -34,8 +34,6 @@ def build_terms(scenario: doc.Scenario, catalog: Catalog, phases: Sequence[Phase
     part = scenario.subscription
     cadence = subscription_cadence(scenario)
     zone = scenario.customer.timezone
-    commitments = build_commitments(part)
-    _check_windowed(catalog, part)
     given = dict(part.quantities)
     prices = list(catalog.plans[part.plan])
     for addon in part.addons:
@@ -44,6 +42,7 @@ def build_terms(scenario: doc.Scenario, catalog: Catalog, phases: Sequence[Phase
     prices = [overridden(price, part.price_overrides, "subscription.price_overrides") for price in prices]
     if not prices:
         raise Invalid(f"subscription.plan {part.plan!r} has no price", field="subscription.plan")
+    commitments = build_commitments(scenario, catalog.meters, prices)
     try:
         trial_end = add_local_days(part.start_date, zone, part.trial_period_days) if part.trial_period_days else None
         first = trial_end or part.start_date
@@ -136,60 +135,6 @@ def associate(coupon: Coupon, price: str | None) -> CouponAssociation:
     """The subscription takes `coupon`: on the line of `price`, or on the whole invoice."""
     identity = coupon.id if price is None else f"{coupon.id}:{price}"
     return CouponAssociation(identity, coupon, price)
-
-
-def build_commitments(part: doc.SubscriptionPart) -> tuple[Commitment, ...]:
-    """The commitment of the subscription or those of its lines. Raises Invalid."""
-    found = []
-    whole = part.commitment
-    try:
-        if whole is not None:
-            found.append(
-                Commitment(
-                    CommitmentType.amount,
-                    whole.commitment_amount,
-                    overage_factor=whole.overage_factor,
-                    true_up=whole.enable_true_up,
-                    duration=whole.commitment_duration,
-                )
-            )
-    except Invalid as error:
-        raise at_path(error, "subscription.commitment") from error
-    return (*found, *(_line_commitment(key, each) for key, each in part.line_commitments.items()))
-
-
-def _line_commitment(price: str, part: doc.LineCommitmentPart) -> Commitment:
-    path = f"subscription.line_commitments.{price}"
-    kind = CommitmentType(part.commitment_type)
-    given = {CommitmentType.amount: part.commitment_amount, CommitmentType.quantity: part.commitment_quantity}
-    value = given.pop(kind)
-    if value is None or any(other is not None for other in given.values()):
-        where = f"{path}.commitment_{kind}"
-        raise Invalid(f"{where} is required for commitment_type {kind}, and no other value", field=where)
-    try:
-        return Commitment(
-            kind,
-            value,
-            line_item_id=price,
-            overage_factor=part.overage_factor,
-            true_up=part.enable_true_up,
-            duration=part.commitment_duration,
-            windowed=part.is_window_commitment,
-        )
-    except Invalid as error:
-        raise at_path(error, path) from error
-
-
-def _check_windowed(catalog: Catalog, part: doc.SubscriptionPart) -> None:
-    """A windowed commitment needs a meter with buckets."""
-    prices = {price.id: price for price in catalog.plans[part.plan]}
-    for addon in part.addons:
-        prices.update({price.id: price for price in catalog.addons[addon.addon]})
-    for key, commitment in part.line_commitments.items():
-        meter = catalog.meters.get(prices[key].meter_id or "") if key in prices else None
-        if commitment.is_window_commitment and (meter is None or meter.bucket_size is None):
-            where = f"subscription.line_commitments.{key}.is_window_commitment"
-            raise Invalid(f"{where} needs a meter with a bucket_size", field=where)
 
 
 def line_quantity(price: Price, quantities: Mapping[str, Decimal]) -> Decimal:

@@ -12,7 +12,7 @@ from typing import Literal
 from billing.dunning import DEFAULT_SCHEDULE_DAYS, DeclineKind, ExhaustedInvoice, ExhaustedSubscription
 from billing.money import ZERO
 from billing.periods import BillingCycle, BillingPeriod
-from billing.prices import BillingModel
+from billing.prices import BillingModel, TierMode
 from billing.scenario.catalog_parts import (
     AddonPart,
     CouponPart,
@@ -25,6 +25,7 @@ from billing.scenario.catalog_parts import (
     Properties,
     TaxRatePart,
     TierPart,
+    TransformPart,
     WalletPart,
 )
 from billing.subscriptions import FinalUsage
@@ -84,6 +85,8 @@ class BucketPricePart:
     billing_model: BillingModel
     amount: Decimal | None = None
     tiers: tuple[TierPart, ...] = ()
+    tier_mode: TierMode | None = None
+    transform_quantity: TransformPart | None = None
 
 
 @dataclass(frozen=True, slots=True)

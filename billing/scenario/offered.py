@@ -40,9 +40,6 @@ def _of_subscription(scenario: doc.Scenario) -> Iterator[tuple[str, str]]:
     wanted = {
         "auto_invoice_threshold": "a threshold invoice",
     }
-    for key, commitment in part.line_commitments.items():
-        if commitment.commitment_time_buckets:
-            yield f"subscription.line_commitments.{key}.commitment_time_buckets", "a commitment by the time of day"
     for name, what in wanted.items():
         if getattr(part, name):
             yield f"subscription.{name}", what

@@ -130,7 +130,7 @@ def test_the_document_of_a_line() -> None:
     ]  # fmt: skip
     assert document["sections"][1]["parts"] == [
         {
-            "label": "2025-01-31 to 2025-02-28: tier 1 (from 0 and more)", "how": "20 x 1", "amount": "20",
+            "label": "2025-01-31 to 2025-02-28 of eu: tier 1 (from 0 and more)", "how": "20 x 1", "amount": "20",
             "exact": "20",
         }
     ]  # fmt: skip
