@@ -84,14 +84,13 @@ def carry_excess_credit(done: Workings, inputs: InvoiceInputs) -> Workings:
         surplus = negated(total(taxable[place] for place in places))
         if surplus <= 0:
             continue
-        credits = [place for place in places if done.lines[place].amount < 0]
-        weights = [negated(done.lines[place].amount) for place in credits]
-        for place, part in zip(credits, allocate(surplus, weights, inputs.currency), strict=True):
+        found = [(place, credited_charge(done.lines[place])) for place in places if done.lines[place].amount < 0]
+        credits = [(place, billed) for place, billed in found if billed is not None]
+        weights = [negated(done.lines[place].amount) for place, _ in credits]
+        for (place, billed), part in zip(credits, allocate(surplus, weights, inputs.currency), strict=True):
             taxable[place] = total((taxable[place], part))
-            billed = credited_charge(done.lines[place])
-            if billed is not None and billed.amount:
-                exclusive += Fraction(part) * Fraction(billed.exclusive_tax) / Fraction(billed.amount)
-                inclusive += Fraction(part) * Fraction(billed.inclusive_tax) / Fraction(billed.amount)
+            exclusive += Fraction(part) * Fraction(billed.exclusive_tax) / Fraction(billed.amount)
+            inclusive += Fraction(part) * Fraction(billed.inclusive_tax) / Fraction(billed.amount)
     excess = max(negated(total(line.net_amount for line in done.lines)), ZERO)
     carried = CarriedCredit(excess, round_amount(exclusive, inputs.currency), round_amount(inclusive, inputs.currency))
     if not excess:

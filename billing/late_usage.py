@@ -16,6 +16,7 @@ from typing import Final
 
 from billing.commitment_lines import commitment_counts
 from billing.credit_notes import CreditNoteType, InvoiceBalance
+from billing.errors import Invalid
 from billing.invoice_lines import (
     Derivation,
     InvoiceInputs,
@@ -34,6 +35,8 @@ from billing.usage_lines import allowance_draws
 
 RECEIVED: Final = timedelta(milliseconds=1)
 """What was accepted at an instant is known just after it."""
+PERIODS_MAX: Final = 24
+DAYS_MAX: Final = 1000
 _OF_USAGE: Final = frozenset({LineKind.usage, LineKind.overage, LineKind.true_up})
 _CLOSING: Final = frozenset({BillingReason.SUBSCRIPTION_CYCLE, BillingReason.SUBSCRIPTION_UPDATE})
 _Key = tuple[str | None, Period]
@@ -45,6 +48,26 @@ class LateUsagePolicy(StrEnum):
     next_invoice = "next_invoice"
     credit_note = "credit_note"
     ignore = "ignore"
+
+
+@dataclass(frozen=True, slots=True)
+class LateUsageSettings:
+    """A tenant's way with late usage: how many periods each close reads anew, and what came in how many days."""
+
+    policy: LateUsagePolicy = LateUsagePolicy.next_invoice
+    periods: int = 2
+    days: int = 62
+
+    def __post_init__(self) -> None:
+        for name, value, most in (("periods", self.periods, PERIODS_MAX), ("days", self.days, DAYS_MAX)):
+            if not 0 <= value <= most:
+                field = f"late_usage_{name}"
+                raise Invalid(f"{field} must be from 0 to {most}; got {value}", field=field)
+
+    @property
+    def looks_back(self) -> bool:
+        """Whether anything is ever read anew."""
+        return self.policy is not LateUsagePolicy.ignore and self.periods > 0
 
 
 @dataclass(frozen=True, slots=True)

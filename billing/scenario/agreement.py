@@ -13,6 +13,7 @@ from billing.coupons import Coupon, CouponAssociation, check_redeemable
 from billing.dunning import DunningSettings
 from billing.entitlements import EffectiveEntitlement, Entitlement, effective_entitlements
 from billing.errors import BillingError, Invalid
+from billing.late_usage import LateUsagePolicy, LateUsageSettings
 from billing.line_trials import line_trial_end
 from billing.periods import add_local_days
 from billing.phases import Phase, item_lines, phased_commitments, phased_lines
@@ -158,6 +159,14 @@ def build_dunning(part: doc.SettingsPart) -> DunningSettings:
             on_exhausted_invoice=part.on_exhausted_invoice,
             on_exhausted_subscription=part.on_exhausted_subscription,
         )
+    except Invalid as error:
+        raise at_path(error, "settings") from error
+
+
+def build_late_usage(part: doc.SettingsPart) -> LateUsageSettings:
+    """The tenant's way with late usage. Raises Invalid."""
+    try:
+        return LateUsageSettings(LateUsagePolicy(part.late_usage), part.late_usage_periods, part.late_usage_days)
     except Invalid as error:
         raise at_path(error, "settings") from error
 

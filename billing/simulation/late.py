@@ -3,17 +3,17 @@
 Owns the choice of invoices and the record of what was settled; what a period comes to is billing.late_usage's.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 
 from billing import late_usage as rules
-from billing.credit_notes import InvoiceBalance
-from billing.invoice_lines import InvoiceLine, PeriodCorrection
+from billing.credit_notes import CreditNoteType, InvoiceBalance
+from billing.invoice_lines import InvoiceInputs, InvoiceLine, PeriodCorrection
 from billing.invoice_states import InvoiceStatus
 from billing.late_usage import LateUsagePolicy
 from billing.meters import Meter, UsageSnapshot
-from billing.scenario.document import SettingsPart
 from billing.simulation.events import EventLog
 from billing.simulation.invoices import PlayedInvoice
 from billing.simulation.usage import has_changed, snapshot
@@ -23,9 +23,8 @@ from billing.subscriptions import SubscriptionState
 class LateUsage:
     """The corrections of a story, in their order, each with the invoice that carries it; None: credit notes do."""
 
-    def __init__(self, settings: SettingsPart, log: EventLog, meters: Mapping[str, Meter]) -> None:
-        self._policy = LateUsagePolicy(settings.late_usage)
-        self._periods, self._days = settings.late_usage_periods, settings.late_usage_days
+    def __init__(self, settings: rules.LateUsageSettings, log: EventLog, meters: Mapping[str, Meter]) -> None:
+        self._settings = settings
         self._log, self._meters = log, meters
         self._settled: list[tuple[PeriodCorrection, PlayedInvoice | None]] = []
         self._looked_back: datetime | None = None
@@ -34,25 +33,30 @@ class LateUsage:
         self, invoices: Sequence[PlayedInvoice], carrier: PlayedInvoice, at: datetime
     ) -> tuple[PeriodCorrection, ...]:
         """What `carrier`, closing a period, has to correct by what is known before `at`."""
-        if self._policy is LateUsagePolicy.ignore or not rules.closes_a_period(carrier.inputs.due):
+        if not self._settings.looks_back or not rules.closes_a_period(carrier.inputs.due):
             return ()
         frozen = self._look_back(invoices, carrier)
-        closed = {played.id: self._closed(played) for played in frozen}
-        usage = {played.id: self._read(played, closed[played.id].inputs.usage, at) for played in frozen}
+        usage = {played.id: self._read(played, at) for played in frozen}
         if not any(usage.values()):
             return ()
-        found = rules.corrections(tuple(closed.values()), {key: read for key, read in usage.items() if read})
+        found = rules.corrections([self._closed(played) for played in frozen], usage)
         balances = {played.id: played.balance for played in frozen}
         return tuple(self._way_of(one, balances[one.invoice_id]) for one in found)
 
-    def settle(self, found: Iterable[PeriodCorrection], carrier: PlayedInvoice | None) -> None:
-        """Corrections are made: by the invoice `carrier`, or by credit notes."""
-        self._settled += [(one, None if one.by_credit_note else carrier) for one in found]
+    def settle(
+        self, found: Iterable[PeriodCorrection], carrier: PlayedInvoice | None, invoices: Sequence[PlayedInvoice]
+    ) -> Iterator[tuple[PlayedInvoice, CreditNoteType, Decimal]]:
+        """Corrections are made: by the invoice `carrier`, or by the credit notes that this gives one after another."""
+        for one in found:
+            self._settled.append((one, None if one.by_credit_note else carrier))
+            if one.by_credit_note:
+                corrected = next(played for played in invoices if played.id == one.invoice_id)
+                for kind, amount in rules.credit_notes_for(one, corrected.balance):
+                    yield corrected, kind, amount
 
     def counted_lines(self, invoices: Iterable[PlayedInvoice], found: Sequence[PeriodCorrection]) -> list[InvoiceLine]:
         """The lines of `invoices` as they are counted by now, `found` included: what draws on allowances."""
-        last = {one.invoice_id: one.inputs for one, carrier in self._settled if _stands(carrier)}
-        last |= {one.invoice_id: one.inputs for one in found}
+        last = self._counted() | {one.invoice_id: one.inputs for one in found}
         lines: list[InvoiceLine] = []
         for played in invoices:
             inputs = last.get(played.id)
@@ -61,11 +65,12 @@ class LateUsage:
 
     def look_back_end(self, state: SubscriptionState | None, invoices: Sequence[PlayedInvoice]) -> datetime | None:
         """When what came late for the last periods is billed though no period closes any more; None: not, or done."""
-        off = self._policy is LateUsagePolicy.ignore or not self._periods
-        if off or state is None or state.next_boundary is not None or state.current_period.end == self._looked_back:
+        if not self._settings.looks_back or state is None or state.next_boundary is not None:
+            return None
+        if state.current_period.end == self._looked_back:
             return None
         finalized = [played.finalize_at for played in invoices if played.inputs.due.lines]
-        return max(state.current_period.end + timedelta(days=self._days), *finalized, state.current_period.end)
+        return max([state.current_period.end + timedelta(days=self._settings.days), *finalized])
 
     def looked_back(self, state: SubscriptionState) -> None:
         """The look-back of the last periods is over."""
@@ -75,8 +80,7 @@ class LateUsage:
         """The frozen ones of the periods before the carrier's; a close without any line of its own is none."""
         closes = [each for each in invoices[: carrier.position] if each.inputs.due.lines]
         closes = [each for each in closes if rules.closes_a_period(each.inputs.due)]
-        last = closes[-self._periods :] if self._periods else []
-        return [each for each in last if each.status is InvoiceStatus.FINALIZED]
+        return [each for each in closes[-self._settings.periods :] if each.status is InvoiceStatus.FINALIZED]
 
     def _closed(self, played: PlayedInvoice) -> rules.ClosedPeriod:
         own = [
@@ -86,18 +90,27 @@ class LateUsage:
         ]
         return rules.closed_period(played.id, played.inputs, played.invoice.lines, own)
 
-    def _read(self, played: PlayedInvoice, counted: Sequence[UsageSnapshot], at: datetime) -> tuple[UsageSnapshot, ...]:
+    def _read(self, played: PlayedInvoice, at: datetime) -> tuple[UsageSnapshot, ...]:
         """Usage read anew where something came or was changed since it was counted last."""
         found = []
-        for one in counted:
-            meter, cutoff = self._meters[one.meter_id], rules.known_until(one, at, self._days)
+        for one in self._counted().get(played.id, played.inputs).usage:
+            meter, cutoff = self._meters[one.meter_id], rules.known_until(one, at, self._settings.days)
             if has_changed(self._log, meter, one, cutoff):
                 found.append(snapshot(self._log, meter, played.history, one.period, cutoff))
         return tuple(found)
 
+    def _counted(self) -> dict[str, InvoiceInputs]:
+        """What the usage of corrected invoices is counted from by now."""
+        return {one.invoice_id: one.inputs for one, carrier in self._settled if _stands(carrier)}
+
     def _way_of(self, one: PeriodCorrection, balance: InvoiceBalance) -> PeriodCorrection:
-        noted = self._policy is LateUsagePolicy.credit_note and rules.credit_notes_for(one, balance)
+        noted = self._settings.policy is LateUsagePolicy.credit_note and rules.credit_notes_for(one, balance)
         return replace(one, by_credit_note=True) if noted else one
+
+
+def makes_lines(found: Iterable[PeriodCorrection]) -> bool:
+    """Whether an invoice has a line for one of the corrections."""
+    return any(rules.correction_lines(one) for one in found if not one.by_credit_note)
 
 
 def _stands(carrier: PlayedInvoice | None) -> bool:

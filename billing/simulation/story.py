@@ -22,12 +22,11 @@ from billing.dunning import ExhaustedSubscription
 from billing.invoice_lines import PeriodCorrection
 from billing.invoice_states import InvoiceStatus, PaymentStatus
 from billing.invoices import Invoice, InvoiceInputs, InvoiceLine, build_invoice, invoice_number
-from billing.late_usage import correction_lines, credit_notes_for
 from billing.line_trials import end_trials, next_trial_end
 from billing.meters import UsageSnapshot
 from billing.money import ZERO
 from billing.periods import Period
-from billing.scenario.agreement import build_coupons, build_dunning, build_terms
+from billing.scenario.agreement import build_coupons, build_dunning, build_late_usage, build_terms
 from billing.scenario.catalog import build_catalog
 from billing.scenario.credits import build_addon_grants, build_grants, build_wallets, build_watched, check_grants
 from billing.scenario.document import Scenario
@@ -37,7 +36,7 @@ from billing.simulation.collecting import Collection
 from billing.simulation.coupons import coupons_for
 from billing.simulation.events import EventLog
 from billing.simulation.invoices import PlayedInvoice, billed_beyond
-from billing.simulation.late import LateUsage
+from billing.simulation.late import LateUsage, makes_lines
 from billing.simulation.records import IssuedNote, Refusal, TimelineEntry, status_event
 from billing.simulation.usage import snapshot
 from billing.simulation.wallets import Wallets
@@ -66,7 +65,7 @@ class Story:
         self.terms = build_terms(scenario, self.catalog, self.phases)
         self.coupons = (*build_coupons(scenario, self.catalog), *build_phase_coupons(scenario, self.catalog))
         self.log = EventLog(scenario, self.catalog.meters)
-        self.late = LateUsage(scenario.settings, self.log, self.catalog.meters)
+        self.late = LateUsage(build_late_usage(scenario.settings), self.log, self.catalog.meters)
         self.dunning = build_dunning(scenario.settings)
         self.collection = Collection(self.dunning, scenario.payments)
         self.state: rules.SubscriptionState | None = None
@@ -249,7 +248,7 @@ class Story:
         if not due.lines:
             found = self.late.corrections(self.invoices, played, due.at + INSTANT)
             played.inputs = replace(played.inputs, corrections=found)
-            if not any(correction_lines(one) for one in found if not one.by_credit_note):
+            if not makes_lines(found):
                 played.status, played.next_at = InvoiceStatus.SKIPPED, None
         self.invoices.append(played)
         self._watch(played)
@@ -264,18 +263,15 @@ class Story:
         self.late.looked_back(self.state)
         due = DueInvoice(BillingReason.SUBSCRIPTION_CYCLE, at, Period(self.state.current_period.end, at), ())
         found = self.late.corrections(self.invoices, self._new(due, InvoiceStatus.DRAFT, at, at), at + INSTANT)
-        if any(correction_lines(one) for one in found if not one.by_credit_note):
+        if makes_lines(found):
             self._draft(due)
         else:
             self._settle(found, None, at)
 
     def _settle(self, found: tuple[PeriodCorrection, ...], carrier: PlayedInvoice | None, at: datetime) -> None:
         """Corrections are made by the invoice that carries them, or by the credit notes that they ask for."""
-        self.late.settle(found, carrier)
-        for one in found:
-            corrected = next(played for played in self.invoices if played.id == one.invoice_id)
-            for kind, amount in credit_notes_for(one, corrected.balance) if one.by_credit_note else ():
-                self.issue_note(corrected, kind, amount, at, f"{corrected.id}/late_usage")
+        for corrected, kind, amount in self.late.settle(found, carrier, self.invoices):
+            self.issue_note(corrected, kind, amount, at, f"{corrected.id}/late_usage")
 
     def _new(self, due: DueInvoice, status: InvoiceStatus, act_at: datetime, next_at: datetime | None) -> PlayedInvoice:
         """An invoice with what a draft fixes: lines, coupons, tax rates and terms as of now."""

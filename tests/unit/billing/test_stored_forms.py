@@ -54,14 +54,14 @@ EVERYTHING = InvoiceInputs(
 )
 
 SINCE: dict[type, set[str]] = {
-    InvoiceInputs: {"coupons", "allowances", "commitments", "wallet"},
+    InvoiceInputs: {"coupons", "allowances", "commitments", "wallet", "line_tax_rates", "corrections"},
     InvoiceLine: {"discounts", "prepaid_credits"},
     UsageSnapshot: {"parts", "bucketed"},
     Price: {"maximum_amount"},
     Terms: {"entitlements", "commitments", "trial_end", "proration_unit"},
 }
 """Fields that came after the first stored invoices."""
-NEWER = set().union(*SINCE.values()) | {"uncapped", "commitment", "total_prepaid_credits_applied"}
+NEWER = set().union(*SINCE.values()) | {"uncapped", "commitment", "correction", "total_prepaid_credits_applied"}
 
 
 def without_newer(data: Any) -> Any:
