@@ -7,9 +7,9 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Any
 
@@ -19,11 +19,10 @@ from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker, WorkerDeploymentConfig, WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
-from activities.adapters.kafka_consumer import KafkaUsageProgress
 from activities.disputes import DisputeActivities
 from activities.errors import ErrorTranslator
+from activities.event_reconciliation import ReconciliationActivities
 from activities.grouped_usage import GroupedUsage
-from activities.ingestion.direct_progress import StoredBeforeAnswered
 from activities.ingestion.ports import UsageProgress
 from activities.invoice_documents import DocumentActivities
 from activities.invoices import InvoiceActivities
@@ -35,7 +34,7 @@ from activities.subscriptions import SubscriptionActivities
 from activities.test_clocks import ClockActivities
 from activities.wallet_expiry import WalletActivities
 from activities.webhooks import WebhookActivities
-from starter.clients import EVERYTHING, Clients, connect_temporal, kafka_settings, open_clients, required
+from starter.clients import EVERYTHING, Clients, connect_temporal, open_clients, required
 from starter.settings import Settings, load_settings, log_format
 from starter.telemetry import LogContext, configure_logging, temporal_runtime
 from starter.worker_health import serve_health
@@ -47,6 +46,7 @@ from workflows.refund import RefundWorkflow
 from workflows.revenue_release import RevenueReleaseWorkflow
 from workflows.subscription import SubscriptionWorkflow
 from workflows.test_clock import TestClockWorkflow
+from workflows.usage_reconciliation import UsageReconciliationWorkflow
 from workflows.wallets import WalletWorkflow
 from workflows.webhook_delivery import WebhookDeliveryWorkflow
 
@@ -60,6 +60,7 @@ WORKFLOWS: dict[str, list[type]] = {
         WalletWorkflow,
         RefundWorkflow,
         DisputeWorkflow,
+        UsageReconciliationWorkflow,
     ],
     WEBHOOKS: [WebhookDeliveryWorkflow],
 }
@@ -89,6 +90,7 @@ def activities_by_queue(clients: Clients, gate: TemporalGate, progress: UsagePro
     wallets = WalletActivities(database)
     refunds = RefundActivities(database, clients.providers)
     disputes = DisputeActivities(database)
+    reconciliation = ReconciliationActivities(database, required(clients.clickhouse, "clickhouse"), progress)
     return {
         BILLING: [
             subscriptions.close_period,
@@ -103,6 +105,7 @@ def activities_by_queue(clients: Clients, gate: TemporalGate, progress: UsagePro
             revenue.release,
             wallets.expire,
             disputes.read,
+            reconciliation.reconcile,
         ],
         DOCUMENTS: [documents.render],
         WEBHOOKS: [webhooks.deliver, webhooks.give_up],
@@ -155,19 +158,6 @@ def chosen_queues(settings: Settings) -> tuple[str, ...]:
     return settings.worker_queues or QUEUES
 
 
-@asynccontextmanager
-async def usage_progress(settings: Settings) -> AsyncIterator[UsageProgress]:
-    """How to tell that accepted events have been stored."""
-    if settings.kafka_brokers is None:
-        yield StoredBeforeAnswered()
-        return
-    progress = KafkaUsageProgress(kafka_settings(settings))
-    try:
-        yield progress
-    finally:
-        await progress.close()
-
-
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """Serves until `stop` is set, then drains: no new work, and `worker_drain_seconds` for what is running."""
     queues = chosen_queues(settings)
@@ -176,9 +166,8 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     client = await connect_temporal(wait=True, runtime=runtime)
     async with AsyncExitStack() as stack:
         clients = await stack.enter_async_context(open_clients(settings, EVERYTHING - {"temporal"}))
-        progress = await stack.enter_async_context(usage_progress(settings))
         gate = TemporalGate(client, wake_spread_seconds=settings.wake_spread_seconds)
-        served = activities_by_queue(clients, gate, progress)
+        served = activities_by_queue(clients, gate, required(clients.progress, "clickhouse"))
         workers = make_workers(client, settings, {queue: served[queue] for queue in queues})
         health = await stack.enter_async_context(serve_health(settings, clients, client))
         for worker in workers:

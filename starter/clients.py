@@ -30,6 +30,7 @@ from temporalio.service import GrpcCompression, RPCError, RPCStatusCode
 
 from activities.adapters.clickhouse import ClickHouseConnection, connect_clickhouse
 from activities.adapters.directory_store import DirectoryStore
+from activities.adapters.kafka_consumer import KafkaUsageProgress
 from activities.adapters.kafka_producer import KafkaEventLog
 from activities.adapters.kafka_settings import KafkaSettings
 from activities.adapters.razorpay_provider import RazorpayProvider
@@ -37,10 +38,12 @@ from activities.adapters.s3_store import S3Settings, S3Store
 from activities.adapters.sandbox import SandboxProvider
 from activities.adapters.stripe_provider import StripeProvider
 from activities.adapters.webhook_sender import HttpWebhookSender
+from activities.ingestion.counts import AcceptanceCounts
+from activities.ingestion.direct_progress import StoredBeforeAnswered
 from activities.ingestion.direct_writer import DirectWriter
 from activities.ingestion.known_ids import KnownIds
 from activities.ingestion.lease import PostgresWriterLease
-from activities.ingestion.ports import EventAcceptor
+from activities.ingestion.ports import EventAcceptor, UsageProgress
 from activities.ingestion.sink import Sink
 from activities.ports import ObjectStore, PaymentProvider, WebhookSender
 from activities.usage_reader import UsageReader
@@ -76,6 +79,8 @@ class Clients:
     webhook_sender: WebhookSender | None = None
     events: EventAcceptor | None = None
     """Where accepted usage goes: into Kafka if brokers are configured, else straight into ClickHouse."""
+    progress: UsageProgress | None = None
+    """How to tell that accepted usage has been stored; there whenever ClickHouse is."""
 
     def probes(self) -> dict[str, Callable[[], Awaitable[None]]]:
         """For each server that this process talks to, a call that raises what is wrong with it."""
@@ -129,20 +134,34 @@ async def open_clients(settings: Settings, need: Collection[Need] = EVERYTHING) 
             providers=providers,
             webhook_sender=sender,
             events=await _open_events(settings, clickhouse, stack) if "events" in need and clickhouse else None,
+            progress=_open_progress(settings, stack) if clickhouse is not None else None,
         )
 
 
 async def _open_events(settings: Settings, clickhouse: ClickHouse, stack: AsyncExitStack) -> EventAcceptor:
     """One sink a deployment, never a fallback from one to the other."""
+    counts = AcceptanceCounts(clickhouse)
+    stack.push_async_callback(counts.close)
+    counts.start()
     if settings.kafka_brokers is not None:
-        log_of_events = KafkaEventLog(kafka_settings(settings))
+        log_of_events = KafkaEventLog(kafka_settings(settings), counts=counts)
         stack.push_async_callback(log_of_events.close)
         await log_of_events.start()
         return log_of_events
-    writer = DirectWriter(Sink(clickhouse, KnownIds(clickhouse)), PostgresWriterLease(settings.require("postgres_dsn")))
+    lease = PostgresWriterLease(settings.require("postgres_dsn"))
+    writer = DirectWriter(Sink(clickhouse, KnownIds(clickhouse)), lease, counts=counts)
     stack.push_async_callback(writer.close)
     writer.start()
     return writer
+
+
+def _open_progress(settings: Settings, stack: AsyncExitStack) -> UsageProgress:
+    """Connects to Kafka when it is first asked, if at all."""
+    if settings.kafka_brokers is None:
+        return StoredBeforeAnswered()
+    progress = KafkaUsageProgress(kafka_settings(settings))
+    stack.push_async_callback(progress.close)
+    return progress
 
 
 def open_object_store(settings: Settings) -> S3Store | DirectoryStore:

@@ -49,6 +49,12 @@ SCHEDULES: Final[tuple[ScheduleEntry, ...]] = (
         catchup_window=timedelta(days=1),
         note="Credits that have expired are taken out of their wallets.",
     ),
+    ScheduleEntry(
+        "usage-reconciliation",
+        "UsageReconciliationWorkflow",
+        "*/10 * * * *",
+        note="Accepted events against stored ones, duplicates and dead letters, of the last day.",
+    ),
 )
 
 

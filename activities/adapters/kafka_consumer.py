@@ -10,9 +10,9 @@ from datetime import datetime
 from typing import Final
 
 import structlog
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from activities.adapters.kafka_settings import TIMEOUT_SECONDS, KafkaSettings
+from activities.adapters.kafka_settings import REPLAYED, TIMEOUT_SECONDS, KafkaSettings
 from activities.ingestion.consumption import DeadLetter, Record
 from activities.ingestion.ports import IngestUnavailable
 from models.clickhouse.times import milliseconds
@@ -46,6 +46,11 @@ class KafkaEventSource:
         )
         self._producer = Producer(settings.common(enable_idempotence=True, acks="all", delivery_timeout_ms=10_000))
         self._consumer.subscribe([settings.topic], on_assign=self._assigned, on_revoke=self._revoked)
+
+    @property
+    def topic(self) -> str:
+        """What is read."""
+        return self._settings.topic
 
     def poll(self, records: int, timeout_seconds: float) -> list[Record]:
         """Up to `records` records. Raises KafkaException for an error that only a new process can mend."""
@@ -109,7 +114,7 @@ class KafkaEventSource:
             if error is not None or partition is None or offset is None:
                 self._note(error or KafkaError(KafkaError._BAD_MSG))
                 continue
-            found.append(Record(partition, offset, message.timestamp()[1], message.value() or b""))
+            found.append(_record(message, partition, offset))
         return found
 
     def _assigned(self, _: Consumer, partitions: list[TopicPartition]) -> None:
@@ -127,6 +132,18 @@ class KafkaEventSource:
         if error.fatal():
             raise KafkaException(error)
         log.warning("consume.broker_error", error=error.str())
+
+
+def _record(message: Message, partition: int, offset: int) -> Record:
+    key = message.key()
+    return Record(
+        partition,
+        offset,
+        message.timestamp()[1],
+        message.value() or b"",
+        key if isinstance(key, bytes) else b"",
+        REPLAYED in dict(message.headers() or []),
+    )
 
 
 class KafkaUsageProgress:

@@ -16,6 +16,7 @@ import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from activities.adapters.kafka_settings import TIMEOUT_SECONDS, KafkaSettings
+from activities.ingestion.counts import AcceptanceCounts
 from activities.ingestion.events import ENVELOPE_EVENTS, Event, customer_key, encode_envelope
 from activities.ingestion.ports import IngestUnavailable
 
@@ -33,27 +34,40 @@ log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class _Request:
-    """One call of `accept`, done when each of its envelopes is acknowledged."""
+    """One call of `accept`, done when each of its envelopes is acknowledged; `sent_at` in Unix milliseconds."""
 
     events: Sequence[Event]
     done: asyncio.Future[None]
     envelopes: int = 0
+    sent_at: int = 0
+    failed: bool = False
 
-    def delivered(self, error: str | None) -> None:
+    def delivered(self, error: str | None, counts: AcceptanceCounts | None) -> None:
         self.envelopes -= 1
-        if self.done.done():
-            return
         if error is not None:
-            self.done.set_exception(IngestUnavailable(f"Kafka did not acknowledge: {error}"))
-        elif self.envelopes == 0:
+            self.failed = True
+            if not self.done.done():
+                self.done.set_exception(IngestUnavailable(f"Kafka did not acknowledge: {error}"))
+        if self.envelopes > 0:
+            return
+        if not self.done.done():
             self.done.set_result(None)
+        if counts is not None:
+            count = counts.unconfirmed if self.failed else counts.accepted
+            count(self.events, self.sent_at)
 
 
 class KafkaEventLog:
     """An `EventAcceptor` over an idempotent producer. `start` it inside the API's event loop, `close` it at the end."""
 
-    def __init__(self, settings: KafkaSettings, clock_ns: Callable[[], int] = time.time_ns) -> None:
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        clock_ns: Callable[[], int] = time.time_ns,
+        counts: AcceptanceCounts | None = None,
+    ) -> None:
         self._settings = settings
+        self._counts = counts
         self._clock_ns = clock_ns
         self._waiting: list[_Request] = []
         self._flushing: asyncio.TimerHandle | None = None
@@ -138,13 +152,15 @@ class KafkaEventLog:
                     place = places[customer] = by_partition.setdefault(partition, [])
                 place.append((event, request))
         envelopes = [(partition, part) for partition, all_ in by_partition.items() for part in _envelopes(all_)]
+        now = self._clock_ns() // 1_000_000
         for _, part in envelopes:
             for request in part.requests:
                 request.envelopes += 1
+                request.sent_at = now
         for partition, part in envelopes:
-            self._produce(partition, part)
+            self._produce(partition, part, now)
 
-    def _produce(self, partition: int, envelope: "_Envelope") -> None:
+    def _produce(self, partition: int, envelope: "_Envelope", now: int) -> None:
         loop, producer, requests = self._loop, self._producer, envelope.requests
         if loop is None or producer is None:
             self._delivered(requests, "this process is shutting down")
@@ -161,7 +177,7 @@ class KafkaEventLog:
                 value=envelope.value,
                 key=envelope.key,
                 partition=partition,
-                timestamp=self._clock_ns() // 1_000_000,
+                timestamp=now,
                 on_delivery=acknowledged,
             )
         except (BufferError, KafkaException) as error:
@@ -175,7 +191,7 @@ class KafkaEventLog:
 
     def _delivered(self, requests: Sequence[_Request], error: str | None) -> None:
         for request in requests:
-            request.delivered(error)
+            request.delivered(error, self._counts)
 
     def _replace(self, broken: Producer) -> None:
         # After a fatal error an idempotent producer accepts nothing more.

@@ -10,7 +10,7 @@ from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from activities.adapters.kafka_settings import TIMEOUT_SECONDS, KafkaSettings
+from activities.adapters.kafka_settings import REPLAYED, TIMEOUT_SECONDS, KafkaSettings
 from activities.ingestion.events import Event, customer_key, decode_envelope, encode_envelope
 from activities.ingestion.ports import IngestUnavailable
 from models.clickhouse.times import milliseconds
@@ -145,5 +145,6 @@ def _send(producer: Producer, topic: str, letter: Message, events: list[Event], 
         value=encode_envelope(events),
         key=customer_key(events[0]),
         partition=int(partition),
+        headers=[(REPLAYED, "dead letter")],
         on_delivery=lambda error, _: failed.append(error.str()) if error else None,
     )

@@ -10,6 +10,8 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 TIMEOUT_SECONDS = 10.0
+REPLAYED = "replayed"
+"""Header of a record that was a dead letter before."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,12 @@ from typing import Final, Protocol, TypeVar
 import structlog
 
 from activities.ingestion import metrics
-from activities.ingestion.events import Placed, decode_envelope
+from activities.ingestion.counts import RecordPlace, rows_of_record
+from activities.ingestion.events import Event, Placed, decode_envelope, owner_of
 from activities.ingestion.ports import IngestUnavailable
 from activities.ingestion.sink import Sink
 from models.clickhouse.client import ClickHouseError
+from models.clickhouse.event_counts import CountRow
 
 POLL_RECORDS: Final = 500
 POLL_SECONDS: Final = 0.2
@@ -36,6 +38,9 @@ class Record:
     offset: int
     timestamp: int
     value: bytes
+    key: bytes = b""
+    replayed: bool = False
+    """It was a dead letter before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,10 @@ class DeadLetter:
 
 class EventSource(Protocol):
     """Where records come from. All methods block; `consume` calls them from one thread."""
+
+    @property
+    def topic(self) -> str:
+        """What is read."""
 
     @property
     def assignments(self) -> int:
@@ -130,15 +139,17 @@ class Consumption:
         """Tries until the block is stored (True) or the process is asked to stop (False)."""
         placed: list[Placed] = []
         letters: list[DeadLetter] = []
+        counted: list[CountRow] = []
         for record in records:
             good, bad = decode_envelope(record.value)
             placed.extend(Placed(event, record.partition, record.offset) for event in good)
             letters.extend(DeadLetter(record.partition, record.offset, value, reason) for value, reason in bad)
+            counted.extend(self._counts_of(record, good, [value for value, _ in bad]))
         stored_at = self._clock_ns() // 1_000_000
         tries = 0
         while True:
             try:
-                await self._store(placed, letters, stored_at)
+                await self._store(placed, letters, counted, stored_at)
             except (ClickHouseError, IngestUnavailable) as error:
                 log.warning("consume.store_does_not_answer", error=str(error), events=len(placed), tries=tries)
             else:
@@ -148,7 +159,13 @@ class Consumption:
                 return False
             tries += 1
 
-    async def _store(self, placed: Sequence[Placed], letters: list[DeadLetter], stored_at: int) -> None:
+    def _counts_of(self, record: Record, good: Sequence[Event], bad: Sequence[bytes]) -> list[CountRow]:
+        place = RecordPlace(self._source.topic, record.partition, record.offset, record.timestamp, record.replayed)
+        return rows_of_record(place, good, [owner_of(value, record.key) for value in bad])
+
+    async def _store(
+        self, placed: Sequence[Placed], letters: list[DeadLetter], counted: Sequence[CountRow], stored_at: int
+    ) -> None:
         if letters:
             await self._call(lambda: self._source.dead_letter(letters))
             for letter in letters:
@@ -156,8 +173,8 @@ class Consumption:
             metrics.DEAD_LETTERS.inc(len(letters))
             self.totals.dead_lettered += len(letters)
             letters.clear()
-        if placed:
-            result = await self._sink.store(placed, stored_at)
+        if counted:
+            result = await self._sink.store(placed, stored_at, counted)
             metrics.STORED.inc(result.stored)
             metrics.DUPLICATES.inc(result.duplicates)
             self.totals.stored += result.stored

@@ -14,6 +14,7 @@ from typing import Final
 import structlog
 
 from activities.ingestion import metrics
+from activities.ingestion.counts import AcceptanceCounts
 from activities.ingestion.events import Event, Placed
 from activities.ingestion.known_ids import LATE_SECONDS
 from activities.ingestion.ports import IngestUnavailable, WriterLease
@@ -35,8 +36,15 @@ class DirectWriter:
     `clock_ns` is the wall clock in Unix nanoseconds.
     """
 
-    def __init__(self, sink: Sink, lease: WriterLease, clock_ns: Callable[[], int] = time.time_ns) -> None:
+    def __init__(
+        self,
+        sink: Sink,
+        lease: WriterLease,
+        clock_ns: Callable[[], int] = time.time_ns,
+        counts: AcceptanceCounts | None = None,
+    ) -> None:
         self._sink = sink
+        self._counts = counts
         self._lease = lease
         self._clock_ns = clock_ns
         self._queue: deque[Waiting] = deque()
@@ -45,6 +53,8 @@ class DirectWriter:
         self._task: asyncio.Task[None] | None = None
         self._held: int | None = None
         self._last_block = 0
+        self._handed_over: int | None = None
+        """When the events in work became a block, in Unix milliseconds; None before."""
         self._doubtful: tuple[list[Placed], int] | None = None
 
     def start(self) -> None:
@@ -94,6 +104,7 @@ class DirectWriter:
 
     async def _answer(self, requests: Sequence[Waiting]) -> None:
         error: Exception | None = None
+        self._handed_over = None
         try:
             await self._write([event for events, _ in requests for event in events])
         except IngestUnavailable as unavailable:
@@ -103,6 +114,9 @@ class DirectWriter:
             error = IngestUnavailable(f"events could not be stored: {type(unexpected).__name__}")
         for events, done in requests:
             self._waiting -= len(events)
+            if self._counts is not None and self._handed_over is not None:
+                count = self._counts.accepted if error is None else self._counts.unconfirmed
+                count(events, self._handed_over)
             if done.cancelled():
                 continue
             if error is None:
@@ -114,12 +128,11 @@ class DirectWriter:
         await self._own_the_tables()
         try:
             if self._doubtful is not None:
-                await self._sink.store(*self._doubtful)
-                self._doubtful = None
+                await self._store(*self._doubtful)
             block = self._next_block()
-            self._doubtful = ([Placed(event, 0, block) for event in events], block // 1000)
-            stored = await self._sink.store(*self._doubtful)
-            self._doubtful = None
+            self._handed_over = block // 1000
+            self._doubtful = ([Placed(event, 0, block) for event in events], self._handed_over)
+            await self._store(*self._doubtful)
         except ClickHouseRefused as error:
             # The block itself will never be taken. A part of it may be stored: the repair at the next block sees to it.
             log.error("ingest.block_refused", error=str(error), events=len(events))
@@ -129,8 +142,14 @@ class DirectWriter:
         except ClickHouseError as error:
             log.warning("ingest.clickhouse_unavailable", error=str(error))
             raise IngestUnavailable("ClickHouse does not answer") from error
+
+    async def _store(self, block: Sequence[Placed], received_at: int) -> None:
+        stored = await self._sink.store(block, received_at)
+        self._doubtful = None
         metrics.STORED.inc(stored.stored)
         metrics.DUPLICATES.inc(stored.duplicates)
+        if self._counts is not None:
+            self._counts.wrote(block, stored.fresh, received_at)
 
     async def _own_the_tables(self) -> None:
         held = await self._lease.hold()

@@ -95,6 +95,7 @@ def check_event(event: Event) -> None:
 
 
 _encoder = msgspec.msgpack.Encoder()
+_text_decoder = msgspec.msgpack.Decoder(str)
 _raw_decoder = msgspec.msgpack.Decoder(list[msgspec.Raw])
 _event_decoder = msgspec.msgpack.Decoder(Event)
 _events_decoder = msgspec.msgpack.Decoder(list[Event])
@@ -114,6 +115,20 @@ def decode_envelope(value: bytes) -> tuple[list[Event], list[tuple[bytes, str]]]
     except (msgspec.MsgspecError, ValueError):
         return _sorted_out(value)
     return events, []
+
+
+def owner_of(value: bytes, key: bytes = b"") -> tuple[str, str]:
+    """Whose event this may be that cannot be read: what its first fields say, else its record's key; empty if neither.
+
+    Only for counting: nothing is stored by it.
+    """
+    try:
+        tenant_id, environment_id, *_ = (_text_decoder.decode(field) for field in _raw_decoder.decode(value)[:2])
+        return tenant_id, environment_id
+    except (msgspec.MsgspecError, UnicodeDecodeError, ValueError):
+        pass
+    named = key.decode(errors="replace").split("\0")
+    return (named[0], named[1]) if len(named) == 3 else ("", "")
 
 
 def _sorted_out(value: bytes) -> tuple[list[Event], list[tuple[bytes, str]]]:

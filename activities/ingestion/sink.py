@@ -6,13 +6,16 @@ other order would lose events. A crash between two steps repeats identical rows,
 Design: usage.md sections 1 and 2.
 """
 
+import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
+from activities.ingestion.counts import with_stored
 from activities.ingestion.events import Event, Placed, identities
 from activities.ingestion.known_ids import KnownIds, words_of
 from models.clickhouse.client import ClickHouse
+from models.clickhouse.event_counts import CountRow, insert_counts
 from models.clickhouse.event_rows import EVENT_COLUMNS
 
 LOOKUP_KEYS: Final = 5000
@@ -36,6 +39,8 @@ class Stored:
 
     stored: int
     duplicates: int
+    fresh: Sequence[Placed] = field(default=(), compare=False, repr=False)
+    """What was new."""
 
 
 class Sink:
@@ -48,10 +53,12 @@ class Sink:
         self._clickhouse = clickhouse
         self._known_ids = known_ids
 
-    async def store(self, block: Sequence[Placed], stored_at: int) -> Stored:
+    async def store(self, block: Sequence[Placed], stored_at: int, counted: Sequence[CountRow] = ()) -> Stored:
         """Stores what is new in `block`, in its order; `stored_at` is the wall clock's in Unix milliseconds.
 
-        Raises ClickHouseError; the same block may be stored again.
+        With `counted`, what its records hold, says how many of each were new, before their identities are known: so a
+        crash at any point leaves counts that the repeated block confirms. Raises ClickHouseError; the same block may be
+        stored again.
         """
         first: dict[bytes, Placed] = {}
         for digest, placed in zip(identities([placed.event for placed in block]), block, strict=True):
@@ -59,13 +66,25 @@ class Sink:
         digests = list(first)
         for digest in await self._known(digests if self._known_ids is None else self._known_ids.doubtful(digests)):
             del first[digest]
+        fresh = list(first.values())
+        await self._write(fresh, stored_at, with_stored(counted, block, fresh))
         if first:
             digests = list(first)
-            await self._clickhouse.insert("events", EVENT_COLUMNS, _columns(list(first.values()), stored_at))
             await self._clickhouse.insert("event_ids", ID_COLUMNS, words_of(digests).T.tolist())
             if self._known_ids is not None:
                 self._known_ids.add(digests)
-        return Stored(len(first), len(block) - len(first))
+        return Stored(len(fresh), len(block) - len(fresh), fresh)
+
+    async def _write(self, fresh: Sequence[Placed], stored_at: int, counted: Sequence[CountRow]) -> None:
+        """Both at once; returns or raises when both have ended, so that a block is never repeated beside itself."""
+        writes = []
+        if fresh:
+            writes.append(self._clickhouse.insert("events", EVENT_COLUMNS, _columns(fresh, stored_at)))
+        if counted:
+            writes.append(insert_counts(self._clickhouse, counted))
+        for answer in await asyncio.gather(*writes, return_exceptions=True):
+            if answer is not None:
+                raise answer
 
     def another_wrote(self, may_land_within_seconds: float = 0.0) -> None:
         """To be called when this writer receives what another one may have written to: partitions, or the lease.

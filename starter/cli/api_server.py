@@ -1,5 +1,7 @@
 """Runs the HTTP API on uvicorn, with clients that live as long as the server."""
 
+import signal
+
 import uvicorn
 
 from starter.api.app import create_app
@@ -22,4 +24,15 @@ async def serve(settings: Settings) -> None:
             access_log=False,
             timeout_graceful_shutdown=DRAIN_SECONDS,
         )
-        await uvicorn.Server(config).serve()
+        await serve_to_the_end(uvicorn.Server(config))
+
+
+async def serve_to_the_end(server: uvicorn.Server) -> None:
+    """Serves until SIGTERM or Ctrl-C and returns then.
+
+    uvicorn by itself raises the signal again when it has stopped serving, and nothing of the process would be closed:
+    what has been counted is written down only then.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)  # uvicorn puts its own in front, and these back in the end
+    await server.serve()

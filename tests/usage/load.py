@@ -10,6 +10,7 @@ from activities.usage_reader import UsageReader
 from billing.meters import AggregationType, Meter, UsageQuantity
 from billing.periods import Period
 from models.clickhouse.client import ClickHouse
+from models.clickhouse.event_counts import read_minutes, totals
 from tests.usage.processes import TENANT
 
 EVENTS = 20
@@ -85,6 +86,16 @@ async def stored(clickhouse: ClickHouse, load: Load) -> dict[str, UsageQuantity]
     period = Period(datetime(2020, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
     reader = UsageReader(clickhouse)
     return {customer: (await reader.read(TENANT, customer, [METER], period))[METER.id] for customer in load.sent}
+
+
+async def assert_accounted(clickhouse: ClickHouse, load: Load) -> None:
+    """What was counted on the way proves it: nothing is missing. A killed API had not written down its last seconds."""
+    start, end = datetime(2020, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
+    counted = totals(await read_minutes(clickhouse, TENANT, start, end))
+    print(counted)
+    assert 0 < counted["accepted"] <= load.accepted + counted["unconfirmed"]
+    assert counted["missing"] == 0
+    assert counted["dead_lettered"] == 0
 
 
 def assert_exact(load: Load, found: dict[str, UsageQuantity]) -> None:

@@ -20,11 +20,13 @@ from starlette.responses import PlainTextResponse
 from activities.adapters.clickhouse import ClickHouseConnection, connect_clickhouse
 from activities.adapters.kafka_producer import KafkaEventLog
 from activities.adapters.kafka_settings import KafkaSettings, ensure_topics
+from activities.ingestion.counts import AcceptanceCounts
 from activities.ingestion.direct_writer import DirectWriter
 from activities.ingestion.lease import PostgresWriterLease
 from activities.ingestion.sink import Sink
 from deploy.embedded.ports import free_port
 from models.scope import Scope
+from starter.cli.api_server import serve_to_the_end
 from starter.consume import consume
 from starter.ingest.app import Ingest
 
@@ -85,16 +87,19 @@ async def answers(url: str, seconds: float = 30) -> None:
 async def serve(options: argparse.Namespace) -> None:
     """The ingest routes over either path."""
     acceptor: DirectWriter | KafkaEventLog
+    counts = AcceptanceCounts(await connect_clickhouse(options.clickhouse))
+    counts.start()
     if options.kafka:
-        acceptor = KafkaEventLog(KafkaSettings(options.kafka, topic=options.topic))
+        acceptor = KafkaEventLog(KafkaSettings(options.kafka, topic=options.topic), counts=counts)
         await acceptor.start()
     else:
         lease = PostgresWriterLease(options.postgres)
-        acceptor = DirectWriter(Sink(await connect_clickhouse(options.clickhouse)), lease)
+        acceptor = DirectWriter(Sink(await connect_clickhouse(options.clickhouse)), lease, counts=counts)
         acceptor.start()
     app = Ingest(PlainTextResponse("the rest"), acceptor, authenticate, clocks_of)
-    await uvicorn.Server(uvicorn.Config(app, port=options.port, lifespan="off", log_level="warning")).serve()
+    await serve_to_the_end(uvicorn.Server(uvicorn.Config(app, port=options.port, lifespan="off", log_level="warning")))
     await acceptor.close()
+    await counts.close()
 
 
 async def carry(options: argparse.Namespace) -> None:

@@ -13,7 +13,7 @@ from activities.ingestion.lease import PostgresWriterLease
 from activities.ingestion.ports import IngestUnavailable
 from activities.ingestion.sink import Sink
 from tests.parts import Parts
-from tests.usage.load import Load, assert_exact, stored
+from tests.usage.load import Load, assert_accounted, assert_exact, stored
 from tests.usage.processes import TENANT, answers, api_child
 
 
@@ -50,6 +50,7 @@ async def test_kill_9_of_the_writer_and_of_its_engines(parts: Parts, tmp_path: P
         api.terminate()
     connection = await connect_clickhouse(clickhouse.running.url)
     found = await stored(connection, load)
+    await assert_accounted(connection, load)
     rows = await connection.query("SELECT count() FROM events")
     await connection.close()
     print(

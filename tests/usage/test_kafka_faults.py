@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer, Producer
 
-from activities.adapters.clickhouse import connect_clickhouse, migrate_clickhouse
+from activities.adapters.clickhouse import ClickHouseConnection, connect_clickhouse, migrate_clickhouse
 from activities.adapters.kafka_consumer import KafkaEventSource, KafkaUsageProgress
 from activities.adapters.kafka_producer import KafkaEventLog
 from activities.adapters.kafka_settings import KafkaSettings, ensure_topics
@@ -19,8 +19,9 @@ from activities.ingestion.consumption import Consumption, Totals
 from activities.ingestion.events import Event, encode_envelope
 from activities.ingestion.ports import IngestUnavailable
 from activities.ingestion.sink import Sink
+from models.clickhouse.event_counts import read_minutes, totals
 from tests.parts import Parts
-from tests.usage.load import Load, assert_exact, stored
+from tests.usage.load import Load, assert_accounted, assert_exact, stored
 from tests.usage.processes import TENANT, Child, answers, api_child
 
 
@@ -74,7 +75,7 @@ async def test_kill_9_of_consumers_broker_and_store(parts: Parts, tmp_path: Path
     settings = KafkaSettings(kafka.running.url, topic="events", dead_letter_topic="events_dlq", partitions=3)
     await ensure_topics(settings)
     common = ("--kafka", kafka.running.url, "--topic", "events")
-    api, url = api_child(tmp_path / "api.log", *common)
+    api, url = api_child(tmp_path / "api.log", "--clickhouse", clickhouse.running.url, *common)
     store = ("--clickhouse", clickhouse.running.url, "--linger", "0.1")
     consumers = [Child(tmp_path / f"consume-{n}.log", "consume", *store, *common) for n in (1, 2)]
     await answers(url)
@@ -101,6 +102,8 @@ async def test_kill_9_of_consumers_broker_and_store(parts: Parts, tmp_path: Path
     connection = await connect_clickhouse(clickhouse.running.url)
     found = await stored(connection, load)
     rows = await connection.query("SELECT count() FROM events")
+    await assert_accounted(connection, load)
+    assert (await counted_events(connection)) >= load.accepted, "the log says what was accepted, whoever was killed"
     await connection.close()
     print(
         f"kills: {sum(one.kills for one in consumers)} consumers, {api.kills} API, 1 broker, 1 ClickHouse; requests"
@@ -109,6 +112,12 @@ async def test_kill_9_of_consumers_broker_and_store(parts: Parts, tmp_path: Path
     )
     assert codes == [0, 0]
     assert_exact(load, found)
+
+
+async def counted_events(clickhouse: ClickHouseConnection) -> int:
+    """How many events the consumers say that they have read, each record once."""
+    always = datetime(2020, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
+    return totals(await read_minutes(clickhouse, TENANT, *always))["events"]
 
 
 async def test_one_poison_event_goes_to_the_dead_letters_alone(kafka_brokers: str, new_clickhouse_dsn: str) -> None:
