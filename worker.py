@@ -96,6 +96,7 @@ def activities_by_queue(clients: Clients, gate: TemporalGate, progress: UsagePro
             subscriptions.close_period,
             subscriptions.cancel,
             subscriptions.change_payment_method,
+            subscriptions.read,
             invoices.finalize,
             invoices.void,
             payments.apply_facts,

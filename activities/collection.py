@@ -11,6 +11,7 @@ from decimal import Decimal
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from activities.bookkeeping import new_columns, scope_of, touch
+from activities.exhaustion import exhaust
 from activities.invoice_states import invoice_state
 from activities.outbox import emit
 from activities.payloads import amount_remaining, invoice_payload, payment_payload
@@ -20,11 +21,9 @@ from activities.refunds import NewRefund, create_refund
 from activities.settings import load_billing_settings
 from activities.states import InvoiceState
 from billing.collection import after_decline
-from billing.dunning import DeclineKind, ExhaustedInvoice
+from billing.dunning import DeclineKind
 from billing.invoice_states import InvoiceStatus
 from billing.money import ZERO, decimal_text
-from billing.subscriptions import mark_past_due
-from models.conversions import state_from_row
 from models.ids import derived_id, new_id
 from models.queries.payments import find_provider_payment, list_attempts_of_invoice
 from models.queries.subscriptions import find_subscription
@@ -250,16 +249,3 @@ async def _require_action(
         row.needs_attention = f"the customer confirms the payment at {outcome.url}"
     await session.flush()
     await tell_payment(session, row, payment, "payment.pending", now)
-
-
-async def exhaust(session: AsyncSession, row: InvoiceRow, now: datetime) -> None:
-    """Dunning is over without money: what becomes of invoice and subscription is the tenant's setting."""
-    settings = (await load_billing_settings(session)).dunning
-    row.next_action_at = None
-    row.payment_status = "FAILED"
-    row.uncollectible = settings.on_exhausted_invoice is ExhaustedInvoice.uncollectible
-    subscription = await find_subscription(session, row.subscription_id, lock=True) if row.subscription_id else None
-    if subscription is not None:
-        subscription.subscription_status = mark_past_due(state_from_row(subscription)).status.value
-        touch(subscription)
-    await emit(session, scope_of(row), "invoice.payment.overdue", row.id, {"invoice": invoice_payload(row)}, now)

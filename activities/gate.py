@@ -24,6 +24,9 @@ class WorkflowGate(Protocol):
     ) -> None:
         """Start (or, for a replay, start again) the delivery of one event to one endpoint."""
 
+    async def tell_subscription(self, scope: Scope, subscription_id: str) -> None:
+        """Have the subscription look at Postgres; one whose workflow has ended needs no telling."""
+
     async def tell_invoice(self, scope: Scope, invoice_id: str) -> bool:
         """Have the invoice look at what Postgres knows of its payment; False when no workflow runs for it."""
 

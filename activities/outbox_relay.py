@@ -26,6 +26,7 @@ from activities.outbox import (
     TELL_DISPUTE,
     TELL_INVOICE,
     TELL_REFUND,
+    TELL_SUBSCRIPTION,
     WEBHOOK,
 )
 from activities.payments import take_in_facts
@@ -77,6 +78,7 @@ class OutboxRelay:
             START_SUBSCRIPTION: self._start_subscription,
             START_INVOICE: self._start_invoice,
             START_TEST_CLOCK: self._start_test_clock,
+            TELL_SUBSCRIPTION: self._tell_subscription,
             TELL_INVOICE: self._tell_invoice,
             TELL_REFUND: self._tell_refund,
             TELL_DISPUTE: self._tell_dispute,
@@ -139,6 +141,9 @@ class OutboxRelay:
     async def _start_test_clock(self, session: AsyncSession, row: OutboxRow) -> None:
         clock = await session.get_one(TestClockRow, row.reference)
         await self._gate.start_test_clock(clock_state(clock))
+
+    async def _tell_subscription(self, session: AsyncSession, row: OutboxRow) -> None:
+        await self._gate.tell_subscription(scope_of(row), row.reference)
 
     async def _tell_invoice(self, session: AsyncSession, row: OutboxRow) -> None:
         """A closed invoice has no workflow to act on the news, and they are no less true: money may have come late."""

@@ -67,6 +67,14 @@ class ChangeMethod:
     now: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class ReadSubscription:
+    """Where the subscription stands."""
+
+    scope: Scope
+    subscription_id: str
+
+
 class SubscriptionActivities:
     """One transaction each; the invoice that it drafted is set on its way once that transaction is in."""
 
@@ -109,6 +117,12 @@ class SubscriptionActivities:
             if command.command_id not in row.seen_commands:
                 await change_payment_method(session, row, command)
             return subscription_state(row)
+
+    @activity.defn(name="subscriptions.read")
+    async def read(self, command: ReadSubscription) -> SubscriptionState:
+        """The subscription as Postgres knows it: others than its workflow may have ended it."""
+        async with self._database.transaction(command.scope) as session:
+            return subscription_state(await get_subscription(session, command.subscription_id))
 
     async def _set_going(self, drafts: list[InvoiceState], clock: datetime | None) -> None:
         for draft in drafts:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from billing.dunning import DEFAULT_SCHEDULE_DAYS, DunningSettings, ExhaustedInvoice
+from billing.dunning import DEFAULT_SCHEDULE_DAYS, DunningSettings, ExhaustedInvoice, ExhaustedSubscription
 from billing.errors import Invalid
 
 KEY = "billing"
@@ -45,6 +45,7 @@ class _Stored(BaseModel):
     dunning_days: list[int] = Field(default_factory=lambda: list(DEFAULT_SCHEDULE_DAYS))
     dunning_hour: int | None = None
     on_exhausted_invoice: Annotated[str, Field(pattern="^(uncollectible|open)$")] = "uncollectible"
+    on_exhausted_subscription: Annotated[str, Field(pattern="^(cancel|keep)$")] = "keep"
     seller: "_StoredSeller" = Field(default_factory=lambda: _StoredSeller())
 
 
@@ -75,5 +76,6 @@ def billing_settings(value: dict[str, Any]) -> BillingSettings:
             zone=stored.timezone,
             hour=stored.dunning_hour,
             on_exhausted_invoice=ExhaustedInvoice(stored.on_exhausted_invoice),
+            on_exhausted_subscription=ExhaustedSubscription(stored.on_exhausted_subscription),
         ),
     )

@@ -85,7 +85,14 @@ class TemporalGate:
 
     async def tell_invoice(self, scope: Scope, invoice_id: str) -> bool:
         """Signals `invoice/{tenant}/{id}`; False when it has ended, or has not been started yet."""
-        handle: WorkflowHandle[Any, Any] = self._client.get_workflow_handle(invoice_workflow_id(scope, invoice_id))
+        return await self._tell(invoice_workflow_id(scope, invoice_id))
+
+    async def tell_subscription(self, scope: Scope, subscription_id: str) -> None:
+        """Signals `subscription/{tenant}/{id}`."""
+        await self._tell(subscription_workflow_id(scope, subscription_id))
+
+    async def _tell(self, workflow_id: str) -> bool:
+        handle: WorkflowHandle[Any, Any] = self._client.get_workflow_handle(workflow_id)
         try:
             await handle.signal("facts_changed")
         except RPCError as error:

@@ -9,7 +9,13 @@ from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_
 with workflow.unsafe.imports_passed_through():
     from activities.options import DATABASE
     from activities.states import SubscriptionState
-    from activities.subscriptions import CancelSubscription, ChangeMethod, ClosePeriod, SubscriptionActivities
+    from activities.subscriptions import (
+        CancelSubscription,
+        ChangeMethod,
+        ClosePeriod,
+        ReadSubscription,
+        SubscriptionActivities,
+    )
 
 from workflows import search_attributes
 from workflows.contracts import RETRY, AdvanceClock, Cancel, ChangePaymentMethod, SubscriptionInput
@@ -32,18 +38,22 @@ class SubscriptionWorkflow:
         self._inbox: Inbox[SubscriptionState] = Inbox()
         self._steps = Perseverance(self._describe)
         self._closed = 0
+        self._facts = False
 
     @workflow.run
     async def run(self, start: SubscriptionInput) -> SubscriptionState:
         """Runs until the period is closed, then continues as new; returns once the subscription has ended."""
-        while not self._run_is_over():
-            self._describe()
-            await self._something_to_do()
-            if self._boundary_due() and not self._told_by_the_clock():
-                await self._close_due_period()
-            elif self._inbox:
-                await self._act_on(self._inbox.take())
-        await self._finish_commands()
+        while True:
+            while not self._run_is_over():
+                self._describe()
+                await self._something_to_do()
+                if self._facts or (self._boundary_due() and not self._told_by_the_clock()):
+                    await self._do_what_is_due()
+                elif self._inbox:
+                    await self._act_on(self._inbox.take())
+            await self._finish_commands()
+            if not self._facts:
+                break  # news that come while the run ends are not left to nobody
         if not self._ended():
             workflow.continue_as_new(
                 SubscriptionInput(self._state, self._clock, start.wake_spread_seconds),
@@ -84,6 +94,11 @@ class SubscriptionWorkflow:
         """Ends the hour's wait of a step that needed attention."""
         self._steps.retry_now()
 
+    @workflow.signal(name="facts_changed", description="Somebody else has changed the subscription in Postgres.")
+    def facts_changed(self) -> None:
+        """Dunning that was exhausted may have ended it: read it and go on."""
+        self._facts = True
+
     def _now(self) -> datetime:
         return self._clock or workflow.now()
 
@@ -94,6 +109,8 @@ class SubscriptionWorkflow:
         return self._state.next_action_at is not None and self._now() >= self._state.next_action_at
 
     def _run_is_over(self) -> bool:
+        if self._facts:
+            return False
         if self._ended() or workflow.info().is_continue_as_new_suggested():
             return True
         return self._closed >= MOST_BOUNDARIES_A_RUN or (self._closed > 0 and not self._boundary_due())
@@ -104,7 +121,7 @@ class SubscriptionWorkflow:
         timeout = None if self._clock or due is None else max(due + self._spread - workflow.now(), timedelta())
         try:
             await workflow.wait_condition(
-                lambda: bool(self._inbox) or self._boundary_due(),
+                lambda: bool(self._inbox) or self._facts or self._boundary_due(),
                 timeout=timeout,
                 timeout_summary=None if timeout is None else f"until the boundary at {instant(due)}",
             )
@@ -115,13 +132,28 @@ class SubscriptionWorkflow:
         """Under a test clock whoever moves it waits for the close, and is told when it fails."""
         return self._clock is not None and bool(self._inbox)
 
-    async def _close_due_period(self) -> None:
+    async def _do_what_is_due(self) -> None:
         try:
-            await self._close_period()
+            await (self._look() if self._facts else self._close_period())
         except ActivityError as error:
             if is_cancelled_exception(error):
                 raise
             await self._steps.pause(interrupted=self._told_by_the_clock)
+
+    async def _look(self) -> None:
+        """Takes over what Postgres knows."""
+        command = ReadSubscription(self._state.scope, self._state.subscription_id)
+        self._facts = False
+        try:
+            self._state = await self._steps.once(
+                "read the subscription",
+                lambda: workflow.execute_activity_method(
+                    SubscriptionActivities.read, command, summary="what was changed meanwhile", **DATABASE
+                ),
+            )
+        except ActivityError:
+            self._facts = True
+            raise
 
     async def _close_period(self) -> None:
         due = self._state.next_action_at

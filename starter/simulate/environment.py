@@ -21,6 +21,7 @@ def settings_of(api: Api, part: SettingsPart) -> Iterator[None]:
         "dunning_days": list(part.dunning_days),
         "dunning_hour": part.dunning_hour,
         "on_exhausted_invoice": part.on_exhausted_invoice.value,
+        "on_exhausted_subscription": part.on_exhausted_subscription.value,
     }
     changed = {name for name in wanted if wanted[name] != before[name]}
     if changed:
@@ -42,4 +43,5 @@ def _stored(value: dict[str, Any]) -> dict[str, Any]:
         "dunning_days": dunning["schedule_days"],
         "dunning_hour": dunning["hour"],
         "on_exhausted_invoice": dunning["on_exhausted_invoice"],
+        "on_exhausted_subscription": dunning["on_exhausted_subscription"],
     }

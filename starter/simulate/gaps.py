@@ -65,7 +65,6 @@ ACTIONS: Final[dict[type[Any], str]] = {
 WALLETS: Final = "/wallets"
 SCHEDULED: Final = "cancel: cancellation_type scheduled"
 PRORATION_UNIT: Final = "settings: proration_unit"
-CANCEL_WHEN_EXHAUSTED: Final = "settings: on_exhausted_subscription"
 LATE_USAGE: Final = "settings: late_usage"
 OTHER_PERIODS: Final = "subscriptions: prices of another billing period"
 NOTES: Final = "/creditnotes"
@@ -111,8 +110,6 @@ def _of_subscription(scenario: doc.Scenario) -> Iterator[Gap]:
             yield Gap(f"subscription.{name}", door)
     if scenario.settings.proration_unit != "second":
         yield Gap("settings.proration_unit", PRORATION_UNIT)
-    if scenario.settings.on_exhausted_subscription != "keep":
-        yield Gap("settings.on_exhausted_subscription", CANCEL_WHEN_EXHAUSTED)
 
 
 def _of_actions(scenario: doc.Scenario) -> Iterator[Gap]:

@@ -92,7 +92,6 @@ def test_what_is_named_as_not_playable_is_not_offered(door: str, client: httpx.C
 def test_neither_are_the_settings_and_kinds(client: httpx.Client) -> None:
     for door, value in (
         (gaps.PRORATION_UNIT, "day"),
-        (gaps.CANCEL_WHEN_EXHAUSTED, "cancel"),
         (gaps.LATE_USAGE, "next_invoice"),
     ):
         with pytest.raises(Invalid):

@@ -45,6 +45,9 @@ class RecordingGate:
     ) -> None:
         await self._start(delivery_id)
 
+    async def tell_subscription(self, scope: Scope, subscription_id: str) -> None:
+        await self._start(subscription_id)
+
     async def tell_invoice(self, scope: Scope, invoice_id: str) -> bool:
         await self._start(invoice_id)
         return True

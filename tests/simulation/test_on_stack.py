@@ -95,7 +95,7 @@ def test_what_is_not_offered_is_named_by_its_path() -> None:
     found = gaps(
         meters=[calls, {**calls, "key": "unused"}],
         plans=[{"key": "pro", "prices": prices, "entitlements": [{"meter": "calls", "usage_limit": 1}]}],
-        settings={"proration_unit": "day", "on_exhausted_subscription": "cancel"},
+        settings={"proration_unit": "day"},
         actions=[
             {"at": "2026-01-03T00:00:00Z", "do": "cancel", "type": "scheduled", "cancel_at": "2026-01-20T00:00:00Z"},
             {"at": "2026-01-04T00:00:00Z", "do": "pause"},
@@ -106,7 +106,6 @@ def test_what_is_not_offered_is_named_by_its_path() -> None:
         "plans[0].entitlements": "plans: entitlements",
         "plans[0].prices[1].billing_period": "subscriptions: prices of another billing period",
         "settings.proration_unit": "settings: proration_unit",
-        "settings.on_exhausted_subscription": "settings: on_exhausted_subscription",
         "actions[0]": "cancel: cancellation_type scheduled",
         "actions[1]": "/subscriptions/{id}/pause",
     }.items() <= found.items()
