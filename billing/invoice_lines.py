@@ -172,7 +172,7 @@ class InvoiceLine:
     @property
     def discount(self) -> Decimal:
         """What coupons take off the line."""
-        return total(part.amount for part in self.discounts) if self.discounts else ZERO
+        return total([part.amount for part in self.discounts]) if self.discounts else ZERO
 
     @property
     def net_amount(self) -> Decimal:

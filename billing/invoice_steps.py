@@ -78,7 +78,8 @@ def carry_excess_credit(done: Workings, inputs: InvoiceInputs) -> Workings:
     Credits beyond the charges of the same tax rates lower what is due, but no other rate's base: the customer gets the
     exclusive tax that they were billed with.
     """
-    taxable = [line.net_amount for line in done.lines]
+    net = [line.net_amount for line in done.lines]
+    taxable = list(net)
     exclusive = inclusive = NOTHING
     for places in _by_rates(done.lines, inputs):
         surplus = negated(total(taxable[place] for place in places))
@@ -91,7 +92,7 @@ def carry_excess_credit(done: Workings, inputs: InvoiceInputs) -> Workings:
             taxable[place] = total((taxable[place], part))
             exclusive += Fraction(part) * Fraction(billed.exclusive_tax) / Fraction(billed.amount)
             inclusive += Fraction(part) * Fraction(billed.inclusive_tax) / Fraction(billed.amount)
-    excess = max(negated(total(line.net_amount for line in done.lines)), ZERO)
+    excess = max(negated(total(net)), ZERO)
     carried = CarriedCredit(excess, round_amount(exclusive, inputs.currency), round_amount(inclusive, inputs.currency))
     if not excess:
         return replace(done, taxable=tuple(taxable), carried=carried)
@@ -118,9 +119,10 @@ def apply_credits(done: Workings, inputs: InvoiceInputs) -> Workings:
         return done
     if wallet.wallet_type is not WalletType.PRE_PAID or wallet.currency != inputs.currency:
         raise Invalid(f"wallet {wallet.id} must be PRE_PAID and in {inputs.currency}", field="wallet")
-    payable = [_payable(line, wallet.allowed_price_types) for line in done.lines]
-    asked = max(total(minus(line.net_amount, line.inclusive_tax) for line in done.lines), ZERO)
-    most = max(min(total(payable), asked), ZERO)
+    asked = [minus(line.net_amount, line.inclusive_tax) for line in done.lines]
+    columns = zip(done.lines, asked, strict=True)
+    payable = [_payable(line, worth, wallet.allowed_price_types) for line, worth in columns]
+    most = max(min(total(payable), total(asked)), ZERO)
     draws = draw_for_invoice(wallet, most, inputs.due.period.end)
     left = round_amount(total(draw.amount for draw in draws), inputs.currency)
     lines = []
@@ -150,18 +152,18 @@ def tax_bases(lines: Sequence[InvoiceLine], taxable: Sequence[Decimal], inputs: 
     return [TaxBase(*both) for both in zip(taxable, _rates_of(lines, inputs), strict=True)]
 
 
-def _payable(line: InvoiceLine, allowed: AllowedPriceTypes) -> Decimal:
-    """What a wallet may pay of a line: its net amount without the tax inside, of charges of an allowed type.
+def _payable(line: InvoiceLine, asked: Decimal, allowed: AllowedPriceTypes) -> Decimal:
+    """What a wallet may pay of what a line asks for, net of discounts and the tax inside: of charges of allowed types.
 
     Late usage is usage: what is credited of it pays other usage before a wallet does.
     """
     if line.derivation.correction is not None:
-        return ZERO if allowed is AllowedPriceTypes.FIXED else minus(line.net_amount, line.inclusive_tax)
+        return ZERO if allowed is AllowedPriceTypes.FIXED else asked
     fixed = line.kind in (LineKind.fixed, LineKind.proration_charge)
     kind = AllowedPriceTypes.FIXED if fixed else AllowedPriceTypes.USAGE
     if line.kind not in DISCOUNTED or allowed not in (AllowedPriceTypes.ALL, kind):
         return ZERO
-    return max(minus(line.net_amount, line.inclusive_tax), ZERO)
+    return max(asked, ZERO)
 
 
 def _rated_line(due: DueLine, rated: RatedUsage, currency: str) -> InvoiceLine:

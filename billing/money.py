@@ -72,10 +72,18 @@ def total(values: Iterable[Decimal]) -> Decimal:
     return reduce(CONTEXT.add, values, ZERO)
 
 
-def exact_total(values: Sequence[Fraction]) -> Fraction:
+def exact_total(values: Iterable[Number]) -> Fraction:
     """Exact sum, over one common denominator: reduced once, where adding one by one would reduce at every step."""
-    unit = lcm(*(value.denominator for value in values))
-    return Fraction(sum(value.numerator * (unit // value.denominator) for value in values), unit)
+    ratios = [value.as_integer_ratio() for value in values]
+    unit = lcm(*(divisor for _, divisor in ratios))
+    return Fraction(sum(numerator * (unit // divisor) for numerator, divisor in ratios), unit)
+
+
+def product(left: Number, right: Number) -> Fraction:
+    """Exact product, reduced once."""
+    numerator, denominator = left.as_integer_ratio()
+    factor, divisor = right.as_integer_ratio()
+    return Fraction(numerator * factor, denominator * divisor)
 
 
 def minus(left: Decimal, right: Decimal) -> Decimal:
@@ -93,13 +101,13 @@ def allocate(amount: Decimal, weights: Sequence[Number], currency: str) -> tuple
 
     Largest remainder, ties to the earlier part. Raises InvariantBroken when there is nothing to split on.
     """
-    shares = [Fraction(weight) for weight in weights]
-    whole = sum(shares, Fraction(0))
-    if any(share < 0 for share in shares) or (whole == 0 and amount != 0):
+    whole = exact_total(weights)
+    if any(weight < 0 for weight in weights) or (whole == 0 and amount != 0):
         raise InvariantBroken("an amount can only be split by non-negative weights that are not all 0")
     if whole == 0:
-        return tuple(round_amount(0, currency) for _ in shares)
-    return apportion(amount, [Fraction(amount) * share / whole for share in shares], currency)
+        return tuple(round_amount(0, currency) for _ in weights)
+    a_unit = Fraction(amount) / whole
+    return apportion(amount, [product(weight, a_unit) for weight in weights], currency)
 
 
 def apportion(amount: Decimal, shares: Sequence[Fraction], currency: str) -> tuple[Decimal, ...]:

@@ -163,27 +163,22 @@ def boundary(anchor: datetime, zone: str, cadence: Cadence, k: int) -> datetime:
 
 def next_boundary(anchor: datetime, zone: str, cadence: Cadence, after: datetime) -> datetime:
     """The first boundary after `after` (never `after` itself)."""
-    k = _near(anchor, zone, cadence, after)
-    while boundary(anchor, zone, cadence, k) > after:
-        k -= 1
-    while boundary(anchor, zone, cadence, k) <= after:
-        k += 1
-    return boundary(anchor, zone, cadence, k)
+    return boundary(anchor, zone, cadence, _last_until(anchor, zone, cadence, after) + 1)
 
 
 def previous_boundary(anchor: datetime, zone: str, cadence: Cadence, at: datetime) -> datetime:
     """The last boundary at or before `at`."""
-    k = _near(anchor, zone, cadence, at)
-    while boundary(anchor, zone, cadence, k) <= at:
-        k += 1
-    while boundary(anchor, zone, cadence, k) > at:
-        k -= 1
-    return boundary(anchor, zone, cadence, k)
+    return boundary(anchor, zone, cadence, _last_until(anchor, zone, cadence, at))
 
 
+@lru_cache(maxsize=4096)
 def nominal_period(anchor: datetime, zone: str, cadence: Cadence, at: datetime) -> Period:
-    """The whole period between two boundaries that contains `at`: the denominator of every proration."""
-    return Period(previous_boundary(anchor, zone, cadence, at), next_boundary(anchor, zone, cadence, at))
+    """The whole period between two boundaries that contains `at`: the denominator of every proration.
+
+    The lines of an invoice ask for the same few again and again: they are remembered.
+    """
+    k = _last_until(anchor, zone, cadence, at)
+    return Period(boundary(anchor, zone, cadence, k), boundary(anchor, zone, cadence, k + 1))
 
 
 def calendar_anchor(start: datetime, zone: str, cadence: Cadence) -> datetime:
@@ -223,8 +218,18 @@ def _add_months(local: datetime, months: int) -> datetime:
     return local.replace(year=year, month=month, day=min(local.day, calendar.monthrange(year, month)[1]))
 
 
+def _last_until(anchor: datetime, zone: str, cadence: Cadence, at: datetime) -> int:
+    """The number of the last boundary at or before `at`."""
+    k = _near(anchor, zone, cadence, at)
+    while boundary(anchor, zone, cadence, k) <= at:
+        k += 1
+    while boundary(anchor, zone, cadence, k) > at:
+        k -= 1
+    return k
+
+
 def _near(anchor: datetime, zone: str, cadence: Cadence, at: datetime) -> int:
-    """A boundary number within a step or two of `at`; the callers walk to the exact one."""
+    """A boundary number within a step or two of `at`."""
     if cadence.days:
         return (at - anchor) // timedelta(days=cadence.days)
     local_anchor, local_at = to_local(anchor, zone), to_local(at, zone)

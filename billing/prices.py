@@ -11,7 +11,7 @@ from fractions import Fraction
 from typing import Final
 
 from billing.errors import Invalid
-from billing.money import NOTHING, ZERO, Number, exponent, fraction_of
+from billing.money import NOTHING, ZERO, Number, exponent, fraction_of, product
 from billing.periods import BillingPeriod, Cadence
 
 TRIAL_DAYS_MAX: Final = 3650
@@ -173,7 +173,7 @@ def _slab_steps(price: Price, units: Fraction) -> tuple[RatingStep, ...]:
 
 
 def _step(quantity: Fraction, unit_amount: Decimal, flat_amount: Decimal, tier: int | None = None) -> RatingStep:
-    amount = quantity * fraction_of(unit_amount)
+    amount = product(quantity, unit_amount)
     if flat_amount:
         amount += fraction_of(flat_amount)
     return RatingStep(quantity, unit_amount, flat_amount, amount, tier)

@@ -11,7 +11,7 @@ from enum import StrEnum
 from fractions import Fraction
 
 from billing.errors import Invalid
-from billing.money import NOTHING, apportion, exact_total, fraction_of, round_amount, total
+from billing.money import NOTHING, apportion, exact_total, fraction_of, product, round_amount, total
 
 
 class TaxRateType(StrEnum):
@@ -93,7 +93,7 @@ def tax_shares(rate: TaxRate, base: Decimal, bases: Sequence[TaxBase]) -> list[F
         share = fraction_of(rate.value) / Fraction(base) if base > 0 else NOTHING
     else:
         share = fraction_of(rate.value) / 100
-    return [Fraction(one.taxable) * _within(share, rate, one) if rate in one.rates else NOTHING for one in bases]
+    return [product(one.taxable, _within(share, rate, one)) if rate in one.rates else NOTHING for one in bases]
 
 
 def inclusive_share(rates: tuple[TaxRate, ...]) -> Fraction:
