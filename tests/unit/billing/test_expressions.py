@@ -1,7 +1,9 @@
 """Expressions of meters: exact values of the part of CEL that billing knows, and why the rest is refused."""
 
+import re
 from decimal import Decimal
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from billing.expressions.parsing import parse_expression
 from billing.expressions.tree import Arithmetic, Comparison, Condition, Kind, Literal, Operator, Property, Relation
 from billing.meters import AggregationType, Meter, check_offered
 from billing.money import decimal_text, round_places
+from billing.scenario.decoding import read_json
 from billing.usage_aggregation import UsageEvent, measure, rejected_events
 from billing.windows import WindowSize
 
@@ -109,6 +112,19 @@ def test_what_billing_cannot_use_is_refused_with_the_reason(text: str, message: 
     with pytest.raises(Invalid, match=message) as refusal:
         parse_expression(text)
     assert refusal.value.field == "aggregation.expression"
+
+
+DOCS = Path(__file__).parents[3] / "docs" / "expressions.md"
+EXAMPLES = re.findall(r"^\| `(.+)` \| `(\{.*\})` \| (.+) \|$", DOCS.read_text(encoding="utf-8"), re.MULTILINE)
+
+
+assert len(EXAMPLES) >= 10
+
+
+@pytest.mark.parametrize(("text", "properties", "value"), EXAMPLES)
+def test_the_examples_of_the_documentation(text: str, properties: str, value: str) -> None:
+    found = expression_value(text, read_json(properties))
+    assert found == (None if value == "rejected" else Decimal(value))
 
 
 def test_brackets_are_no_operations() -> None:
