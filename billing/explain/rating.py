@@ -3,6 +3,7 @@
 from decimal import Decimal
 from fractions import Fraction
 
+from billing.errors import InvariantBroken
 from billing.explain.parts import Figure, Part, Section
 from billing.explain.usage import part_name
 from billing.explain.wording import exact, money
@@ -15,7 +16,7 @@ def rating_section(derivation: Derivation, zone: str) -> Section:
     """Every step of the rating; they add up to what was rated."""
     price = derivation.price
     if price is None:
-        return Section(Figure.amount)
+        raise InvariantBroken("a line that is rated must have a price")
     steps = [_part(price, step) for step in derivation.steps]
     for bucket in derivation.parts:
         own = None if bucket.time_bucket is None else derivation.time_buckets[bucket.time_bucket].price

@@ -93,6 +93,14 @@ HAPPENINGS: list[Json] = [
 
 WALLET = {"key": "w", "initial_credits": "35.123456", "conversion_rate": "0.7", "allowed_price_types": ["ALL"]}
 
+LATER = {
+    "key": "later",
+    "wallet_type": "POST_PAID",
+    "initial_credits": "44.5",
+    "conversion_rate": "0.3",
+    "allowed_price_types": ["USAGE"],
+}
+
 
 @st.composite
 def happenings(draw: st.DrawFn, start: datetime) -> list[Json]:
@@ -153,8 +161,18 @@ def eventful_stories(draw: st.DrawFn) -> Json:
             ),
         }
     )
-    story["addons"] = [{"key": "support", "prices": [helping], "entitlements": [{"meter": "calls", "usage_limit": 70}]}]
-    story["wallets"] = draw(st.sampled_from([[], [WALLET]]))
+    story["addons"] = [
+        {
+            "key": "support",
+            "prices": [helping],
+            "entitlements": [{"meter": "calls", "usage_limit": 70}],
+            "credit_grants": [
+                {"key": "thanks", "credits": "3", "cadence": "ONETIME"},
+                {"key": "minutes", "credits": "7", "cadence": "RECURRING", "period": "MONTHLY"},
+            ],
+        }
+    ]
+    story["wallets"] = draw(st.sampled_from([[], [WALLET], [LATER], [WALLET, LATER]]))
     story["actions"] = draw(happenings(start))
     story["subscription"]["trial_period_days"] = draw(st.sampled_from([0, 0, 10]))
     declined = {"outcome": "declined", "kind": "soft"}

@@ -66,9 +66,51 @@ def test_free_credits_and_a_bonus_come_with_their_reasons_and_expiries() -> None
             "wallets[0].alert_settings.critical.threshold",
         ),
         ({"topup_conversion_rate": "0"}, "wallets[0].topup_conversion_rate"),
+        ({"initial_credits": "-1"}, "wallets[0].initial_credits"),
+        (
+            {"initial_credits_expiry_date_utc": "2026-02-01T00:00:00Z"},
+            "wallets[0].initial_credits_expiry_date_utc",
+        ),
+        (
+            {"initial_credits": "5", "initial_credits_expiry_date_utc": "2025-02-01T00:00:00Z"},
+            "wallets[0].initial_credits_expiry_date_utc",
+        ),
     ],
 )
 def test_what_a_wallet_cannot_do_is_refused_by_its_path(wallet: Json, path: str) -> None:
     with pytest.raises(Invalid) as refusal:
         simulate(document(wallets=[{"key": "w", **wallet}]))
     assert refusal.value.field == path
+
+
+def test_there_is_one_wallet_of_a_type() -> None:
+    with pytest.raises(Invalid) as refusal:
+        simulate(document(wallets=[{"key": "a"}, {"key": "b"}]))
+    assert refusal.value.field == "wallets[1].wallet_type"
+
+
+def test_a_grant_cannot_have_another_rate_than_its_wallet() -> None:
+    grant = {"key": "g", "credits": "5", "cadence": "ONETIME", "conversion_rate": "2"}
+    story = document(wallets=[{"key": "w"}])
+    story["subscription"]["credit_grants"] = [grant]
+    with pytest.raises(Invalid) as refusal:
+        simulate(story)
+    assert refusal.value.field == "subscription.credit_grants[0].conversion_rate"
+
+
+def watched(**wallet: Any) -> list[str]:
+    """What the timeline says of a wallet with 6 credits of which 4 are used on 5 January."""
+    usage = [{"meter": "calls", "at": "2026-01-05T00:00:00Z", "quantity": "8"}]
+    story = document(
+        wallets=[{"key": "w", "initial_credits": "6", **wallet}], usage=usage, until="2026-01-20T00:00:00Z"
+    )
+    return [each["event"] for each in simulate(story)["timeline"] if each["event"].startswith("wallet.")]
+
+
+def test_a_wallet_is_filled_without_alerts_and_watched_without_being_filled() -> None:
+    # the seat's 10 are not paid by a wallet for usage; 6 - 4 = 2
+    assert watched(auto_topup={"threshold": "2", "amount": "5"}) == ["wallet.credited", "wallet.credited"]
+    assert watched(auto_topup={"threshold": "1.99", "amount": "5"}) == ["wallet.credited"]
+    alerts = {"info": {"threshold": "2"}}
+    assert watched(alert_settings=alerts) == ["wallet.credited", "wallet.ongoing_balance.dropped"]
+    assert watched(alert_settings={**alerts, "alert_enabled": False}) == ["wallet.credited"]

@@ -4,13 +4,17 @@ from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 
+import pytest
+
 from billing.coupons import Coupon, CouponAssociation, CouponCadence, CouponType
 from billing.entitlements import Allowance
+from billing.errors import InvariantBroken
 from billing.explain import document_of, explain_line, explanations
 from billing.invoices import InvoiceInputs, build_final_invoice
 from billing.meters import UsagePart
 from billing.prices import TierMode
 from billing.taxes import TaxRate, TaxRateType
+from billing.terms import LineKind
 from billing.wallets import AllowedPriceTypes, CreditLot, Wallet, WalletType
 
 from .builders import credit_due, fixed_due, inputs, seat, snapshot, span, tax, tiered, usage_due, utc
@@ -145,3 +149,27 @@ def test_the_document_of_a_line() -> None:
     assert set(document_of(line)["sections"][0]["windows"][0]) == {
         "name", "period_start", "period_end", "quantity", "billable", "amount",
     }  # fmt: skip
+
+
+def test_a_credit_that_was_given_before_is_not_given_again() -> None:
+    due = credit_due("60", Fraction(1, 2))
+    assert due.credit_of is not None
+    again = replace(due, credit_of=replace(due.credit_of, credited=Decimal(45)))
+    (line, _) = build_final_invoice(inputs(again)).lines
+    assert explain_line(line)[-3:] == [
+        "-60 x 0.5 = -30",
+        "45.00 usd was credited before, so 15 is left to credit",
+        "rounded once, half away from zero, to 2 digits: -15 -> -15.00 usd",
+    ]
+
+
+def test_a_line_that_does_not_say_what_it_follows_from_is_not_explained() -> None:
+    made = inputs(fixed_due(seat("10")), credit_due("5", Fraction(1, 2)))
+    fixed, credit = build_final_invoice(made).lines
+    for broken in (
+        replace(fixed, derivation=replace(fixed.derivation, price=None)),
+        replace(credit, derivation=replace(credit.derivation, credit_of=None)),
+        replace(fixed, kind=LineKind.true_up),
+    ):
+        with pytest.raises(InvariantBroken):
+            explain_line(broken)
