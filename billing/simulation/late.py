@@ -1,6 +1,7 @@
 """Late usage in a story: which periods are read anew, with which cutoff, and which corrections stand.
 
-Owns the choice of invoices and the record of what was settled; what a period comes to is billing.late_usage's.
+Owns the choice of invoices, the record of what was settled and the report of what came too late; what a period comes to
+is billing.late_usage's.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -9,15 +10,19 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from billing import late_usage as rules
+from billing.allowances import LIFETIME_END
 from billing.credit_notes import CreditNoteType, InvoiceBalance
 from billing.invoice_lines import InvoiceInputs, InvoiceLine, PeriodCorrection
 from billing.invoice_states import InvoiceStatus
 from billing.late_usage import LateUsagePolicy
-from billing.meters import Meter, UsageSnapshot
-from billing.simulation.events import EventLog
+from billing.meters import Meter, ResetUsage, UsageSnapshot
+from billing.simulation.events import EventLog, Rejected
 from billing.simulation.invoices import PlayedInvoice
 from billing.simulation.usage import has_changed, snapshot
 from billing.subscriptions import SubscriptionState
+from billing.usage_aggregation import matches
+
+TOO_LATE = "too_late"
 
 
 class LateUsage:
@@ -76,11 +81,34 @@ class LateUsage:
         """The look-back of the last periods is over."""
         self._looked_back = state.current_period.end
 
+    def left_out(self, invoices: Sequence[PlayedInvoice]) -> list[Rejected]:
+        """The events that came too late for their period's invoice and for every correction of it."""
+        found: dict[str, Rejected] = {}
+        closes = _closes(invoices)
+        for place, played in enumerate(closes):
+            for frozen in played.inputs.usage if played.status is InvoiceStatus.FINALIZED else ():
+                meter, last = self._meters[frozen.meter_id], self._last_moment(frozen, closes[place + 1 :])
+                for logged in self._log.named(meter.event_name) if meter.reset_usage is not ResetUsage.NEVER else ():
+                    event = logged.original
+                    if frozen.period.contains(event.at) and event.accepted_at >= last and matches(meter, event):
+                        found[event.event_id] = Rejected(event.event_id, TOO_LATE)
+        return list(found.values())
+
+    def _last_moment(self, frozen: UsageSnapshot, after: Sequence[PlayedInvoice]) -> datetime:
+        """What is accepted from then on is not counted in a frozen period any more."""
+        if not self._settings.looks_back:
+            return frozen.cutoff
+        last = after[self._settings.periods - 1 :][:1]
+        ended = [each.finalized_at for each in last if each.finalized_at is not None]
+        return rules.known_until(frozen, min([LIFETIME_END, *ended]), self._settings.days)
+
     def _look_back(self, invoices: Sequence[PlayedInvoice], carrier: PlayedInvoice) -> list[PlayedInvoice]:
         """The frozen ones of the periods before the carrier's; a close without any line of its own is none."""
-        closes = [each for each in invoices[: carrier.position] if each.inputs.due.lines]
-        closes = [each for each in closes if rules.closes_a_period(each.inputs.due)]
-        return [each for each in closes[-self._settings.periods :] if each.status is InvoiceStatus.FINALIZED]
+        return [
+            each
+            for each in _closes(invoices[: carrier.position])[-self._settings.periods :]
+            if each.status is InvoiceStatus.FINALIZED
+        ]
 
     def _closed(self, played: PlayedInvoice) -> rules.ClosedPeriod:
         own = [
@@ -106,6 +134,11 @@ class LateUsage:
     def _way_of(self, one: PeriodCorrection, balance: InvoiceBalance) -> PeriodCorrection:
         noted = self._settings.policy is LateUsagePolicy.credit_note and rules.credit_notes_for(one, balance)
         return replace(one, by_credit_note=True) if noted else one
+
+
+def _closes(invoices: Sequence[PlayedInvoice]) -> list[PlayedInvoice]:
+    """Those that closed a period with a line of its own."""
+    return [each for each in invoices if each.inputs.due.lines and rules.closes_a_period(each.inputs.due)]
 
 
 def makes_lines(found: Iterable[PeriodCorrection]) -> bool:

@@ -43,7 +43,10 @@ def result_of(story: Story) -> Json:
         "refused": [{"action": each.action, "code": each.code, "message": each.message} for each in story.refused],
         "rejected_events": [
             {"event_id": each.event_id, "reason": each.reason}
-            for each in unwanted(story.log, story.catalog.meters.values())
+            for each in [
+                *unwanted(story.log, story.catalog.meters.values()),
+                *story.late.left_out(story.invoices),
+            ]
         ],
         "wallets": [_wallet(story, each, until) for each in story.wallets.all],
         "subscription": _subscription(story),

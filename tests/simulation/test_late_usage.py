@@ -42,6 +42,10 @@ def corrections(result: Json) -> Corrections:
     ]
 
 
+def reasons(result: Json) -> list[str]:
+    return [each["reason"] for each in result["rejected_events"]]
+
+
 def test_an_event_at_the_moment_of_finalizing_is_late_and_one_before_it_is_not() -> None:
     for received, expected in (("02-01T01:59:59", []), ("02-01T02:00:00", [(2, "use", "01-01", "4", "2")])):
         assert corrections(simulate(document(events=[event("01-05", "4", received)]))) == expected
@@ -244,12 +248,39 @@ def test_the_balance_in_real_time_owes_late_usage_already() -> None:
 def test_a_tenant_can_look_back_on_fewer_periods_and_days() -> None:
     base = document(events=[event("01-05", "4", "03-10")], until="2026-04-02T00:00:00Z")
     assert len(corrections(simulate(base))) == 1
+    assert reasons(simulate(base)) == []
     for setting in ({"late_usage_periods": 1}, {"late_usage_periods": 0}, {"late_usage_days": 36}):
         assert corrections(simulate({**base, "settings": setting})) == []
+        assert reasons(simulate({**base, "settings": setting})) == ["too_late"]
     assert len(corrections(simulate({**base, "settings": {"late_usage_days": 37}}))) == 1
     with pytest.raises(Invalid) as refusal:
         simulate({**base, "settings": {"late_usage_periods": -1}})
     assert refusal.value.field == "settings.late_usage_periods"
+
+
+def test_what_no_invoice_counts_is_reported_by_its_id() -> None:
+    """January's invoice is of 1 February and corrected until 1 April, 2:00; the last two arrive then and in May."""
+    used = [event("01-05", "1", at) for at in ("01-06", "02-10", "04-01T01:59:59", "04-01T02:00:00", "05-05")]
+    used.append({**event("01-05", "1", "05-05", "other"), "event_name": "sms"})
+    result = simulate(document(events=used, until="2026-06-15T00:00:00Z"))
+    assert [(each["event_id"], each["reason"]) for each in result["rejected_events"]] == [
+        ("other", "no_meter_for_event_name"),
+        ("01-05/04-01T02:00:00", "too_late"),
+        ("01-05/05-05", "too_late"),
+    ]
+    assert [each[3] for each in corrections(result)] == ["1", "1"]
+    ignored = simulate(document(events=used[:2], settings={"late_usage": "ignore"}))
+    assert reasons(ignored) == ["too_late"]
+
+
+def test_usage_that_is_too_late_for_its_month_counts_in_a_level_that_never_ends() -> None:
+    level = {"key": "calls", "event_name": "call", "reset_usage": "NEVER",
+             "aggregation": {"type": "LATEST", "field": "n"}}  # fmt: skip
+    result = simulate(document(meters=[level], events=[event("01-05", "10", "05-05")], until="2026-06-02T00:00:00Z"))
+    assert (reasons(result), [each[2:] for each in corrections(result)]) == (
+        [],
+        [("03-01", "10", "5"), ("04-01", "10", "5")],
+    )
 
 
 def test_a_grace_longer_than_the_look_back_is_waited_for() -> None:

@@ -31,6 +31,7 @@ METERS: list[Json] = [
     {"aggregation": {"type": "LATEST", "field": "n"}, "reset_usage": "NEVER"},
     {"aggregation": {"type": "WEIGHTED_SUM", "field": "n"}, "reset_usage": "NEVER"},
     {"aggregation": {"type": "SUM", "field": "n", "bucket_size": "DAY"}},
+    {"aggregation": {"type": "SUM", "field": "n", "bucket_size": "HOUR"}},
     {"aggregation": {"type": "MAX", "field": "n", "bucket_size": "WEEK", "group_by": "region"}},
 ]
 TIERS = [{"up_to": 40, "unit_amount": "0.3", "flat_amount": "2"}, {"unit_amount": "0.111"}]
@@ -58,6 +59,16 @@ COMMITMENTS: list[Json] = [
         }
     },
 ]
+NIGHT = {
+    "start": {"hour": 22}, "end": {"hour": 6}, "commitment_type": "quantity", "commitment_value": "10",
+    "price": {"billing_model": "FLAT_FEE", "amount": "0.5"}, "overage_factor": "1.5", "true_up_enabled": True,
+}  # fmt: skip
+WINDOWED = {"commitment_type": "amount", "is_window_commitment": True, "enable_true_up": True}
+OF_BUCKETS: dict[str, list[Json]] = {
+    "DAY": [{"line_commitments": {"use": {**WINDOWED, "commitment_amount": "1.5", "overage_factor": "2"}}}],
+    "HOUR": [{"line_commitments": {"use": {**WINDOWED, "commitment_time_buckets": [NIGHT]}}}],
+}
+"""Commitments that only a meter with such buckets can have."""
 
 
 @st.composite
@@ -102,17 +113,18 @@ def stories(draw: st.DrawFn) -> Json:
     """A subscription to calls of one meter, by any price, allowance and commitment."""
     ended = draw(st.sampled_from([None, datetime(2026, 4, 20, tzinfo=UTC)]))
     closes = ENDS if ended is None else [*ENDS[:USED_MONTHS], ended, ended + LOOK_BACK]
-    sent = draw(events(closes))
+    sent, meter = draw(events(closes)), draw(st.sampled_from(METERS))
+    promised = COMMITMENTS + OF_BUCKETS.get(meter["aggregation"].get("bucket_size", ""), [])
     cancelled = [] if ended is None else [{"at": text(ended), "do": "cancel", "type": "immediate"}]
     return {
         "name": "generated",
         "customer": {"external_id": "acme"},
-        "meters": [{"key": "calls", "event_name": "call", **draw(st.sampled_from(METERS))}],
+        "meters": [{"key": "calls", "event_name": "call", **meter}],
         "plans": [{"key": "pro", "prices": [{"key": "use", "type": "USAGE", "meter": "calls",
                                              **draw(st.sampled_from(PRICES))}],
                    "entitlements": draw(st.sampled_from(ALLOWANCES))}],
         "tax_rates": [{"key": "tax", "type": "percentage", "percentage_value": "18"}],
-        "subscription": {"plan": "pro", "start_date": text(START), **draw(st.sampled_from(COMMITMENTS))},
+        "subscription": {"plan": "pro", "start_date": text(START), **draw(st.sampled_from(promised))},
         "events": sent,
         "actions": [*draw(changes(sent, closes)), *cancelled],
         "until": "2026-07-02T00:00:00Z",

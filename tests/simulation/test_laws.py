@@ -175,6 +175,10 @@ def eventful_stories(draw: st.DrawFn) -> Json:
     story["wallets"] = draw(st.sampled_from([[], [WALLET], [LATER], [WALLET, LATER]]))
     story["actions"] = draw(happenings(start))
     story["subscription"]["trial_period_days"] = draw(st.sampled_from([0, 0, 10]))
+    for used in story["usage"]:
+        late = timedelta(days=draw(st.sampled_from([0, 0, 20, 70])))
+        used["received_at"] = text(datetime.fromisoformat(used["at"]) + late)
+    story["settings"] = {"late_usage": draw(st.sampled_from(["next_invoice", "credit_note"]))}
     declined = {"outcome": "declined", "kind": "soft"}
     story["payments"] = draw(st.lists(st.sampled_from(["succeeded", declined, "unknown"]), max_size=8))
     return story  # fmt: skip
