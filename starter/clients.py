@@ -144,7 +144,7 @@ async def _open_events(settings: Settings, clickhouse: ClickHouse, stack: AsyncE
     stack.push_async_callback(counts.close)
     counts.start()
     if settings.kafka_brokers is not None:
-        log_of_events = KafkaEventLog(kafka_settings(settings), counts=counts)
+        log_of_events = KafkaEventLog(kafka_settings(settings), counts=counts, lazy_tenants=settings.lazy_tenants)
         stack.push_async_callback(log_of_events.close)
         await log_of_events.start()
         return log_of_events

@@ -6,6 +6,7 @@ leaves the group, so that another process takes over at once.
 
 import asyncio
 import signal
+from collections.abc import Collection
 
 import structlog
 from prometheus_client import start_http_server
@@ -16,12 +17,34 @@ from activities.adapters.kafka_settings import KafkaSettings, ensure_topics
 from activities.ingestion.consumption import Consumption, Totals
 from activities.ingestion.known_ids import KnownIds
 from activities.ingestion.sink import Sink
+from models.clickhouse.client import ClickHouse
 
 log = structlog.get_logger(__name__)
 
 
-async def consume(clickhouse_dsn: str, kafka: KafkaSettings, metrics_port: int | None = None) -> Totals:
-    """Runs until SIGTERM or SIGINT. Raises ClickHouseUnavailable or KafkaException when it cannot start."""
+def sink_of_lane(clickhouse: ClickHouse, lazy: bool, lazy_tenants: Collection[str]) -> Sink:
+    """The sink of a lane: exact also when tenants are moved from one lane to the other.
+
+    A tenant that is marked bulk has identities that the other lane stored, so the lazy lane looks every one up. One
+    whose mark was taken away has some that the lazy lane stored while this process ran.
+    """
+    if lazy:
+        return Sink(clickhouse)
+    return Sink(clickhouse, KnownIds(clickhouse), lazy_tenants)
+
+
+async def consume(
+    clickhouse_dsn: str,
+    kafka: KafkaSettings,
+    metrics_port: int | None = None,
+    *,
+    lazy: bool = False,
+    lazy_tenants: Collection[str] = (),
+) -> Totals:
+    """Runs until SIGTERM or SIGINT. Raises ClickHouseUnavailable or KafkaException when it cannot start.
+
+    `lazy`: carries the events of tenants marked bulk (`lazy_tenants`) and no others.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signal_ in (signal.SIGTERM, signal.SIGINT):
@@ -30,9 +53,10 @@ async def consume(clickhouse_dsn: str, kafka: KafkaSettings, metrics_port: int |
         start_http_server(metrics_port)
     await ensure_topics(kafka)
     clickhouse = await connect_clickhouse(clickhouse_dsn)
+    lane = kafka.lazy() if lazy else kafka
     try:
-        log.info("consume.started", topic=kafka.topic, group=kafka.group)
-        totals = await Consumption(KafkaEventSource(kafka), Sink(clickhouse, KnownIds(clickhouse)), stop).run()
+        log.info("consume.started", topic=lane.topic, group=lane.group)
+        totals = await Consumption(KafkaEventSource(lane), sink_of_lane(clickhouse, lazy, lazy_tenants), stop).run()
     finally:
         await clickhouse.close()
     log.info(

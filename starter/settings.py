@@ -56,6 +56,11 @@ class Settings(BaseSettings):
         default={},
         description="More for librdkafka: `DURABILL_KAFKA_SASL_PASSWORD` becomes `sasl.password`, and so on.",
     )
+    lazy_tenants: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Ids of tenants whose events take a lane of their own through Kafka, separated by commas:"
+        " `durabill consume --lazy` carries it.",
+    )
     event_retention_months: Annotated[int, Field(ge=2, le=1200)] = Field(
         default=37, description="Older events are refused, and deleted once `durabill migrate` has set it."
     )
@@ -149,7 +154,7 @@ class Settings(BaseSettings):
         default=None, description="API key of those commands; `durabill keys create` makes one."
     )
 
-    @field_validator("worker_queues", mode="before")
+    @field_validator("worker_queues", "lazy_tenants", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):

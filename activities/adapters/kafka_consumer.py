@@ -147,26 +147,41 @@ def _record(message: Message, partition: int, offset: int) -> Record:
 
 
 class KafkaUsageProgress:
-    """A `UsageProgress` from the group's committed offsets; it never joins the group."""
+    """A `UsageProgress` from the committed offsets of both lanes' groups; it never joins them."""
 
     def __init__(self, settings: KafkaSettings) -> None:
-        self._settings = settings
-        self._consumer: Consumer | None = None
+        self._lanes = [_LaneProgress(lane) for lane in settings.lanes()]
 
     async def settled(self, cutoff: datetime) -> bool:
         """Whether every event accepted before `cutoff` (UTC, wall clock) is stored.
 
         Raises IngestUnavailable when Kafka does not answer.
         """
-        return await asyncio.to_thread(self._settled, milliseconds(cutoff) + CLOCK_SKEW_MS)
+        at = milliseconds(cutoff) + CLOCK_SKEW_MS
+        for lane in self._lanes:
+            if not await asyncio.to_thread(lane.settled, at):
+                return False
+        return True
 
     async def close(self) -> None:
-        """Ends the connection."""
+        """Ends the connections."""
+        for lane in self._lanes:
+            await asyncio.to_thread(lane.close)
+
+
+class _LaneProgress:
+    """The same of one topic and group. All calls are blocking."""
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._settings = settings
+        self._consumer: Consumer | None = None
+
+    def close(self) -> None:
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
-            await asyncio.to_thread(consumer.close)
+            consumer.close()
 
-    def _settled(self, cutoff_ms: int) -> bool:
+    def settled(self, cutoff_ms: int) -> bool:
         topic = self._settings.topic
         try:
             consumer = self._connected()

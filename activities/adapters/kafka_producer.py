@@ -8,7 +8,7 @@ import asyncio
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -36,6 +36,7 @@ log = structlog.get_logger(__name__)
 class _Request:
     """One call of `accept`, done when each of its envelopes is acknowledged; `sent_at` in Unix milliseconds."""
 
+    topic: str
     events: Sequence[Event]
     done: asyncio.Future[None]
     envelopes: int = 0
@@ -65,14 +66,17 @@ class KafkaEventLog:
         settings: KafkaSettings,
         clock_ns: Callable[[], int] = time.time_ns,
         counts: AcceptanceCounts | None = None,
+        lazy_tenants: Collection[str] = (),
     ) -> None:
         self._settings = settings
+        self._lazy_tenants = frozenset(lazy_tenants)
         self._counts = counts
         self._clock_ns = clock_ns
         self._waiting: list[_Request] = []
         self._flushing: asyncio.TimerHandle | None = None
         self._producer: Producer | None = None
-        self._partitions = 0
+        self._partitions: dict[str, int] = {}
+        """How many each topic has."""
         self._on_their_way = 0
         self._stopping = threading.Event()
         self._poller: threading.Thread | None = None
@@ -100,22 +104,24 @@ class KafkaEventLog:
         """Returns when the broker has acknowledged all of `events`. Raises IngestUnavailable."""
         if self._loop is None or self._producer is None:
             raise IngestUnavailable("this process is not connected to Kafka")
-        if not self._partitions:
-            self._partitions = await asyncio.to_thread(self._count_partitions, self._producer)
-        request = _Request(events, self._loop.create_future())
+        lazy = events[0].tenant_id in self._lazy_tenants  # a request is of one tenant
+        topic = self._settings.lazy().topic if lazy else self._settings.topic
+        if topic not in self._partitions:
+            self._partitions[topic] = await asyncio.to_thread(self._count_partitions, self._producer, topic)
+        request = _Request(topic, events, self._loop.create_future())
         self._waiting.append(request)
         if self._flushing is None:
             gather = BUSY_GATHER_SECONDS if self._on_their_way else GATHER_SECONDS
             self._flushing = self._loop.call_later(gather, self._flush)
         await request.done
 
-    def _count_partitions(self, producer: Producer) -> int:
+    def _count_partitions(self, producer: Producer, name: str) -> int:
         try:
-            topic = producer.list_topics(self._settings.topic, timeout=TIMEOUT_SECONDS / 2).topics[self._settings.topic]
+            topic = producer.list_topics(name, timeout=TIMEOUT_SECONDS / 2).topics[name]
         except KafkaException as error:
             raise IngestUnavailable(f"Kafka does not answer: {error.args[0].str()}") from error
         if topic.error is not None or not topic.partitions:
-            raise IngestUnavailable(f"the Kafka topic {self._settings.topic} cannot be used: {topic.error}")
+            raise IngestUnavailable(f"the Kafka topic {name} cannot be used: {topic.error}")
         return len(topic.partitions)
 
     def _new_producer(self) -> Producer:
@@ -141,26 +147,26 @@ class KafkaEventLog:
         """Sends what has gathered; runs on the event loop."""
         self._flushing = None
         waiting, self._waiting = self._waiting, []
-        by_partition: dict[int, list[tuple[Event, _Request]]] = {}
+        by_partition: dict[tuple[str, int], list[tuple[Event, _Request]]] = {}
         places: dict[tuple[str, str, str], list[tuple[Event, _Request]]] = {}
         for request in waiting:
             for event in request.events:
                 customer = (event.tenant_id, event.environment_id, event.external_customer_id)
                 place = places.get(customer)
                 if place is None:
-                    partition = zlib.crc32(customer_key(event)) % self._partitions
-                    place = places[customer] = by_partition.setdefault(partition, [])
+                    partition = zlib.crc32(customer_key(event)) % self._partitions[request.topic]
+                    place = places[customer] = by_partition.setdefault((request.topic, partition), [])
                 place.append((event, request))
-        envelopes = [(partition, part) for partition, all_ in by_partition.items() for part in _envelopes(all_)]
+        envelopes = [(at, part) for at, all_ in by_partition.items() for part in _envelopes(all_)]
         now = self._clock_ns() // 1_000_000
         for _, part in envelopes:
             for request in part.requests:
                 request.envelopes += 1
                 request.sent_at = now
-        for partition, part in envelopes:
-            self._produce(partition, part, now)
+        for (topic, partition), part in envelopes:
+            self._produce(topic, partition, part, now)
 
-    def _produce(self, partition: int, envelope: "_Envelope", now: int) -> None:
+    def _produce(self, topic: str, partition: int, envelope: "_Envelope", now: int) -> None:
         loop, producer, requests = self._loop, self._producer, envelope.requests
         if loop is None or producer is None:
             self._delivered(requests, "this process is shutting down")
@@ -173,7 +179,7 @@ class KafkaEventLog:
 
         try:
             producer.produce(
-                self._settings.topic,
+                topic,
                 value=envelope.value,
                 key=envelope.key,
                 partition=partition,

@@ -55,6 +55,10 @@ def rewind(settings: KafkaSettings, since: datetime) -> int:
 
     Raises IngestUnavailable, also while a consumer runs: its own progress would overwrite this.
     """
+    return sum(_rewind(lane, since) for lane in settings.lanes())
+
+
+def _rewind(settings: KafkaSettings, since: datetime) -> int:
     consumer = Consumer(settings.common(group_id=settings.group, enable_auto_commit=False))
     try:
         partitions = _partitions(consumer, settings.topic)
@@ -120,7 +124,7 @@ def _replay_partition(
             replayed.events += len(events)
             replayed.unreadable += not events
             if events:
-                _send(producer, settings.topic, letter, events, failed)
+                _send(producer, settings, letter, events, failed)
             offset = (letter.offset() or 0) + 1
         if producer.flush(TIMEOUT_SECONDS) or failed:
             raise IngestUnavailable(f"Kafka did not acknowledge replayed events: {failed[:1] or 'no answer'}")
@@ -136,12 +140,14 @@ def _events_of(value: bytes) -> list[Event]:
     return []
 
 
-def _send(producer: Producer, topic: str, letter: Message, events: list[Event], failed: list[str]) -> None:
-    partition = dict(letter.headers() or []).get("partition", b"")
+def _send(producer: Producer, settings: KafkaSettings, letter: Message, events: list[Event], failed: list[str]) -> None:
+    headers = dict(letter.headers() or [])
+    partition = headers.get("partition", b"")
     if not isinstance(partition, bytes) or not partition.isdigit():
         raise IngestUnavailable(f"the dead letter at offset {letter.offset()} does not say its partition")
+    came_from_lazy = headers.get("topic") == settings.lazy().topic.encode()
     producer.produce(
-        topic,
+        settings.lazy().topic if came_from_lazy else settings.topic,
         value=encode_envelope(events),
         key=customer_key(events[0]),
         partition=int(partition),

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
@@ -27,6 +27,14 @@ class KafkaSettings:
     replication: int = -1
     """-1: the broker's default."""
 
+    def lazy(self) -> "KafkaSettings":
+        """The lane of tenants marked bulk: a topic and a consumer group of its own, so that it delays nobody else."""
+        return replace(self, topic=f"{self.topic}_lazy", group=f"{self.group}_lazy")
+
+    def lanes(self) -> "tuple[KafkaSettings, KafkaSettings]":
+        """Both ways by which events travel."""
+        return self, self.lazy()
+
     def common(self, **more: Any) -> dict[str, Any]:
         """The settings of any client of this cluster, and `more` (with `_` for `.` in names)."""
         return {
@@ -44,7 +52,7 @@ async def ensure_topics(settings: KafkaSettings) -> None:
 def _create(settings: KafkaSettings) -> None:
     admin = AdminClient(settings.common())
     wanted = [
-        NewTopic(settings.topic, settings.partitions, settings.replication),
+        *(NewTopic(lane.topic, settings.partitions, settings.replication) for lane in settings.lanes()),
         NewTopic(settings.dead_letter_topic, 1, settings.replication, config={"retention.ms": "-1"}),
     ]
     for created in admin.create_topics(wanted, operation_timeout=TIMEOUT_SECONDS).values():

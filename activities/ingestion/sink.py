@@ -7,7 +7,7 @@ Design: usage.md sections 1 and 2.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -46,12 +46,16 @@ class Stored:
 class Sink:
     """Stores blocks of events. One block at a time: a caller awaits a block before it hands over the next.
 
-    With `known_ids`, only identities that its filter claims are looked up; without, all of them.
+    With `known_ids`, only identities that its filter claims are looked up; without, all of them. Those of
+    `look_up_tenants` always are: another writer stores their events, too, of which the filter hears nothing.
     """
 
-    def __init__(self, clickhouse: ClickHouse, known_ids: KnownIds | None = None) -> None:
+    def __init__(
+        self, clickhouse: ClickHouse, known_ids: KnownIds | None = None, look_up_tenants: Collection[str] = ()
+    ) -> None:
         self._clickhouse = clickhouse
         self._known_ids = known_ids
+        self._look_up_tenants = frozenset(look_up_tenants)
 
     async def store(self, block: Sequence[Placed], stored_at: int, counted: Sequence[CountRow] = ()) -> Stored:
         """Stores what is new in `block`, in its order; `stored_at` is the wall clock's in Unix milliseconds.
@@ -63,8 +67,7 @@ class Sink:
         first: dict[bytes, Placed] = {}
         for digest, placed in zip(identities([placed.event for placed in block]), block, strict=True):
             first.setdefault(digest, placed)
-        digests = list(first)
-        for digest in await self._known(digests if self._known_ids is None else self._known_ids.doubtful(digests)):
+        for digest in await self._known(self._doubtful(first)):
             del first[digest]
         fresh = list(first.values())
         await self._write(fresh, stored_at, with_stored(counted, block, fresh))
@@ -85,6 +88,17 @@ class Sink:
         for answer in await asyncio.gather(*writes, return_exceptions=True):
             if answer is not None:
                 raise answer
+
+    def _doubtful(self, first: Mapping[bytes, Placed]) -> list[bytes]:
+        """The identities that have to be looked up."""
+        if self._known_ids is None:
+            return list(first)
+        doubtful = self._known_ids.doubtful(list(first))
+        tenants = self._look_up_tenants
+        if not tenants:
+            return doubtful
+        written_elsewhere = [digest for digest, placed in first.items() if placed.event.tenant_id in tenants]
+        return list({*doubtful, *written_elsewhere})
 
     def another_wrote(self, may_land_within_seconds: float = 0.0) -> None:
         """To be called when this writer receives what another one may have written to: partitions, or the lease.

@@ -23,7 +23,9 @@ def register(app: typer.Typer) -> None:
         rich_help_panel=SERVERS,
         epilog=examples("durabill worker", "durabill worker --queue billing --queue webhooks"),
     )(worker)
-    app.command("consume", rich_help_panel=SERVERS, epilog=examples("durabill consume"))(consume)
+    app.command("consume", rich_help_panel=SERVERS, epilog=examples("durabill consume", "durabill consume --lazy"))(
+        consume
+    )
     app.command("migrate", rich_help_panel=SERVERS, epilog=examples("durabill migrate", "durabill migrate --json"))(
         migrate
     )
@@ -67,13 +69,17 @@ def worker(
     process.main()
 
 
-def consume() -> None:
+def consume(
+    lazy: Annotated[
+        bool, typer.Option("--lazy", help="Carry the events of the tenants in DURABILL_LAZY_TENANTS, and no others.")
+    ] = False,
+) -> None:
     """Carry usage events from Kafka into ClickHouse until SIGTERM."""
     settings = read_settings()
     start_logging(settings)
     from starter.cli.consumer import serve
 
-    asyncio.run(serve(settings))
+    asyncio.run(serve(settings, lazy))
 
 
 def migrate(json_output: JsonFlag = False) -> None:

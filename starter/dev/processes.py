@@ -145,4 +145,8 @@ def services(chosen: Mapping[str, str], ports: Ports, data: Path) -> list[Servic
     ]
     if "DURABILL_KAFKA_BROKERS" in chosen:
         started.append(Service("consumer", command("consumer", ["consume"], chosen, data), None))
+        if os.environ.get("DURABILL_LAZY_TENANTS"):
+            started.append(
+                Service("lazy-consumer", command("lazy-consumer", ["consume", "--lazy"], chosen, data), None)
+            )
     return started

@@ -27,7 +27,7 @@ _EXTERNAL: Mapping[PartName, str] = {
     "kafka": "DURABILL_KAFKA_BROKERS",
 }
 """Servers of the user's own take the place of ours."""
-_STOP_ORDER = ("consumer", "api", "worker", "sandbox-provider")
+_STOP_ORDER = ("lazy-consumer", "consumer", "api", "worker", "sandbox-provider")
 _CODE = ("billing", "models", "activities", "workflows", "starter")
 
 

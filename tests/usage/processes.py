@@ -106,7 +106,7 @@ async def carry(options: argparse.Namespace) -> None:
     """The consumer."""
     settings = KafkaSettings(options.kafka, topic=options.topic, dead_letter_topic=f"{options.topic}_dlq", partitions=3)
     await ensure_topics(settings)
-    print(await consume(options.clickhouse, settings))
+    print(await consume(options.clickhouse, settings, lazy=options.lazy))
 
 
 def linger_between_steps(seconds: float) -> None:
@@ -129,6 +129,7 @@ def main() -> None:
     parser.add_argument("what", choices=["api", "consume"])
     for name in ("clickhouse", "postgres", "kafka", "topic"):
         parser.add_argument(f"--{name}")
+    parser.add_argument("--lazy", action="store_true")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--linger", type=float, default=0)
     options = parser.parse_args()
