@@ -5,7 +5,7 @@ Owns matching windows to promises; the lines that follow are billing.commitment_
 where that is 0 usage is plain.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -36,22 +36,47 @@ class PromiseSum:
     quantity: Fraction = Fraction(0)
 
 
+@dataclass(frozen=True, slots=True)
+class PromiseWindow:
+    """One window: what was `promised` for it and `used`, in money; `place` is its time of day, 0 outside of them."""
+
+    period: Period
+    place: int
+    promised: Fraction
+    used: Fraction
+    quantity: Fraction
+
+    @property
+    def within(self) -> Fraction:
+        """What counts of the usage: all of it where nothing is promised at all."""
+        plain = self.place == 0 and not self.promised
+        return self.used if plain else min(self.used, self.promised)
+
+
 def sums_by_promise(due: DueCommitment, line: InvoiceLine) -> tuple[PromiseSum, ...]:
+    """Every window of the line's period, with or without usage, added up by its promise."""
+    commitment = due.commitment
+    sums = [PromiseSum(None, commitment.overage_factor, commitment.true_up)]
+    sums += [PromiseSum(bucket, bucket.overage_factor, bucket.true_up) for bucket in commitment.time_buckets]
+    for window in promise_windows(due, line):
+        _count(sums[window.place], window)
+    return tuple(sums)
+
+
+def promise_windows(due: DueCommitment, line: InvoiceLine) -> Iterator[PromiseWindow]:
     """Every window of the line's period, with or without usage; one that the period cuts is promised its share."""
     assert due.buckets is not None
     commitment, buckets = due.commitment, due.buckets
-    sums = [PromiseSum(None, commitment.overage_factor, commitment.true_up)]
-    sums += [PromiseSum(bucket, bucket.overage_factor, bucket.true_up) for bucket in commitment.time_buckets]
-    worths = [_worth(commitment, one.bucket, due.price) for one in sums]
+    worths = [_worth(commitment, bucket, due.price) for bucket in (None, *commitment.time_buckets)]
     used = _used(line.derivation.parts)
     for window in windows_of(due.period, buckets.size, buckets.zone, buckets.anchor):
         place = commitment.bucket_at(window.start)
         place = 0 if place is None else place + 1
         whole = window_at(buckets.size, buckets.zone, buckets.anchor, window.start)
-        _count(sums[place], worths[place] * _share(window, whole), *used.pop(window.start, (Fraction(0), Fraction(0))))
+        money, quantity = used.pop(window.start, (Fraction(0), Fraction(0)))
+        yield PromiseWindow(window, place, worths[place] * _share(window, whole), money, quantity)
     if used:
         raise InvariantBroken(f"line {line.line_item_id} was not read in the windows of its commitment")
-    return tuple(sums)
 
 
 def _worth(commitment: Commitment, bucket: TimeBucket | None, price: Price | None) -> Fraction:
@@ -70,16 +95,14 @@ def _used(parts: Sequence[RatedPart]) -> dict[datetime, tuple[Fraction, Fraction
     return found
 
 
-def _count(one: PromiseSum, promised: Fraction, money: Fraction, quantity: Fraction) -> None:
-    """Adds a window. Where nothing is promised at all, what is used is within."""
-    plain = one.bucket is None and not promised
-    within = money if plain else min(money, promised)
-    one.promised += promised
-    one.within += within
-    one.missing += max(promised - money, Fraction(0))
-    if money > within:
-        one.beyond += money - within
-        one.quantity += quantity * (money - within) / money
+def _count(one: PromiseSum, window: PromiseWindow) -> None:
+    beyond = window.used - window.within
+    one.promised += window.promised
+    one.within += window.within
+    one.missing += max(window.promised - window.used, Fraction(0))
+    if beyond:
+        one.beyond += beyond
+        one.quantity += window.quantity * beyond / window.used
 
 
 def _share(window: Period, whole: Period) -> Fraction:

@@ -1,6 +1,7 @@
 """A whole invoice explained: each line, the sums, each discount and tax, the credits, the total."""
 
 from billing.coupons import Discount
+from billing.explain.commitments import promise_section
 from billing.explain.credits import credit_sections
 from billing.explain.discounts import discount_sections
 from billing.explain.lines import line_explanation
@@ -18,7 +19,10 @@ def explanations(invoice: Invoice, inputs: InvoiceInputs, zone: str = "UTC") -> 
     after = zip(
         discount_sections(invoice, inputs), tax_sections(invoice, inputs), credit_sections(invoice), strict=True
     )
-    return tuple(line_explanation(line, zone, own) for line, own in zip(invoice.lines, after, strict=True))
+    return tuple(
+        line_explanation(line, zone, own, promise_section(line, inputs.commitments, zone))
+        for line, own in zip(invoice.lines, after, strict=True)
+    )
 
 
 def explain_invoice(invoice: Invoice, inputs: InvoiceInputs, zone: str = "UTC") -> list[str]:

@@ -9,7 +9,7 @@ from billing.explain.commitments import commitment_section, true_up_section
 from billing.explain.corrections import correction_sections
 from billing.explain.credits import credits_section
 from billing.explain.discounts import discount_section
-from billing.explain.parts import LineExplanation, Section
+from billing.explain.parts import Figure, LineExplanation, Section
 from billing.explain.rating import cap_section, rating_section, rounding_section
 from billing.explain.shares import credit_section, share_section
 from billing.explain.taxes import tax_section
@@ -17,6 +17,8 @@ from billing.explain.usage import usage_section
 from billing.explain.wording import money, span
 from billing.invoice_lines import InvoiceLine
 from billing.terms import LineKind
+
+NO_PROMISES: Final = Section(Figure.amount)
 
 
 def explain_line(line: InvoiceLine, zone: str = "UTC") -> list[str]:
@@ -27,10 +29,16 @@ def explain_line(line: InvoiceLine, zone: str = "UTC") -> list[str]:
     return line_explanation(line, zone, (discount_section(line), tax_section(line), credits_section(line))).text
 
 
-def line_explanation(line: InvoiceLine, zone: str, after: tuple[Section, ...]) -> LineExplanation:
-    """One line: the sections of its amount, then those `after` it. Dates are shown in `zone`."""
+def line_explanation(
+    line: InvoiceLine, zone: str, after: tuple[Section, ...], promises: Section = NO_PROMISES
+) -> LineExplanation:
+    """One line: the sections of its amount, then those `after` it. Dates are shown in `zone`.
+
+    `promises` are the windows of its windowed commitment; they stand before what the commitment makes of them.
+    """
     title = f"{line.display_name}, {span(line.period, zone)}: {money(line.amount, line.currency)}"
-    return LineExplanation(line, title, (*SECTIONS.get(line.kind, _charge)(line, zone), *after))
+    own = SECTIONS.get(line.kind, _charge)(line, zone)
+    return LineExplanation(line, title, (*own[:-2], promises, *own[-2:], *after))
 
 
 def _charge(line: InvoiceLine, zone: str) -> tuple[Section, ...]:

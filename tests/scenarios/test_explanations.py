@@ -43,3 +43,17 @@ def test_lots_are_told_on_the_lines_that_they_paid() -> None:
         "paid by credits: 10.00 usd",
     ]
     assert use.text[-2:] == ["14 credits of lot actions[0] pay 7 usd", "paid by credits: 7.00 usd"]
+
+
+def test_each_window_of_a_commitment_is_told_with_its_promise() -> None:
+    (invoice, inputs), *_ = invoices_of("night-and-day-commitments")
+    found = explanations(invoice, inputs)
+    assert [words for words in found[0].text if words.startswith("window")] == [
+        "window 2026-01-01 02:00:00 to 2026-01-01 03:00:00 (22:00 to 06:00 UTC): 2 used, 5 promised",
+        "window 2026-01-01 09:00:00 to 2026-01-01 10:00:00 (08:00 to 18:00 UTC): 30 used, 20 promised, 10 beyond",
+        "window 2026-01-01 10:00:00 to 2026-01-01 11:00:00 (08:00 to 18:00 UTC): 5 used, 20 promised",
+        "window 2026-01-01 19:00:00 to 2026-01-01 20:00:00: 7 used, nothing promised",
+        "window 2026-01-01 23:00:00 to 2026-01-02 (22:00 to 06:00 UTC): 8 used, 5 promised, 3 beyond",
+        "windows without usage: 14, 190 promised",
+    ]
+    assert not any(words.startswith("window") for each in found[1:] for words in each.text)
