@@ -58,9 +58,12 @@ def due_commitments(
 
 
 def commitment_counts(lines: Sequence[InvoiceLine]) -> tuple[CommitmentCount, ...]:
-    """What `lines` count towards commitments: what later invoices of the same commitment period must know."""
+    """What `lines` count towards commitments: what later invoices of the same commitment period must know.
+
+    A closing line counts whole, also where threshold invoices billed a part of it; their lines are not asked.
+    """
     return tuple(
-        CommitmentCount(part.line_item_id, part.period, line.amount)
+        CommitmentCount(part.line_item_id, part.period, round_amount(line.derivation.exact, line.currency))
         for line in lines
         if line.kind is LineKind.usage
         for part in (line.derivation.commitment,)

@@ -27,7 +27,8 @@ class InvoiceInputs:
 
     `tax_rates` are for lines without `line_tax_rates`. `coupons` are those in force at the boundary, with their counts
     as of then; `allowances` those on which its usage can draw. `wallet` is the PRE_PAID one as it stands when the
-    invoice is finalized. `corrections` are of earlier periods, whose usage is known better by now.
+    invoice is finalized. `corrections` are of earlier periods, whose usage is known better by now,
+    `billed` is what threshold invoices billed of its usage.
     """
 
     currency: str
@@ -40,6 +41,7 @@ class InvoiceInputs:
     wallet: Wallet | None = None
     line_tax_rates: tuple[LineTaxRates, ...] = ()
     corrections: "tuple[PeriodCorrection, ...]" = ()
+    billed: "tuple[BilledUsage, ...]" = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,17 @@ class UsageCharge:
     charged: Decimal = ZERO
     exclusive_tax: Decimal = ZERO
     inclusive_tax: Decimal = ZERO
+
+
+@dataclass(frozen=True, slots=True)
+class BilledUsage:
+    """What threshold invoices, `invoice_id` the last of them, billed of a line item's period before it closed.
+
+    The period of `charge` is the part that had passed by then.
+    """
+
+    invoice_id: str
+    charge: UsageCharge
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +132,7 @@ class Derivation:
     usage drew on an allowance or was read in windows; `uncapped` is the sum that the price's maximum cut to `rated`.
     A commitment cuts `exact`, and `quantity` in proportion; `time_buckets` are those of the prices of `parts`. A
     `correction` is the difference to what was charged before: `quantity` and `exact` are differences, of either sign.
+    `billed_before` is what threshold invoices billed of `exact`: the amount is the rest.
     """
 
     quantity: Fraction
@@ -135,6 +149,7 @@ class Derivation:
     commitment: CommitmentPart | None = None
     correction: LineCorrection | None = None
     time_buckets: tuple[TimeBucket, ...] = ()
+    billed_before: Decimal = ZERO
 
 
 @dataclass(frozen=True, slots=True)

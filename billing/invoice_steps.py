@@ -10,6 +10,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Final
 
+from billing.billed_usage import bill_the_rest
 from billing.commitment_lines import apply_commitments
 from billing.coupons import DiscountBase, discounts
 from billing.errors import Invalid
@@ -135,7 +136,7 @@ def apply_credits(done: Workings, inputs: InvoiceInputs) -> Workings:
 
 Step = Callable[[Workings, InvoiceInputs], Workings]
 
-RATING: Final[tuple[Step, ...]] = (rate_lines, apply_commitments)
+RATING: Final[tuple[Step, ...]] = (rate_lines, apply_commitments, bill_the_rest)
 """What a period's own lines follow from."""
 # Proration credits are lines and so shrink the tax base, as discounts do; prepaid credits never do.
 SETTLING: Final[tuple[Step, ...]] = (apply_coupons, carry_excess_credit, apply_taxes, apply_credits)
@@ -144,7 +145,7 @@ SETTLING: Final[tuple[Step, ...]] = (apply_coupons, carry_excess_credit, apply_t
 
 def discountable(line: InvoiceLine) -> Decimal:
     """What coupons may lower: charges. Credits were discounted when they were billed."""
-    return line.amount if line.kind in DISCOUNTED else ZERO
+    return max(line.amount, ZERO) if line.kind in DISCOUNTED else ZERO
 
 
 def tax_bases(lines: Sequence[InvoiceLine], taxable: Sequence[Decimal], inputs: InvoiceInputs) -> list[TaxBase]:

@@ -31,6 +31,7 @@ from billing.meters import UsageSnapshot
 from billing.money import ZERO, minus, round_amount, shown_decimal, total
 from billing.periods import Period
 from billing.terms import BillingReason, DueInvoice, LineKind
+from billing.usage_charges import net_target, share_of_charge
 from billing.usage_lines import allowance_draws
 
 RECEIVED: Final = timedelta(milliseconds=1)
@@ -177,14 +178,14 @@ def credit_notes_for(
     """
     if any(charge.corrected > 0 for charge in correction.charges):
         return ()
-    tax_on_all = _share(
+    tax_on_all = share_of_charge(
         total(charge.exclusive_tax for charge in correction.charges),
         total(charge.charged for charge in correction.charges),
     )
     owed = Fraction(0)
     for line in correction_lines(correction):
         charge = _charge_of(line)
-        tax = _share(charge.exclusive_tax, charge.charged) if charge.charged else tax_on_all
+        tax = share_of_charge(charge.exclusive_tax, charge.charged) if charge.charged else tax_on_all
         owed -= Fraction(line.amount) * (1 + tax)
     amount = round_amount(owed, correction.inputs.currency)
     if amount <= 0 or amount > total((balance.remaining, balance.refundable)):
@@ -274,17 +275,6 @@ def _difference(correction: PeriodCorrection, charge: UsageCharge, now: tuple[In
     )
 
 
-def net_target(charge: UsageCharge, gross: Decimal, currency: str) -> Decimal:
-    """What a charge of `gross` should have cost net of discounts.
-
-    Below what was charged first, the discount shrinks with it, so that a credit never gives back what was not paid;
-    beyond it nothing is taken off, as late lines take no coupons.
-    """
-    if gross >= charge.gross:
-        return total((charge.net, minus(gross, charge.gross)))
-    return round_amount(Fraction(gross) * _share(charge.net, charge.gross), currency)
-
-
 def _billed(charge: UsageCharge) -> Decimal:
     return total((charge.net, charge.corrected))
 
@@ -355,7 +345,3 @@ def _charge_of(line: InvoiceLine) -> UsageCharge:
 
 def _key(line: InvoiceLine) -> _Key:
     return line.line_item_id, line.period
-
-
-def _share(part: Decimal, whole: Decimal) -> Fraction:
-    return Fraction(part) / Fraction(whole) if whole else Fraction(0)

@@ -173,8 +173,12 @@ def period_from(terms: Terms, start: datetime, known_end: datetime | None) -> Pe
 
 
 def finalize_at(invoice: DueInvoice, delay_seconds: int) -> datetime:
-    """When an invoice is finalized: after the grace for late usage, or at once when it has no usage lines."""
-    return invoice.at + timedelta(seconds=delay_seconds) if invoice.has_usage else invoice.at
+    """When an invoice is finalized: after the grace for late usage, or at once.
+
+    At once when it has no usage lines, and on reaching a threshold: what comes late is on the close of the period.
+    """
+    waits = invoice.has_usage and invoice.reason is not BillingReason.AUTO_INVOICE_THRESHOLD
+    return invoice.at + timedelta(seconds=delay_seconds) if waits else invoice.at
 
 
 def _known_end(terms: Terms, cancel_at: datetime | None) -> datetime | None:

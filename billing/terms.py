@@ -12,7 +12,7 @@ from fractions import Fraction
 from billing.commitments import Commitment
 from billing.entitlements import EffectiveEntitlement
 from billing.errors import Invalid
-from billing.money import ZERO, exponent
+from billing.money import ZERO, decimal_text, exponent, is_rounded
 from billing.periods import BillingCycle, BillingPeriod, Cadence, Period, check_utc, zone_info
 from billing.prices import Price, PriceType
 from billing.taxes import LineTaxRates, TaxRate
@@ -39,6 +39,7 @@ class BillingReason(StrEnum):
     SUBSCRIPTION_CYCLE = "SUBSCRIPTION_CYCLE"
     SUBSCRIPTION_UPDATE = "SUBSCRIPTION_UPDATE"
     SUBSCRIPTION_TRIAL_END = "SUBSCRIPTION_TRIAL_END"
+    AUTO_INVOICE_THRESHOLD = "AUTO_INVOICE_THRESHOLD"
 
 
 class LineKind(StrEnum):
@@ -95,7 +96,8 @@ class Terms:
     """What was agreed. `lines` are in invoice order: the plan's prices, then add-ons.
 
     Boundaries are `anchor` + k x `cadence` in `zone`. `end_date`, where known, ends the last period. Until `trial_end`
-    nothing is due: it is the anchor's start, and no line starts before it.
+    nothing is due: it is the anchor's start, and no line starts before it. Unbilled usage of `auto_invoice_threshold`
+    makes an invoice at once.
     """
 
     id: str
@@ -113,6 +115,7 @@ class Terms:
     commitments: tuple[Commitment, ...] = ()
     trial_end: datetime | None = None
     proration_unit: ProrationUnit = ProrationUnit.second
+    auto_invoice_threshold: Decimal | None = None
 
     def __post_init__(self) -> None:
         exponent(self.currency)
@@ -133,6 +136,10 @@ class Terms:
                 )
             if line.start < (self.trial_end or self.start):
                 raise Invalid(f"line {line.id} must not start before the subscription's first period", "start_date")
+        threshold = self.auto_invoice_threshold
+        if threshold is not None and (threshold <= 0 or not is_rounded(threshold, self.currency)):
+            wanted = f"above 0, with no more digits than {self.currency} has; got {decimal_text(threshold)}"
+            raise Invalid(f"auto_invoice_threshold must be {wanted}", field="auto_invoice_threshold")
         _check_commitments(self)
 
     @property

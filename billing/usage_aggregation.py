@@ -82,9 +82,28 @@ def measure(meter: Meter, events: Sequence[UsageEvent], period: Period) -> Usage
     return _quantity(meter, _values(meter, events, period), period)
 
 
-def measure_parts(meter: Meter, events: Sequence[UsageEvent], windows: Sequence[Period]) -> tuple[UsagePart, ...]:
-    """What `meter` measured in each of `windows` (allowance windows of a line), in their order."""
-    return tuple(UsagePart(window, measure(meter, events, window).value) for window in windows)
+def measure_until(meter: Meter, events: Sequence[UsageEvent], period: Period, at: datetime) -> UsageQuantity:
+    """What `meter` measured of `period` before `at`: a level counts for the time that has passed, not for the rest."""
+    if at >= period.end:
+        return measure(meter, events, period)
+    if at <= period.start:
+        return UsageQuantity(Decimal(0), 0)
+    passed = Period(period.start, at)
+    found = measure(meter, events, passed)
+    if meter.aggregation is not AggregationType.WEIGHTED_SUM:
+        return found
+    exact = found.value * Fraction(passed.microseconds, period.microseconds)
+    return _usage(meter, exact, _values(meter, events, passed))
+
+
+def measure_parts(
+    meter: Meter, events: Sequence[UsageEvent], windows: Sequence[Period], at: datetime | None = None
+) -> tuple[UsagePart, ...]:
+    """What `meter` measured in each of `windows` (allowance windows of a line), in their order; before `at`, or all."""
+    return tuple(
+        UsagePart(window, measure_until(meter, events, window, window.end if at is None else at).value)
+        for window in windows
+    )
 
 
 def measure_buckets(

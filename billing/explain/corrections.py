@@ -7,8 +7,8 @@ from fractions import Fraction
 from billing.explain.parts import Figure, LineExplanation, Part, Section
 from billing.explain.wording import money
 from billing.invoice_lines import InvoiceLine, LineCorrection, UsageCharge
-from billing.late_usage import net_target
 from billing.money import negated, total
+from billing.usage_charges import net_target
 
 
 def correction_sections(

@@ -5,6 +5,7 @@ from typing import Final
 
 from billing.errors import InvariantBroken
 from billing.explain.adjustments import adjustment_sections
+from billing.explain.billed import billed_section
 from billing.explain.commitments import commitment_section, true_up_section
 from billing.explain.corrections import correction_sections
 from billing.explain.credits import credits_section
@@ -50,6 +51,7 @@ def _charge(line: InvoiceLine, zone: str) -> tuple[Section, ...]:
         share_section(derivation, line.period, zone),
         commitment_section(line),
         rounding_section(line),
+        billed_section(line),
     )
 
 

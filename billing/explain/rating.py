@@ -8,7 +8,7 @@ from billing.explain.parts import Figure, Part, Section
 from billing.explain.usage import part_name
 from billing.explain.wording import exact, money
 from billing.invoice_lines import Derivation, InvoiceLine
-from billing.money import decimal_text, exponent
+from billing.money import decimal_text, exponent, round_amount
 from billing.prices import BillingModel, Price, RatingStep, RoundMode, TierMode
 
 
@@ -80,8 +80,9 @@ def _tier(price: Price, tier: int) -> str:
 
 def rounding_section(line: InvoiceLine) -> Section:
     """The one rounding of a line."""
-    value, amount = line.derivation.exact, money(line.amount, line.currency)
+    value = line.derivation.exact
+    rounded = round_amount(value, line.currency)
     how = f"half away from zero, to {exponent(line.currency)} digits"
-    words = f"rounded once, {how}: {exact(value)} -> {amount}"
-    difference = Fraction(line.amount) - value
+    words = f"rounded once, {how}: {exact(value)} -> {money(rounded, line.currency)}"
+    difference = Fraction(rounded) - value
     return Section(Figure.amount, (words,), (Part("rounding", how, difference, ()),) if difference else ())

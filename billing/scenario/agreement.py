@@ -66,6 +66,7 @@ def build_terms(scenario: doc.Scenario, catalog: Catalog, phases: Sequence[Phase
             commitments=phased_commitments(commitments, lines),
             trial_end=trial_end,
             proration_unit=ProrationUnit(scenario.settings.proration_unit),
+            auto_invoice_threshold=part.auto_invoice_threshold,
         )
     except Invalid as error:
         raise at_path(error, "subscription") from error

@@ -32,14 +32,3 @@ def _missing(scenario: doc.Scenario) -> Iterator[tuple[str, str]]:
     for index, wallet in enumerate(scenario.wallets):
         if wallet.auto_topup is not None and wallet.auto_topup.invoicing:
             yield f"wallets[{index}].auto_topup.invoicing", "an automatic top-up by invoice"
-    yield from _of_subscription(scenario)
-
-
-def _of_subscription(scenario: doc.Scenario) -> Iterator[tuple[str, str]]:
-    part = scenario.subscription
-    wanted = {
-        "auto_invoice_threshold": "a threshold invoice",
-    }
-    for name, what in wanted.items():
-        if getattr(part, name):
-            yield f"subscription.{name}", what

@@ -34,6 +34,7 @@ from billing.wallets import EntryReason, debit, terminate
 def perform(story: Story, action: doc.Action, path: str) -> None:
     """Does what `action` asks. Raises a BillingError when the rules refuse it; then nothing has changed."""
     ACTIONS[type(action)](story, action, path)
+    story.checks.note(action.at)
 
 
 def _cancel(story: Story, action: doc.Cancel, path: str) -> None:

@@ -3,6 +3,7 @@
 Owns identity and revisions. Which events a meter wants and how they fold is billing.usage_aggregation's.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -72,6 +73,12 @@ class EventLog:
         """All accepted events of a name, in order of arrival."""
         return self._by_name.get(event_name, [])
 
+    def received(self, event_name: str, after: datetime, before: datetime) -> list[LoggedEvent]:
+        """Those of a name that were accepted in [after, before)."""
+        own = self.named(event_name)
+        first, last = (bisect_left(own, at, key=_accepted_at) for at in (after, before))
+        return own[first:last]
+
     def all(self) -> Iterator[LoggedEvent]:
         """All accepted events, in order of arrival."""
         return iter(self._by_id.values())
@@ -104,6 +111,10 @@ def sent_events(scenario: doc.Scenario, meters: Mapping[str, Meter]) -> list[Log
     sent = [*_from_usage(scenario, meters), *_from_events(scenario)]
     known = [logged for logged in sent if logged.original.accepted_at <= scenario.until]
     return sorted(known, key=lambda each: each.original.accepted_at)
+
+
+def _accepted_at(logged: LoggedEvent) -> datetime:
+    return logged.original.accepted_at
 
 
 def amended(event: UsageEvent, properties: Mapping[str, Any]) -> UsageEvent:

@@ -14,16 +14,14 @@ from functools import partial
 from billing import subscriptions as rules
 from billing.allowances import LIFETIME_END
 from billing.collection import after_refund
-from billing.commitment_lines import commitment_counts, due_commitments
-from billing.commitments import DueCommitment
 from billing.credit_grants import CreditGrant
 from billing.credit_notes import CreditNoteType, issue_credit_note
 from billing.dunning import ExhaustedSubscription
 from billing.invoice_lines import PeriodCorrection
 from billing.invoice_states import InvoiceStatus, PaymentStatus
-from billing.invoices import Invoice, InvoiceInputs, InvoiceLine, build_invoice, invoice_number
+from billing.invoices import Invoice, InvoiceInputs, build_invoice, invoice_number
+from billing.late_usage import counted_lines
 from billing.line_trials import end_trials, next_trial_end
-from billing.meters import UsageSnapshot
 from billing.money import ZERO
 from billing.periods import Period
 from billing.scenario.agreement import build_coupons, build_dunning, build_late_usage, build_terms
@@ -35,16 +33,17 @@ from billing.simulation.balances import real_time
 from billing.simulation.collecting import Collection
 from billing.simulation.coupons import coupons_for
 from billing.simulation.events import EventLog
+from billing.simulation.inputs import UsageInputs
 from billing.simulation.invoices import PlayedInvoice, billed_beyond
 from billing.simulation.late import LateUsage, makes_lines
 from billing.simulation.records import IssuedNote, Refusal, TimelineEntry, status_event
-from billing.simulation.usage import snapshot
+from billing.simulation.thresholds import ThresholdChecks
 from billing.simulation.wallets import Wallets
 from billing.simulation.watching import Watch
 from billing.terms import BilledLine, BillingReason, DueInvoice, LineKind, Terms
-from billing.terms_history import TermsInForce, allowances_over, changed, metered, terms_before
+from billing.terms_history import TermsInForce, changed, terms_before
+from billing.thresholds import is_reached, threshold_invoice
 from billing.unused_time import with_unused_time
-from billing.usage_lines import allowance_draws
 from billing.wallet_balances import charges_of
 from billing.wallets import AllowedPriceTypes, EntryReason, Wallet
 
@@ -66,6 +65,9 @@ class Story:
         self.coupons = (*build_coupons(scenario, self.catalog), *build_phase_coupons(scenario, self.catalog))
         self.log = EventLog(scenario, self.catalog.meters)
         self.late = LateUsage(build_late_usage(scenario.settings), self.log, self.catalog.meters)
+        self.usage = UsageInputs(self.log, self.catalog.meters, self.late)
+        threshold = self.terms.auto_invoice_threshold
+        self.checks = ThresholdChecks(threshold is not None, self.log, self.catalog.meters.values())
         self.dunning = build_dunning(scenario.settings)
         self.collection = Collection(self.dunning, scenario.payments)
         self.state: rules.SubscriptionState | None = None
@@ -101,6 +103,7 @@ class Story:
     def apply(self, transition: rules.Transition, at: datetime) -> None:
         """Takes over the state after a step, and drafts the invoice that it makes due."""
         before, self.state = self.state, transition.state
+        self.checks.note(at)
         if transition.invoice is not None:
             self._draft(transition.invoice)
         if transition.state.status is not (before.status if before else None):
@@ -160,7 +163,11 @@ class Story:
 
     def inputs_of(self, played: PlayedInvoice, at: datetime) -> InvoiceInputs:
         """What an invoice was finalized from, or a draft would be at `at`."""
-        return self._with_usage(played, at + INSTANT) if played.status is InvoiceStatus.DRAFT else played.inputs
+        return (
+            self.usage.of(played, self.invoices, at + INSTANT)
+            if played.status is InvoiceStatus.DRAFT
+            else played.inputs
+        )
 
     def real_time(self, wallet: Wallet, at: datetime) -> Decimal:
         """What a wallet is worth at `at`, less what is owed and used so far."""
@@ -208,6 +215,7 @@ class Story:
         return (
             (boundary, self._cross),
             (trial_end, self._end_trials),
+            (self.checks.next(self.state), self._check_threshold),
             (self.wallets.next_expiry(self._open_period_ends(), to), self._expire),
             (self.wallets.next_grant(), lambda at: self.wallets.grant()),
             (None, self._expire) if invoice is None else (invoice.next_at, partial(self._act_on, invoice)),
@@ -241,6 +249,15 @@ class Story:
         assert self.state is not None
         self._trials_ended = at
         self.apply(rules.Transition(self.state, end_trials(self.terms, self.state, at)), at)
+
+    def _check_threshold(self, at: datetime) -> None:
+        assert self.state is not None
+        assert self.terms.auto_invoice_threshold is not None
+        self.checks.done(at)
+        due = threshold_invoice(self.terms, self.state, at)
+        inputs = self.usage.of(self._new(due, InvoiceStatus.DRAFT, at, at), self.invoices, at)
+        if is_reached(self.terms.auto_invoice_threshold, counted_lines(inputs)):
+            self._draft(due)
 
     def _draft(self, due: DueInvoice) -> None:
         act_at = rules.finalize_at(due, self.scenario.settings.finalization_delay_seconds)
@@ -297,8 +314,9 @@ class Story:
         number = invoice_number(self._numbers[month], at)
         prepaid = self.wallets.prepaid()
         wallet = None if prepaid is None else prepaid.wallet
-        played.finalize(replace(self._with_usage(played, at), wallet=wallet), at, number)
+        played.finalize(replace(self.usage.of(played, self.invoices, at), wallet=wallet), at, number)
         self.tell(at, "invoice.finalized", played.id)
+        self.checks.note(at)
         self._settle(played.inputs.corrections, played, at)
         self.wallets.draw(played.invoice, at, played.id)
         if played.invoice.carried.to_customer:
@@ -309,40 +327,9 @@ class Story:
         played.next_at, played.payment_status, played.paid_at = None, PaymentStatus.SUCCEEDED, at
         self.tell(at, "invoice.paid", played.id)
 
-    def _with_usage(self, played: PlayedInvoice, at: datetime) -> InvoiceInputs:
-        """The inputs with the usage known before `at`, and the allowances as earlier invoices left them."""
-        due = played.inputs.due
-        if not due.lines:
-            return played.inputs
-        usage, found = self._usage(played, at), self.late.corrections(self.invoices, played, at)
-        inputs = replace(played.inputs, usage=usage, corrections=found)
-        if not played.terms.commitments and not any(one.terms.entitlements for one in played.history):
-            return inputs
-        earlier = [each for each in self.invoices if each.status is InvoiceStatus.FINALIZED]
-        lines = self.late.counted_lines(earlier, found)
-        allowances = allowances_over(played.history, due.lines, allowance_draws(lines))
-        commitments = self._commitments(played, lines)
-        return replace(inputs, allowances=allowances, commitments=commitments)
-
-    def _commitments(self, played: PlayedInvoice, earlier: list[InvoiceLine]) -> tuple[DueCommitment, ...]:
-        """Those that the closing of a period meets; opening one uses nothing up."""
-        due = played.inputs.due
-        if not any(line.kind is LineKind.usage for line in due.lines):
-            return ()
-        sizes = [(meter.id, meter.bucket_size) for meter in self.catalog.meters.values() if meter.bucket_size]
-        counts = commitment_counts(earlier)
-        return due_commitments(played.terms, due.period, due.lines, played.known_end, counts, sizes)
-
     def _known_end(self) -> datetime | None:
         asked = None if self.state is None else self.state.cancel_at
         return min((end for end in (self.terms.end_date, asked) if end is not None), default=None)
-
-    def _usage(self, played: PlayedInvoice, at: datetime) -> tuple[UsageSnapshot, ...]:
-        """One snapshot a meter and period, as known before `at`."""
-        return tuple(
-            snapshot(self.log, self.catalog.meters[meter_id], played.history, period, at)
-            for meter_id, period in metered(played.inputs.due.lines)
-        )
 
     def _payment_event(self, event: str, played: PlayedInvoice, at: datetime) -> None:
         self.tell(at, event, played.id)

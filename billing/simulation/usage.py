@@ -4,29 +4,38 @@ Owns which events are known when, and the report of those that do not count. The
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
+from billing.event_times import AHEAD
 from billing.meters import Meter, ResetUsage, UsageSnapshot
 from billing.periods import Period
 from billing.simulation.events import EventLog, LoggedEvent, Rejected
 from billing.terms_history import TermsInForce, terms_before, usage_cuts
-from billing.usage_aggregation import matches, measure, measure_buckets, measure_parts, rejected_events
+from billing.usage_aggregation import matches, measure_buckets, measure_parts, measure_until, rejected_events
 
 
 def snapshot(
-    log: EventLog, meter: Meter, history: Sequence[TermsInForce], period: Period, cutoff: datetime
+    log: EventLog,
+    meter: Meter,
+    history: Sequence[TermsInForce],
+    period: Period,
+    cutoff: datetime,
+    until: datetime | None = None,
 ) -> UsageSnapshot:
-    """The meter's usage in [start, end) as it was known before `cutoff`."""
+    """The meter's usage in [start, end) as it was known before `cutoff`; with `until`, of the time before it only."""
+    at = period.end if until is None else min(until, period.end)
     events = [
         event
-        for logged in log.named(meter.event_name)
-        if _can_count(meter, logged, period) and (event := logged.known_before(cutoff)) is not None
+        for logged in log.received(meter.event_name, _first_arrival(meter, period), cutoff)
+        if _can_count(meter, logged, period)
+        and logged.original.timestamp < at
+        and (event := logged.known_before(cutoff)) is not None
         for _ in range(logged.count)
     ]
     identity = f"{meter.id}:{period.start.isoformat()}"
     if meter.bucket_size is None:
-        parts = measure_parts(meter, events, usage_cuts(history, meter, period))
-        return UsageSnapshot(identity, meter.id, period, cutoff, measure(meter, events, period), parts=parts)
+        parts = measure_parts(meter, events, usage_cuts(history, meter, period), at)
+        return UsageSnapshot(identity, meter.id, period, cutoff, measure_until(meter, events, period, at), parts=parts)
     terms = terms_before(history, period.end)
     quantity, parts = measure_buckets(meter, events, period, terms.zone, terms.anchor)
     return UsageSnapshot(identity, meter.id, period, cutoff, quantity, parts=parts, bucketed=True)
@@ -53,6 +62,12 @@ def unwanted(log: EventLog, meters: Iterable[Meter]) -> list[Rejected]:
         if reason is not None:
             found.append(Rejected(logged.original.event_id, reason))
     return found
+
+
+def _first_arrival(meter: Meter, period: Period) -> datetime:
+    """No event that counts for the period was accepted before."""
+    never = meter.reset_usage is ResetUsage.NEVER
+    return datetime.min.replace(tzinfo=UTC) if never else period.start - AHEAD
 
 
 def _can_count(meter: Meter, logged: LoggedEvent, period: Period) -> bool:

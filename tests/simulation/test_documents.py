@@ -146,13 +146,8 @@ def test_numbers_keep_their_digits() -> None:
     assert read_json('{"n": 1.10000000000000000001}') == {"n": Decimal("1.10000000000000000001")}
 
 
-NOT_OFFERED: list[tuple[str, Any]] = [
-    ("subscription.auto_invoice_threshold", "10"),
-]
-
-
-@pytest.mark.parametrize(("path", "value"), NOT_OFFERED)
-def test_a_rule_that_is_missing_is_named_and_nothing_is_billed(path: str, value: Any) -> None:
+def test_a_rule_that_is_missing_is_named_and_nothing_is_billed() -> None:
+    wallet = {"key": "w", "auto_topup": {"threshold": "5", "amount": "9", "invoicing": True}}
     with pytest.raises(Invalid) as refusal:
-        simulate(with_value(path, value))
-    assert (refusal.value.code, refusal.value.field) == ("not_offered_yet", path)
+        simulate(document(wallets=[wallet]))
+    assert (refusal.value.code, refusal.value.field) == ("not_offered_yet", "wallets[0].auto_topup.invoicing")

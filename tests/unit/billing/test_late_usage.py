@@ -27,7 +27,6 @@ from billing.late_usage import (
     corrections,
     credit_notes_for,
     known_until,
-    net_target,
 )
 from billing.ledger import post_finalized
 from billing.meters import UsageSnapshot
@@ -35,6 +34,7 @@ from billing.periods import Period
 from billing.prices import TierMode
 from billing.taxes import TaxRate
 from billing.terms import BillingReason, DueInvoice
+from billing.usage_charges import net_target
 from billing.voids import credits_given, given_back
 from billing.wallets import AllowedPriceTypes, CreditLot, Wallet, WalletType
 
