@@ -203,7 +203,8 @@ def test_a_discount_in_per_cent_shrinks_with_a_credit(story: Json, percent: int)
     off = str(Decimal(percent % 100 + 1))
     story["coupons"] = [{"key": "off", "type": "percentage", "percentage_off": off, "cadence": "forever"}]
     story["subscription"] = {**story["subscription"], "coupons": ["off"]}
-    story["subscription"].pop("commitment", None)  # a true-up of its own that comes late takes no coupon
+    for name in ("commitment", "line_commitments"):  # a true-up that comes late takes no coupon; some need buckets
+        story["subscription"].pop(name, None)
     for event in story["events"]:
         event["received_at"] = event["timestamp"]
     story["actions"] = [
