@@ -15,10 +15,12 @@ Json = dict[str, Any]
 NOT_COMPARED: Final = {
     "invoices[].number": "compared by month and order: other invoices of the environment share the sequence",
     "refused[].message": "names ids of the run; the code is compared",
+    "wallets[].transactions[].reference_id": "compared where it is the invoice that was paid",
     "rejected_events": "the API does not tell which of the accepted events do not count",
     "timeline": "the API has no list of what happened; the instants are compared where they show",
 }
 """Parts of the result that are left out or made comparable, and why."""
+INVOICE_PAYMENT: Final = "INVOICE_PAYMENT"
 ABSENT: Final = "(absent)"
 
 
@@ -61,6 +63,10 @@ def comparable(result: Json) -> Json:
     left = copy.deepcopy({name: value for name, value in result.items() if name not in NOT_COMPARED})
     for refused in left["refused"]:
         del refused["message"]
+    for wallet in left["wallets"]:
+        for transaction in wallet["transactions"]:
+            if transaction["transaction_reason"] != INVOICE_PAYMENT:
+                del transaction["reference_id"]
     numbers = sorted(invoice["number"] for invoice in left["invoices"] if invoice["number"])
     months = [number.rpartition("-")[0] for number in numbers]
     for invoice in left["invoices"]:

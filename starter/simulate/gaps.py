@@ -6,9 +6,11 @@ starter.simulate.setting or starter.simulate.player instead.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Final
 
 from billing.meters import OFFERED_AGGREGATIONS, OFFERED_RESETS, AggregationType
+from billing.money import ZERO, total
 from billing.periods import BillingPeriod
 from billing.prices import Price
 from billing.scenario import document as doc
@@ -55,16 +57,15 @@ ACTIONS: Final[dict[type[Any], str]] = {
     doc.RemoveAddon: "/subscriptions/addon",
     doc.Pause: "/subscriptions/{id}/pause",
     doc.Resume: "/subscriptions/{id}/resume",
-    doc.TopUp: "/wallets",
-    doc.Debit: "/wallets",
-    doc.TerminateWallet: "/wallets",
     doc.ApplyCoupon: "/coupons",
     doc.CreditNote: "/creditnotes",
 }
 """Actions by the path of the API that would do them."""
-WALLETS: Final = "/wallets"
+POST_PAID: Final = "wallets: wallet_type POST_PAID"
 SCHEDULED: Final = "cancel: cancellation_type scheduled"
 PRORATION_UNIT: Final = "settings: proration_unit"
+VOID_OF_PAID: Final = "invoices/{id}/void: of a paid invoice"
+OVERPAYMENT: Final = "payments: more than is owed"
 LATE_USAGE: Final = "settings: late_usage"
 OTHER_PERIODS: Final = "subscriptions: prices of another billing period"
 NOTES: Final = "/creditnotes"
@@ -73,7 +74,13 @@ NOTES: Final = "/creditnotes"
 def gaps_of(scenario: doc.Scenario, result: dict[str, Any]) -> list[Gap]:
     """Everything in the document, and in what the simulator says comes of it, that the API does not offer."""
     catalog = build_catalog(scenario)
-    return [*_of_catalog(scenario, catalog), *_of_subscription(scenario), *_of_actions(scenario), *_of_result(result)]
+    return [
+        *_of_catalog(scenario, catalog),
+        *_of_subscription(scenario),
+        *_of_actions(scenario),
+        *_of_payments(scenario, result),
+        *_of_result(result),
+    ]
 
 
 def _of_catalog(scenario: doc.Scenario, catalog: Catalog) -> Iterator[Gap]:
@@ -87,6 +94,9 @@ def _of_catalog(scenario: doc.Scenario, catalog: Catalog) -> Iterator[Gap]:
             pairs = zip(plan.prices, catalog.plans[plan.key], strict=True)
             for place, (part, price) in enumerate(pairs):
                 yield from _of_price(scenario, part, price, f"plans[{index}].prices[{place}]")
+    for index, wallet in enumerate(scenario.wallets):
+        if wallet.wallet_type == "POST_PAID":
+            yield Gap(f"wallets[{index}].wallet_type", POST_PAID)
 
 
 def _of_meter(part: MeterPart, path: str) -> Iterator[Gap]:
@@ -121,10 +131,23 @@ def _of_actions(scenario: doc.Scenario) -> Iterator[Gap]:
             yield Gap(f"actions[{index}]", door)
 
 
+def _of_payments(scenario: doc.Scenario, result: dict[str, Any]) -> Iterator[Gap]:
+    """Money from elsewhere beyond what its invoice owes, and what was paid given back by a void."""
+    refused = {each["action"] for each in result["refused"]}
+    received: dict[int, Decimal] = {}
+    for index, action in enumerate(scenario.actions):
+        if index in refused or action.at > scenario.until:
+            continue
+        if isinstance(action, doc.Pay):
+            received[action.invoice] = total((received.get(action.invoice, ZERO), action.amount))
+            if received[action.invoice] > Decimal(result["invoices"][action.invoice]["amount_due"]):
+                yield Gap(f"actions[{index}].amount", OVERPAYMENT)
+        if isinstance(action, doc.VoidInvoice) and result["invoices"][action.invoice]["amount_paid"] != "0":
+            yield Gap(f"actions[{index}]", VOID_OF_PAID)
+
+
 def _of_result(result: dict[str, Any]) -> Iterator[Gap]:
-    """Credits that no invoice could take go to a wallet; usage after an invoice makes an adjustment."""
-    if result["wallets"]:
-        yield Gap("wallets", WALLETS)
+    """Usage that comes after its invoice makes an adjustment or a credit note."""
     if result["credit_notes"]:
         yield Gap("credit_notes", NOTES)
     for place, invoice in enumerate(result["invoices"]):

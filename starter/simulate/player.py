@@ -21,7 +21,7 @@ from billing.scenario.catalog import build_catalog
 from billing.simulation.events import LoggedEvent, sent_events
 from starter.cli.api_client import Api, ApiError, segment
 from starter.simulate.clock import StoryClock, pauses
-from starter.simulate.setting import GATEWAY, Setting, set_up, text
+from starter.simulate.setting import GATEWAY, Setting, make_wallet, set_up, subscribe, text
 from starter.simulate.tokens import token_of
 
 Json = dict[str, Any]
@@ -47,6 +47,9 @@ class Played:
     """A story that is over: where it was played, and what was refused."""
 
     setting: Setting
+    subscription_id: str = ""
+    wallets: dict[str, str] = field(default_factory=dict)
+    """The document's key of a wallet by its id."""
     refused: list[Refused] = field(default_factory=list)
 
 
@@ -62,14 +65,17 @@ class _Player:
         self._events = deque(sent_events(scenario, catalog.meters))
         actions = [(place, action) for place, action in enumerate(scenario.actions) if action.at <= scenario.until]
         self._actions = sorted(actions, key=lambda pair: pair[1].at)
-        begins = [action.at for _, action in self._actions] + [each.original.accepted_at for each in self._events]
-        setting = set_up(api, scenario, catalog, min(begins, default=scenario.subscription.start_date))
+        self._first = min([scenario.subscription.start_date, *(action.at for _, action in self._actions)])
+        arrivals = [each.original.accepted_at for each in self._events]
+        setting = set_up(api, scenario, catalog, min([self._first, *arrivals]))
         self._played = Played(setting)
         self._clock = StoryClock(api, setting.clock_id, setting.now)
         self._methods = 0
 
     def play(self) -> Played:
         """Everything until the story's end."""
+        self._advance(self._first)
+        self._begin()
         for place, action in self._actions:
             self._advance(action.at)
             try:
@@ -83,6 +89,14 @@ class _Player:
         self._clock.settle(self._played.setting.customer_id)
         return self._played
 
+    def _begin(self) -> None:
+        """Wallets first: an invoice that the subscription opens with may draw on them."""
+        setting = self._played.setting
+        for part in self._scenario.wallets:
+            self._played.wallets[make_wallet(self._api, self._scenario, part, setting.customer_id)] = part.key
+        self._played.subscription_id = subscribe(self._api, self._scenario, setting)
+        self._clock.settle(setting.customer_id)
+
     def cancel(self, action: doc.Cancel) -> None:
         """`final_usage` has the name of the reference here."""
         body = {
@@ -90,7 +104,7 @@ class _Player:
             "proration_behavior": None if action.proration_behavior is None else action.proration_behavior.value,
             "cancel_immediately_invoice_policy": "skip" if action.final_usage == "skip" else "generate_invoice",
         }
-        self._post(f"subscriptions/{self._played.setting.subscription_id}/cancel", body)
+        self._post(f"subscriptions/{self._played.subscription_id}/cancel", body)
 
     def void_invoice(self, action: doc.VoidInvoice) -> None:
         """By its place in the list."""
@@ -100,6 +114,25 @@ class _Player:
         """Money from elsewhere."""
         body = {"payment_status": "SUCCEEDED", "amount": decimal_text(action.amount)}
         self._api.put(f"invoices/{self._invoice(action.invoice)}/payment", body)
+
+    def top_up(self, action: doc.TopUp) -> None:
+        """Bought outside."""
+        body = {
+            "credits_to_add": decimal_text(action.credits),
+            "transaction_reason": "PURCHASED_CREDIT_DIRECT",
+            "expiry_date_utc": None if action.expiry_date_utc is None else text(action.expiry_date_utc),
+            "priority": action.priority,
+        }
+        self._post(f"wallets/{self._wallet(action.wallet)}/top-up", body)
+
+    def debit(self, action: doc.Debit) -> None:
+        """By hand."""
+        body = {"credits": decimal_text(action.credits), "idempotency_key": str(uuid4())}
+        self._post(f"wallets/{self._wallet(action.wallet)}/debit", body)
+
+    def terminate_wallet(self, action: doc.TerminateWallet) -> None:
+        """For ever."""
+        self._post(f"wallets/{self._wallet(action.wallet)}/terminate", {})
 
     def void_event(self, action: doc.VoidEvent) -> None:
         """With a reason, as the API asks for one."""
@@ -116,7 +149,7 @@ class _Player:
         left = self._scenario.payments[used:]
         waiting = sum(map(_awaits_money, self._invoices()))
         body = {"gateway_payment_method_id": token_of(left, self._methods), "payment_gateway": GATEWAY}
-        self._api.put(f"subscriptions/{self._played.setting.subscription_id}/payment_method", body)
+        self._api.put(f"subscriptions/{self._played.subscription_id}/payment_method", body)
         deadline, pause = time.monotonic() + CHARGED_SECONDS, pauses()
         while self._attempts() < used + waiting and time.monotonic() < deadline:
             time.sleep(next(pause))
@@ -163,6 +196,9 @@ class _Player:
         facts = {"reason": "the story says so", "external_customer_id": self._played.setting.external_id}
         self._api.post_bytes(f"events/{segment(self._name(event_id))}/{verb}", _encode({**facts, **body}))
 
+    def _wallet(self, key: str) -> str:
+        return next(wallet_id for wallet_id, name in self._played.wallets.items() if name == key)
+
     def _invoice(self, place: int) -> str:
         """The id of an invoice by its place; one that does not exist is asked for by a name that nothing has."""
         found = self._invoices()
@@ -195,6 +231,9 @@ ACTIONS: Final[Mapping[type[Any], Callable[[_Player, Any], None]]] = {
     doc.VoidInvoice: _Player.void_invoice,
     doc.Pay: _Player.pay,
     doc.AddPaymentMethod: _Player.add_payment_method,
+    doc.TopUp: _Player.top_up,
+    doc.Debit: _Player.debit,
+    doc.TerminateWallet: _Player.terminate_wallet,
     doc.VoidEvent: _Player.void_event,
     doc.AmendEvent: _Player.amend_event,
 }

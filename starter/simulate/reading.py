@@ -27,18 +27,21 @@ OUTCOMES: Final = {"SUCCEEDED": "succeeded", "FAILED": "declined"}
 
 
 def read_result(api: Api, name: str, played: Played) -> Json:
-    """Invoices in order of drafting, the subscription, and what was refused. Credits and wallets the API has not."""
+    """Invoices in order of drafting, the subscription, and wallets, and what was refused."""
     setting = played.setting
     attempts = _attempts(api, setting.customer_id)
-    invoices = api.every("invoices", customer_id=setting.customer_id, order="asc")
-    subscription = api.get(f"subscriptions/{setting.subscription_id}")
+    invoices = list(api.every("invoices", customer_id=setting.customer_id, order="asc"))
+    places = {invoice["id"]: f"invoices[{place}]" for place, invoice in enumerate(invoices)}
+    prices = {price_id: key for key, price_id in setting.prices.items()}
+    wallets = sorted(api.get(f"customers/{setting.customer_id}/wallets"), key=lambda wallet: str(wallet["created_at"]))
+    subscription = api.get(f"subscriptions/{played.subscription_id}")
     return {
         "name": name,
-        "invoices": [_invoice(invoice, setting.prices, attempts.get(invoice["id"], [])) for invoice in invoices],
+        "invoices": [_invoice(invoice, prices, attempts.get(invoice["id"], [])) for invoice in invoices],
         "credit_notes": [],
         "refused": [{"action": each.action, "code": each.code, "message": each.message} for each in played.refused],
         "rejected_events": [],
-        "wallets": [],
+        "wallets": [_wallet(api, wallet, played.wallets, places) for wallet in wallets],
         "subscription": {
             "status": subscription["subscription_status"],
             "current_period_start": subscription["current_period_start"],
@@ -90,4 +93,28 @@ def _line(line: Json, prices: Mapping[str, str]) -> Json:
         "period_end": line["period_end"],
         "discount": decimal_text(total(discounts)),
         "prepaid_credits": line["prepaid_credits_applied"],
+    }
+
+
+def _wallet(api: Api, wallet: Json, keys: Mapping[str, str], places: Mapping[str, str]) -> Json:
+    path = f"wallets/{wallet['id']}"
+    now = api.get(f"{path}/balance/real-time")
+    transactions = sorted(api.every(f"{path}/transactions", order="asc"), key=lambda each: str(each["occurred_at"]))
+    return {
+        "key": keys.get(wallet["id"]),
+        "wallet_type": wallet["wallet_type"],
+        "balance": wallet["balance"],
+        "credit_balance": wallet["credit_balance"],
+        "real_time_balance": now["real_time_balance"],
+        "transactions": [
+            {
+                "at": each["occurred_at"],
+                "type": each["type"],
+                "credit_amount": each["credit_amount"],
+                "amount": each["amount"],
+                "transaction_reason": each["transaction_reason"],
+                "reference_id": places.get(each.get("reference_id", "")),
+            }
+            for each in transactions
+        ],
     }

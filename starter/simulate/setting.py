@@ -1,4 +1,4 @@
-"""What exists on the stack before a story begins: tax rates, meters, plan, prices, test clock, customer, subscription.
+"""What exists on the stack before a story begins: catalogue, tax rates, clock, customer, wallets, subscription.
 
 Owns how a scenario's parts are written as the API's bodies, and the names of one run: everything that must be unique in
 an environment carries the run's id, so that a story can be played again.
@@ -6,7 +6,7 @@ an environment carries the run's id, so that a story can be played again.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 from uuid import uuid4
 
@@ -16,6 +16,7 @@ from billing.money import decimal_text
 from billing.prices import Price
 from billing.scenario import document as doc
 from billing.scenario.catalog import Catalog
+from billing.scenario.catalog_parts import WalletPart
 from billing.taxes import TaxRate, TaxRateType
 from starter.cli.api_client import Api
 from starter.simulate.tokens import token_of
@@ -23,25 +24,23 @@ from starter.simulate.tokens import token_of
 Json = dict[str, Any]
 GATEWAY: Final = "sandbox"
 """The provider that answers as the story's `payments` say."""
-BEFORE: Final = timedelta(seconds=1)
-"""The clock starts so long before anything happens."""
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """Ids on the stack. `prices` tells the document's key of a price's id."""
+    """Ids on the stack. `prices` tells a price's id by the document's key; the clock stands at `now`."""
 
     run: str
     clock_id: str
     external_id: str
     customer_id: str
-    subscription_id: str
+    plan_id: str
     prices: Mapping[str, str]
     now: datetime
 
 
-def set_up(api: Api, scenario: doc.Scenario, catalog: Catalog, first: datetime) -> Setting:
-    """Makes everything; nothing has happened yet. `first` is when the story begins."""
+def set_up(api: Api, scenario: doc.Scenario, catalog: Catalog, now: datetime) -> Setting:
+    """Makes catalogue, clock and customer; nothing has happened yet. `now` is when the story begins."""
     run = uuid4().hex[:12]
     meters = {meter.id: _post(api, "meters", _meter(meter))["id"] for meter in _used_meters(scenario, catalog)}
     plan = _post(api, "plans", {"name": scenario.subscription.plan})
@@ -49,15 +48,37 @@ def set_up(api: Api, scenario: doc.Scenario, catalog: Catalog, first: datetime) 
         price.id: _post(api, "prices", _price(price, plan["id"], meters))["id"]
         for price in catalog.plans[scenario.subscription.plan]
     }
-    now = min(first, scenario.subscription.start_date) - BEFORE
+    for key in scenario.subscription.tax_rates:
+        _post(api, "taxes/rates", _tax_rate(catalog.tax_rates[key], scenario.currency, run))
     clock = _post(api, "test_clocks", {"name": f"{scenario.name or 'story'} {run}"[:200], "frozen_time": text(now)})
     external_id = f"{scenario.customer.external_id}-{run}"
-    customer = _post(api, "customers", _customer(scenario, external_id, clock["id"]))
-    subscription = _post(api, "subscriptions", _subscription(scenario, customer["id"], plan["id"], prices))
-    for place, key in enumerate(scenario.subscription.tax_rates):
-        _attach(api, catalog.tax_rates[key], scenario, run, subscription["id"], place)
-    keys = {price_id: key for key, price_id in prices.items()}
-    return Setting(run, clock["id"], external_id, customer["id"], subscription["id"], keys, now)
+    customer = _post(api, "customers", _customer(scenario, external_id, clock["id"], run))
+    return Setting(run, clock["id"], external_id, customer["id"], plan["id"], prices, now)
+
+
+def subscribe(api: Api, scenario: doc.Scenario, setting: Setting) -> str:
+    """Makes the subscription, when its customer has everything else. Returns its id."""
+    body = _subscription(scenario, setting.customer_id, setting.plan_id, setting.prices)
+    return str(_post(api, "subscriptions", body)["id"])
+
+
+def make_wallet(api: Api, scenario: doc.Scenario, part: WalletPart, customer_id: str) -> str:
+    """Makes a wallet of the document with its initial credits. Returns its id."""
+    expiry = part.initial_credits_expiry_date_utc
+    body = {
+        "customer_id": customer_id,
+        "currency": scenario.currency,
+        "wallet_type": part.wallet_type,
+        "conversion_rate": decimal_text(part.conversion_rate),
+        "initial_credits_to_load": decimal_text(part.initial_credits) if part.initial_credits else None,
+        "initial_credits_expiry_date_utc": None if expiry is None else text(expiry),
+    }
+    wallet_id = str(_post(api, "wallets", body)["id"])
+    if part.allowed_price_types:
+        kinds = set(part.allowed_price_types)
+        allowed = "ALL" if len(kinds) > 1 else kinds.pop()
+        api.put(f"wallets/{wallet_id}", {"config": {"allowed_price_types": [allowed]}})
+    return wallet_id
 
 
 def text(instant: datetime) -> str:
@@ -107,12 +128,17 @@ def _price(price: Price, plan_id: str, meters: Mapping[str, str]) -> Json:
     }
 
 
-def _customer(scenario: doc.Scenario, external_id: str, clock_id: str) -> Json:
+def _customer(scenario: doc.Scenario, external_id: str, clock_id: str, run: str) -> Json:
+    """Its tax rates in the order of the document: they are there before the subscription opens its first invoice."""
     return {
         "external_id": external_id,
         "name": scenario.customer.name or scenario.customer.external_id,
         "timezone": scenario.customer.timezone,
         "test_clock_id": clock_id,
+        "tax_rate_overrides": [
+            {"tax_rate_code": f"{key}-{run}", "currency": scenario.currency, "priority": place}
+            for place, key in enumerate(scenario.subscription.tax_rates)
+        ],
     }
 
 
@@ -137,23 +163,14 @@ def _subscription(scenario: doc.Scenario, customer_id: str, plan_id: str, prices
     }
 
 
-def _attach(api: Api, rate: TaxRate, scenario: doc.Scenario, run: str, subscription_id: str, place: int) -> None:
-    """The rate, and that the subscription pays it; the order of the document is kept by the priority."""
+def _tax_rate(rate: TaxRate, currency: str, run: str) -> Json:
     kind, value = rate.type, decimal_text(rate.value)
-    made = {
-        "code": f"{rate.code}-{run}",
+    return {
+        "code": f"{rate.id}-{run}",
         "name": rate.name,
         "tax_rate_type": kind.value,
         "percentage_value": value if kind is TaxRateType.percentage else None,
         "fixed_value": value if kind is TaxRateType.fixed else None,
-        "currency": scenario.currency if kind is TaxRateType.fixed else None,
+        "currency": currency if kind is TaxRateType.fixed else None,
         "inclusive": rate.inclusive,
     }
-    _post(api, "taxes/rates", made)
-    association = {
-        "tax_rate_code": made["code"],
-        "entity_type": "subscription",
-        "entity_id": subscription_id,
-        "priority": place,
-    }
-    _post(api, "taxes/associations", association)

@@ -8,8 +8,10 @@ from typing import Any
 import httpx
 import pytest
 
+from billing.scenario.offered import not_offered
 from starter.api.routes import simulations
 from starter.api.routes.simulations import EXAMPLE
+from starter.simulate import outcomes
 from tests.api.conftest import Server, Tenant, new_key
 
 STORIES = Path(__file__).parents[1] / "scenarios"
@@ -50,15 +52,6 @@ def test_nothing_is_stored(client: httpx.Client) -> None:
         (b'{"until": ', "not_json", None),
         (b"\xff", "not_json", None),
         (b"[]", "validation_error", None),
-        (
-            json.dumps(
-                changed(
-                    plans=[{"key": "pro", "prices": [{**EXAMPLE["plans"][0]["prices"][0], "trial_period_days": 3}]}]
-                )
-            ).encode(),
-            "not_offered_yet",
-            "plans[0].prices[0].trial_period_days",
-        ),
     ],
 )
 def test_a_document_that_makes_no_sense_names_the_field(
@@ -69,6 +62,16 @@ def test_a_document_that_makes_no_sense_names_the_field(
     assert (answer.status_code, told["code"], told["http_status_code"]) == (400, code, 400), told
     assert told.get("details", {}).get("field") == field
     assert (field or "") in told["message"]
+
+
+def test_a_rule_that_is_missing_names_the_field(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(document: Any) -> Any:
+        raise not_offered("subscription.moon", "billing by the moon")
+
+    monkeypatch.setattr(outcomes, "simulate", unknown)
+    told = "subscription.moon: billing by the moon cannot be simulated yet"
+    error = {"code": "not_offered_yet", "message": told, "path": "subscription.moon"}
+    assert outcomes.outcome_bytes(b"{}") == (error, b"")
 
 
 def test_a_body_over_the_limit_is_refused(client: httpx.Client) -> None:

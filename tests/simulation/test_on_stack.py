@@ -33,7 +33,7 @@ def gaps(**parts: Any) -> dict[str, str]:
 
 def result(*numbers: str | None, total: str = "10") -> dict[str, Any]:
     invoices = [{"number": number, "total": total, "lines": [{"price": "seat"}]} for number in numbers]
-    return {"invoices": invoices, "refused": [], "timeline": [{"event": "x"}], "rejected_events": []}
+    return {"invoices": invoices, "wallets": [], "refused": [], "timeline": [{"event": "x"}], "rejected_events": []}
 
 
 def test_every_field_is_compared_by_its_path() -> None:
@@ -112,10 +112,9 @@ def test_what_is_not_offered_is_named_by_its_path() -> None:
     assert not [path for path in found if path.startswith(("meters[1]", "plans[0].prices[2]"))]
 
 
-def test_credits_without_an_invoice_need_a_wallet() -> None:
-    """Cancelled at once, the unused time is credited, and nothing is left to take it off."""
-    cancel = {"at": "2026-01-03T00:00:00Z", "do": "cancel", "type": "immediate"}
-    assert gaps(actions=[cancel])["wallets"] == "/wallets"
+def test_wallets_that_pay_afterwards_are_not_offered() -> None:
+    found = gaps(wallets=[{"key": "w"}, {"key": "v", "wallet_type": "POST_PAID"}])
+    assert found == {"wallets[1].wallet_type": "wallets: wallet_type POST_PAID"}
 
 
 def test_the_providers_answers_are_a_token() -> None:
@@ -128,7 +127,7 @@ def test_the_providers_answers_are_a_token() -> None:
 
 SAME = Comparison("a", invoices=3)
 DIFFERENT = Comparison("b", differences=(Difference("invoices[0].total", "10", "11"),), invoices=1)
-NOT_PLAYABLE = Comparison("c", gaps=(Gap("wallets", "/wallets"),))
+NOT_PLAYABLE = Comparison("c", gaps=(Gap("credit_notes", "/creditnotes"),))
 BROKEN = Comparison("d", error={"code": "validation_error", "message": "until is required", "path": "until"})
 
 
@@ -162,7 +161,7 @@ def test_only_what_differs_fails(told: dict[str, str], names: list[str], flags: 
 
 def test_a_person_sees_every_difference_and_why_not(told: dict[str, str]) -> None:
     shown = runner.invoke(app, ["simulate", *told.values(), "--on", "http://stack"]).stdout
-    for text in ("invoices[0].total", "11", "wallets: the API does not offer /wallets", "until is required"):
+    for text in ("invoices[0].total", "11", "credit_notes: the API does not offer /creditnotes", "until is required"):
         assert text in shown
     for line in ("Same          1", "Different     1", "Not playable  1", "No story      1"):
         assert line in shown
@@ -172,7 +171,9 @@ def test_a_script_gets_the_same_as_json(told: dict[str, str]) -> None:
     shown = json.loads(runner.invoke(app, ["simulate", *told.values(), "--on", "http://stack", "--json"]).stdout)
     assert [each["outcome"] for each in shown["scenarios"]] == ["same", "different", "not_playable", "error"]
     assert shown["scenarios"][1]["differences"] == [{"path": "invoices[0].total", "simulator": "10", "stack": "11"}]
-    assert shown["scenarios"][2]["not_playable"] == [{"path": "wallets", "reason": "the API does not offer /wallets"}]
+    assert shown["scenarios"][2]["not_playable"] == [
+        {"path": "credit_notes", "reason": "the API does not offer /creditnotes"}
+    ]
     assert "timeline" in {each["path"] for each in shown["not_compared"]}
 
 
