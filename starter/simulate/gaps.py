@@ -34,6 +34,7 @@ class Gap:
 
 PRICE: Final = ("maximum_amount", "trial_period_days", "price_unit_config")
 PLAN: Final = ("entitlements", "credit_grants")
+WALLET: Final = ("auto_topup", "alert_settings")
 AGGREGATION: Final = ("expression", "multiplier", "bucket_size", "group_by")
 SUBSCRIPTION: Final = {
     "trial_period_days": "subscriptions: trial_period_days",
@@ -95,6 +96,7 @@ def _of_catalog(scenario: doc.Scenario, catalog: Catalog) -> Iterator[Gap]:
             for place, (part, price) in enumerate(pairs):
                 yield from _of_price(scenario, part, price, f"plans[{index}].prices[{place}]")
     for index, wallet in enumerate(scenario.wallets):
+        yield from _given(wallet, f"wallets[{index}]", WALLET, "wallets")
         if wallet.wallet_type == "POST_PAID":
             yield Gap(f"wallets[{index}].wallet_type", POST_PAID)
 

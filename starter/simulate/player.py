@@ -116,12 +116,15 @@ class _Player:
         self._api.put(f"invoices/{self._invoice(action.invoice)}/payment", body)
 
     def top_up(self, action: doc.TopUp) -> None:
-        """Bought outside."""
+        """Bought outside, or given; bonus credits come with it."""
+        expiry, bonus_expiry = action.expiry_date_utc, action.bonus_credits_expiry_date_utc
         body = {
             "credits_to_add": decimal_text(action.credits),
-            "transaction_reason": "PURCHASED_CREDIT_DIRECT",
-            "expiry_date_utc": None if action.expiry_date_utc is None else text(action.expiry_date_utc),
+            "transaction_reason": action.transaction_reason,
+            "expiry_date_utc": None if expiry is None else text(expiry),
             "priority": action.priority,
+            "bonus_credits_to_add": decimal_text(action.bonus_credits_to_add) if action.bonus_credits_to_add else None,
+            "bonus_credits_expiry_date_utc": None if bonus_expiry is None else text(bonus_expiry),
         }
         self._post(f"wallets/{self._wallet(action.wallet)}/top-up", body)
 

@@ -7,6 +7,7 @@ an environment carries the run's id, so that a story can be played again.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, Final
 from uuid import uuid4
 
@@ -70,6 +71,7 @@ def make_wallet(api: Api, scenario: doc.Scenario, part: WalletPart, customer_id:
         "currency": scenario.currency,
         "wallet_type": part.wallet_type,
         "conversion_rate": decimal_text(part.conversion_rate),
+        "topup_conversion_rate": _maybe(part.topup_conversion_rate),
         "initial_credits_to_load": decimal_text(part.initial_credits) if part.initial_credits else None,
         "initial_credits_expiry_date_utc": None if expiry is None else text(expiry),
     }
@@ -84,6 +86,10 @@ def make_wallet(api: Api, scenario: doc.Scenario, part: WalletPart, customer_id:
 def text(instant: datetime) -> str:
     """RFC 3339 in UTC."""
     return instant_text(instant)
+
+
+def _maybe(value: Decimal | None) -> str | None:
+    return None if value is None else decimal_text(value)
 
 
 def _post(api: Api, path: str, body: Json) -> Json:
@@ -118,12 +124,12 @@ def _price(price: Price, plan_id: str, meters: Mapping[str, str]) -> Json:
         "billing_period": price.cadence.period.value,
         "billing_period_count": price.cadence.count,
         "invoice_cadence": price.invoice_cadence.value,
-        "amount": None if price.amount is None else decimal_text(price.amount),
+        "amount": _maybe(price.amount),
         "tier_mode": None if price.tier_mode is None else price.tier_mode.value,
         "tiers": to_json(price.tiers) or None,
         "transform_quantity": None if transform is None else to_json(transform),
         "meter_id": None if price.meter_id is None else meters[price.meter_id],
-        "min_quantity": None if price.min_quantity is None else decimal_text(price.min_quantity),
+        "min_quantity": _maybe(price.min_quantity),
         "display_name": price.display_name,
     }
 

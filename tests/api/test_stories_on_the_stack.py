@@ -24,6 +24,7 @@ from starter.cli.api_client import Api
 from starter.schemas.catalog import AggregationBody, CreatePlanRequest
 from starter.schemas.prices import CreatePriceRequest
 from starter.schemas.subscriptions import CreateSubscriptionRequest, OverrideLineItem
+from starter.schemas.wallets import CreateWalletRequest
 from starter.schemas.wire import Request
 from starter.simulate import gaps
 from starter.simulate.comparing import Comparison
@@ -40,6 +41,7 @@ BODIES: dict[str, type[Request]] = {
     "prices": CreatePriceRequest,
     "plans": CreatePlanRequest,
     "subscriptions": CreateSubscriptionRequest,
+    "wallets": CreateWalletRequest,
     "subscriptions: override_line_items": OverrideLineItem,
 }
 """What refuses a field by its name."""
@@ -83,6 +85,7 @@ def doors() -> list[str]:
     """Everything that the table says the API does not take."""
     found = [f"meters: aggregation.{name}" for name in gaps.AGGREGATION]
     found += [f"prices: {name}" for name in gaps.PRICE] + [f"plans: {name}" for name in gaps.PLAN]
+    found += [f"wallets: {name}" for name in gaps.WALLET]
     return [*found, *gaps.SUBSCRIPTION.values(), *sorted({*gaps.ACTIONS.values(), gaps.NOTES})]
 
 
