@@ -65,7 +65,7 @@ def test_a_document_that_makes_no_sense_names_the_field(
 
 
 def test_a_rule_that_is_missing_names_the_field(monkeypatch: pytest.MonkeyPatch) -> None:
-    def unknown(document: Any) -> Any:
+    def unknown(document: Any, *_: Any) -> Any:
         raise not_offered("subscription.moon", "billing by the moon")
 
     monkeypatch.setattr(outcomes, "simulate", unknown)
