@@ -148,7 +148,10 @@ def test_documents_explanations_and_verification(story: Story, sdk: Any, client:
     assert httpx.get(link.replace("signature=", "signature=0")).status_code == 403
     explained = client.get(f"/invoices/{invoice.id}/explain").json()
     assert any("37.50" in line for line in explained["text"])
-    assert explained["lines"][0]["amount"] == "37.5"
+    line = explained["lines"][0]
+    assert (line["amount"], line["title"]) == ("37.5", line["text"][0])
+    assert [part["exact"] for part in line["sections"][0]["parts"]] == ["75/2"]  # 3 x 12.50
+    assert explained["sums"][-1] == "Total: 44.25 usd"
     verified = client.get(f"/invoices/{invoice.id}/verify").json()
     assert verified == {"invoice_id": invoice.id, "verified": True, "differences": []}
 

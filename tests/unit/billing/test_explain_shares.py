@@ -138,6 +138,9 @@ def test_the_document_of_a_line() -> None:
             "exact": "20",
         }
     ]  # fmt: skip
+    together = replace(made, usage=(snapshot("meter_talk", USED, "30"),))
+    (line,) = explanations(build_final_invoice(together), together)
+    assert "amount" not in document_of(line)["sections"][0]["windows"][0]
     endless = replace(made, allowances=(replace(allowance, limit=None),))
     (line,) = explanations(build_final_invoice(endless), endless)
     assert document_of(line)["sections"][0]["windows"][0]["usage_limit"] == "unlimited"
