@@ -141,9 +141,14 @@ def test_counting_takes_a_whole_number_of_events() -> None:
     assert result["invoices"][0]["lines"][0]["quantity"] == "7"
     with pytest.raises(Invalid, match=r"usage\[0\].quantity must be a whole number"):
         simulate(document(meters=meters, plans=plans, usage=[usage("2026-01-05T00:00:00Z", "7.5")]))
-    unique = [{"key": "calls", "event_name": "call", "aggregation": {"type": "COUNT_UNIQUE", "field": "n"}}]
-    with pytest.raises(Invalid, match=r"usage\[0\].meter must not be a COUNT_UNIQUE meter"):
-        simulate(document(meters=unique, plans=plans, usage=[usage("2026-01-05T00:00:00Z", "7")]))
+    for aggregation, what in (
+        ({"type": "COUNT_UNIQUE", "field": "n"}, "a COUNT_UNIQUE meter"),
+        ({"type": "SUM", "expression": "n"}, "a meter that has an expression"),
+        ({"type": "MAX", "field": "n", "bucket_size": "DAY", "group_by": "node"}, "a meter that groups"),
+    ):
+        meter = {**meters[0], "aggregation": aggregation}
+        with pytest.raises(Invalid, match=rf"usage\[0\].meter must not be {what}: write events instead"):
+            simulate(document(meters=[meter], plans=plans, usage=[usage("2026-01-05T00:00:00Z", "7")]))
 
 
 def test_events_from_nowhere_in_time_are_reported() -> None:

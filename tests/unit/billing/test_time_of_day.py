@@ -192,7 +192,9 @@ AT_NIGHT: dict[str, Any] = {
 PATH = "subscription.line_commitments.use"
 
 
-def told(commitment: dict[str, Any], size: str | None = "HOUR", use: dict[str, Any] | None = None) -> dict[str, Any]:
+def told(
+    commitment: dict[str, Any], size: str | None = "HOUR", use: dict[str, Any] | None = None, **parts: Any
+) -> dict[str, Any]:
     meter = {**METER, "aggregation": {**METER["aggregation"], **({"bucket_size": size} if size else {})}}
     price = {"key": "use", "type": "USAGE", "meter": "calls", "billing_model": "FLAT_FEE", "amount": "1", **(use or {})}
     return simulate(
@@ -205,8 +207,11 @@ def told(commitment: dict[str, Any], size: str | None = "HOUR", use: dict[str, A
                 "billing_period": "DAILY",
                 "line_commitments": {"use": {"commitment_type": "amount", "is_window_commitment": True, **commitment}},
             },
-            usage=[{"meter": "calls", "at": "2026-01-01T23:00:00Z", "quantity": "20"}],
-            until="2026-01-02T03:00:00Z",
+            **{
+                "usage": [{"meter": "calls", "at": "2026-01-01T23:00:00Z", "quantity": "20"}],
+                "until": "2026-01-02T03:00:00Z",
+                **parts,
+            },
         )
     )
 
@@ -267,3 +272,17 @@ def test_a_price_keeps_the_tier_mode_and_the_packages_of_its_line() -> None:
     assert slab["invoices"][0]["total"] == "7.5"
     volume = told(in_bucket(price={"billing_model": "TIERED", "tiers": tiers, "tier_mode": "VOLUME"}), use=own)
     assert volume["invoices"][0]["total"] == "5"
+
+
+def test_late_usage_is_rated_with_the_promises_of_its_period() -> None:
+    """On time or late, the customer pays the same."""
+    late = {"meter": "calls", "at": "2026-01-01T22:30:00Z", "quantity": "9", "received_at": "2026-01-02T12:00:00Z"}
+    bucket = in_bucket(overage_factor="2", true_up_enabled=True, price={"billing_model": "FLAT_FEE", "amount": "0.5"})
+    totals = []
+    for received in ({}, {"received_at": None}):
+        uses = [{"meter": "calls", "at": "2026-01-01T23:00:00Z", "quantity": "20"}, {**late, **received}]
+        result = told(bucket, usage=uses, until="2026-01-03T03:00:00Z")
+        totals.append(sum(Decimal(invoice["total"]) for invoice in result["invoices"]))
+    # of the first day: 10 at 23 o'clock, 5 within and 5 x 2; 4.5 at 22 o'clock; 0.5 and six hours x 5 missing: 50.
+    # The second day misses 8 x 5 = 40
+    assert totals == [90, 90]
