@@ -110,7 +110,10 @@ def activities_by_queue(clients: Clients, gate: TemporalGate, progress: UsagePro
         ],
         DOCUMENTS: [documents.render],
         WEBHOOKS: [webhooks.deliver, webhooks.give_up],
-        **{payments_queue(provider): [payments.collect, refunds.send] for provider in PAYMENT_PROVIDERS},
+        **{
+            payments_queue(provider): [payments.collect, payments.withdraw, refunds.send]
+            for provider in PAYMENT_PROVIDERS
+        },
     }
 
 

@@ -4,8 +4,8 @@ Vendor calls are in `activities.payments`, what happens to money that arrives in
 again is `billing.collection`'s.
 """
 
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -15,7 +15,7 @@ from activities.exhaustion import exhaust
 from activities.invoice_states import invoice_state
 from activities.outbox import emit
 from activities.payloads import amount_remaining, invoice_payload, payment_payload
-from activities.ports import ActionRequired, Charged, ChargeOutcome, Declined
+from activities.ports import ActionRequired, Charged, ChargeOutcome, Declined, Pending
 from activities.receipts import Money, receive, tell_payment
 from activities.refunds import NewRefund, create_refund
 from activities.settings import load_billing_settings
@@ -29,7 +29,12 @@ from models.queries.payments import find_provider_payment, list_attempts_of_invo
 from models.queries.subscriptions import find_subscription
 from models.tables import CustomerRow, InvoiceRow, PaymentAttemptRow, PaymentRow
 
-SETTLED = frozenset({"SUCCEEDED", "FAILED"})
+SETTLED = frozenset({"SUCCEEDED", "FAILED", "VOIDED"})
+UNDER_WAY = frozenset({"INITIATED", "PROCESSING"})
+LOOK_AGAIN = timedelta(days=1)
+"""How often a payment that a bank works on is looked up; its webhook usually comes first."""
+PATIENCE = timedelta(days=7)
+"""After which a person is told that a bank has not answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +62,11 @@ async def collection_state(session: AsyncSession, row: InvoiceRow) -> InvoiceSta
     source = await payment_source(session, row)
     attempts = await list_attempts_of_invoice(session, row.id)
     last = attempts[-1].attempt_number if attempts else 0
-    return invoice_state(row, attempts=last, provider=source.provider if source else None)
+    state = invoice_state(row, attempts=last, provider=source.provider if source else None)
+    waiting = [attempt for attempt in attempts if attempt.payment_status == "PENDING"]
+    if waiting and (not amount_remaining(row) or (source and waiting[0].payment_method_id != source.method)):
+        return replace(state, to_withdraw=waiting[0].payment_gateway)
+    return state
 
 
 async def has_new_method(session: AsyncSession, row: InvoiceRow) -> bool:
@@ -69,7 +78,7 @@ async def has_new_method(session: AsyncSession, row: InvoiceRow) -> bool:
         return False
     source = await payment_source(session, row)
     attempts = await list_attempts_of_invoice(session, row.id)
-    if source is None or any(attempt.payment_status not in SETTLED for attempt in attempts):
+    if source is None or any(attempt.payment_status in UNDER_WAY for attempt in attempts):
         return False
     return not attempts or attempts[-1].payment_method_id != source.method
 
@@ -152,13 +161,19 @@ async def _provider_payment(session: AsyncSession, row: InvoiceRow, source: Paym
 
 
 async def settle(
-    session: AsyncSession, row: InvoiceRow, attempt: PaymentAttemptRow, outcome: ChargeOutcome, now: datetime
+    session: AsyncSession,
+    row: InvoiceRow,
+    attempt: PaymentAttemptRow,
+    outcome: ChargeOutcome,
+    now: datetime,
+    seen_at: datetime | None = None,
 ) -> None:
-    """Writes down what an attempt came to. A settled one stays as it is, but for money that comes after a refusal.
+    """Writes down what an attempt came to, as seen at `seen_at` (`now` unless given).
 
-    Banks let some charges through that they refused first, and money that was taken must never be lost from sight.
+    A settled one stays as it is, but for money that comes after a refusal. Banks let some charges through that they
+    refused first, and money that was taken must never be lost from sight.
     """
-    late_money = attempt.payment_status == "FAILED" and isinstance(outcome, Charged)
+    late_money = attempt.payment_status in {"FAILED", "VOIDED"} and isinstance(outcome, Charged)
     if attempt.payment_status in SETTLED and not late_money:
         return
     payment = await session.get_one(PaymentRow, attempt.payment_id)
@@ -170,6 +185,8 @@ async def settle(
         await _succeed(session, row, payment, attempt, now)
     elif isinstance(outcome, Declined):
         await _decline(session, row, payment, attempt, outcome, now)
+    elif isinstance(outcome, Pending):
+        await _wait_for_bank(session, row, payment, attempt, now, seen_at or now)
     else:
         await _require_action(session, row, payment, attempt, outcome, now)
 
@@ -229,6 +246,50 @@ async def _decline(
     await session.flush()
     await tell_payment(session, row, payment, "payment.failed", now)
     await emit(session, scope_of(row), "invoice.update.payment", row.id, {"invoice": invoice_payload(row)}, now)
+
+
+async def settle_withdrawn(
+    session: AsyncSession, row: InvoiceRow, attempt: PaymentAttemptRow, outcome: ChargeOutcome | None, now: datetime
+) -> None:
+    """Writes down that an attempt that waited for the customer was taken back: no failure, nobody is dunned for it."""
+    if attempt.payment_status in SETTLED:
+        return
+    if isinstance(outcome, Charged | Pending):
+        await settle(session, row, attempt, outcome, now)
+        return
+    payment = await session.get_one(PaymentRow, attempt.payment_id)
+    attempt.payment_status, attempt.outcome, attempt.settled_at = "VOIDED", "withdrawn", now
+    payment.payment_status, payment.payment_url = "VOIDED", None
+    if amount_remaining(row):  # by another method, then
+        row.next_action_at, row.needs_attention = now, None
+    for changed in (attempt, payment, row):
+        touch(changed)
+    await session.flush()
+    await tell_payment(session, row, payment, "payment.updated", now)
+
+
+async def _wait_for_bank(
+    session: AsyncSession,
+    row: InvoiceRow,
+    payment: PaymentRow,
+    attempt: PaymentAttemptRow,
+    now: datetime,
+    seen_at: datetime,
+) -> None:
+    is_new = attempt.payment_status != "PROCESSING"
+    attempt.payment_status = payment.payment_status = "PROCESSING"
+    if amount_remaining(row):
+        row.payment_status = "PROCESSING"
+        row.next_action_at = seen_at + LOOK_AGAIN
+        row.needs_attention = None
+        if seen_at - attempt.attempted_at >= PATIENCE:
+            row.needs_attention = (
+                f"the bank has been at work on the payment since {attempt.attempted_at:%Y-%m-%d}: ask"
+                f" {attempt.payment_gateway} about {attempt.gateway_attempt_id}"
+            )
+    await session.flush()
+    if is_new:
+        await tell_payment(session, row, payment, "payment.pending", now)
 
 
 async def _require_action(

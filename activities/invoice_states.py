@@ -35,6 +35,8 @@ def waiting_for(row: InvoiceRow) -> str:
         return "the end of the grace for late usage"
     if row.invoice_status != "FINALIZED" or row.payment_status in PAID:
         return ""
+    if row.payment_status == "PROCESSING":
+        return "the bank, which works on the payment"
     if row.next_action_at is not None:
         return "the next payment attempt"
     if row.payment_status == "PENDING" and row.needs_attention:

@@ -10,15 +10,15 @@ from temporalio import activity
 
 from activities.bookkeeping import touch
 from activities.business_time import business_time
-from activities.collection import collection_state, has_new_method, open_attempt, settle
+from activities.collection import collection_state, has_new_method, open_attempt, settle, settle_withdrawn
 from activities.disputes import record_dispute
-from activities.ports import ChargeOutcome, ChargeRequest, Disputed, PaymentProvider
+from activities.ports import ActionRequired, ChargeOutcome, ChargeRequest, Disputed, OutcomeUnknown, PaymentProvider
 from activities.provider_events import NEWS
 from activities.states import InvoiceState
 from billing.errors import Conflict
 from models.database import Database
 from models.queries.invoices import get_invoice
-from models.queries.payments import find_attempt, list_unapplied_events
+from models.queries.payments import find_attempt, list_attempts_of_invoice, list_unapplied_events
 from models.scope import Scope
 from models.tables import InvoiceRow, PaymentAttemptRow
 
@@ -38,6 +38,15 @@ class CollectPayment:
 @dataclass(frozen=True, slots=True)
 class ApplyFacts:
     """Take in what Postgres has been told about an invoice's payment since the last step."""
+
+    scope: Scope
+    invoice_id: str
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class WithdrawAttempt:
+    """Take back what waits for the customer, at business instant `now`."""
 
     scope: Scope
     invoice_id: str
@@ -65,7 +74,7 @@ class PaymentActivities:
         async with self._database.transaction(command.scope) as session:
             row = await get_invoice(session, command.invoice_id, lock=True)
             stored = await session.get_one(PaymentAttemptRow, attempt.id)
-            await settle(session, row, stored, outcome, stored.attempted_at)
+            await settle(session, row, stored, outcome, stored.attempted_at, seen_at=now)
             return await collection_state(session, row)
 
     @activity.defn(name="payments.apply_facts")
@@ -74,14 +83,28 @@ class PaymentActivities:
         async with self._database.transaction(command.scope) as session:
             return await take_in_facts(session, command.invoice_id, command.now)
 
+    @activity.defn(name="payments.withdraw")
+    async def withdraw(self, command: WithdrawAttempt) -> InvoiceState:
+        """Takes back at the provider what waits for the customer: the invoice is paid otherwise, void, or paid anew."""
+        async with self._database.transaction(command.scope) as session:
+            attempts = await list_attempts_of_invoice(session, command.invoice_id)
+        for attempt in attempts:
+            if attempt.payment_status == "PENDING":
+                outcome = await self._provider(attempt).withdraw(attempt.id)
+                if isinstance(outcome, ActionRequired):
+                    raise OutcomeUnknown(f"{attempt.payment_gateway}: {attempt.id} still waits for the customer")
+                async with self._database.transaction(command.scope) as session:
+                    row = await get_invoice(session, command.invoice_id, lock=True)
+                    now = await business_time(session, row.test_clock_id, command.now)
+                    stored = await session.get_one(PaymentAttemptRow, attempt.id)
+                    await settle_withdrawn(session, row, stored, outcome, now)
+        async with self._database.transaction(command.scope) as session:
+            row = await get_invoice(session, command.invoice_id)
+            now = await business_time(session, row.test_clock_id, command.now)
+            return replace(await collection_state(session, row), as_of=now)
+
     async def _charge(self, row: InvoiceRow, attempt: PaymentAttemptRow, known: bool) -> ChargeOutcome:
-        provider = self._providers.get(attempt.payment_gateway)
-        if provider is None:
-            names = ", ".join(sorted(self._providers)) or "none"
-            raise Conflict(
-                f"payment provider {attempt.payment_gateway!r} is not configured here; configured: {names}",
-                state="no_provider",
-            )
+        provider = self._provider(attempt)
         # An attempt that was made before may have been charged by a worker that died, or its answer may be lost.
         found = await provider.find_charge(attempt.id) if known else None
         return found or await provider.charge(
@@ -96,6 +119,16 @@ class PaymentActivities:
                 metadata={"tenant_id": row.tenant_id, "environment_id": row.environment_id},
             )
         )
+
+    def _provider(self, attempt: PaymentAttemptRow) -> PaymentProvider:
+        provider = self._providers.get(attempt.payment_gateway)
+        if provider is None:
+            names = ", ".join(sorted(self._providers)) or "none"
+            raise Conflict(
+                f"payment provider {attempt.payment_gateway!r} is not configured here; configured: {names}",
+                state="no_provider",
+            )
+        return provider
 
 
 async def take_in_facts(session: AsyncSession, invoice_id: str, now: datetime) -> InvoiceState:

@@ -89,8 +89,16 @@ class ActionRequired:
     outcome: Literal["action_required"] = "action_required"
 
 
-ChargeOutcome = Charged | Declined | ActionRequired
-"""What a charge came to. The field `outcome` tells the three apart in JSON."""
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A bank works on it, for hours or days (UPI, bank mandates): a webhook, or looking it up, brings the outcome."""
+
+    provider_payment_id: str
+    outcome: Literal["pending"] = "pending"
+
+
+ChargeOutcome = Charged | Declined | ActionRequired | Pending
+"""What a charge came to. The field `outcome` tells the four apart in JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +196,14 @@ class PaymentProvider(Protocol):
         """What became of that attempt; None when the provider has never seen it.
 
         Raises `ProviderUnavailable` when it cannot be asked, `OutcomeUnknown` while the provider is still at work.
+        """
+
+    async def withdraw(self, attempt_id: str) -> ChargeOutcome | None:
+        """Take back an attempt that waits for the customer, so that nobody can pay it any more.
+
+        Returns what it came to: a `Declined` once it is taken back (also when that was done before), `Charged` when the
+        money was quicker, `Pending` when a bank works on it; None for one that the provider has never seen. Raises
+        `ProviderUnavailable`, `OutcomeUnknown` (call it again).
         """
 
     async def refund(self, request: RefundRequest) -> RefundOutcome:

@@ -55,6 +55,8 @@ class InvoiceState:
     """In words, for the operator: what has to happen next."""
     test_clock_id: str | None = None
     seen_commands: tuple[str, ...] = ()
+    to_withdraw: str | None = None
+    """The provider where an attempt waits for the customer that must not be paid any more; null when there is none."""
     as_of: datetime | None = None
     """The business time at which it was read, where that may be later than its workflow was told."""
 

@@ -10,7 +10,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.invoice_documents import DocumentActivities, RenderInvoice
     from activities.invoices import FinalizeInvoice, InvoiceActivities, VoidInvoice
     from activities.options import DATABASE, RENDER, VENDOR
-    from activities.payments import ApplyFacts, CollectPayment, PaymentActivities
+    from activities.payments import ApplyFacts, CollectPayment, PaymentActivities, WithdrawAttempt
     from activities.states import InvoiceState
 
 from workflows import search_attributes
@@ -41,12 +41,12 @@ class InvoiceWorkflow:
             while not self._run_is_over():
                 self._describe()
                 await self._something_to_do()
-                if self._facts or (self._due() and not self._told_by_the_clock()):
+                if self._has_errand() or (self._due() and not self._told_by_the_clock()):
                     await self._do_what_is_due()
                 elif self._inbox:
                     await self._act_on(self._inbox.take())
             await self._finish_commands()
-            if not self._facts:
+            if not self._has_errand():
                 break  # news that come while the run ends are not left to nobody
         if not self._state.is_closed:
             workflow.continue_as_new(
@@ -105,11 +105,15 @@ class InvoiceWorkflow:
     def _now(self) -> datetime:
         return self._clock or workflow.now()
 
+    def _has_errand(self) -> bool:
+        """News to take in, or an attempt to take back: these wait for no clock."""
+        return self._facts or self._state.to_withdraw is not None
+
     def _due(self) -> bool:
         return self._state.next_action_at is not None and self._now() >= self._state.next_action_at
 
     def _run_is_over(self) -> bool:
-        if self._facts or (self._rendering is not None and not self._rendering.done()):
+        if self._has_errand() or (self._rendering is not None and not self._rendering.done()):
             return False
         return self._state.is_closed or workflow.info().is_continue_as_new_suggested()
 
@@ -123,7 +127,7 @@ class InvoiceWorkflow:
         timeout = None if self._clock or due is None else max(due - workflow.now(), timedelta())
         try:
             await workflow.wait_condition(
-                lambda: bool(self._inbox) or self._facts or self._due() or self._run_is_over(),
+                lambda: bool(self._inbox) or self._has_errand() or self._due() or self._run_is_over(),
                 timeout=timeout,
                 timeout_summary=None if timeout is None else f"until {self._state.waiting_for} at {instant(due)}",
             )
@@ -132,7 +136,12 @@ class InvoiceWorkflow:
 
     async def _do_what_is_due(self) -> None:
         try:
-            await (self._apply_facts() if self._facts else self._next_step())
+            if self._facts:
+                await self._apply_facts()
+            elif self._state.to_withdraw is not None:
+                await self._withdraw(self._state.to_withdraw)
+            else:
+                await self._next_step()
         except ActivityError as error:
             if is_cancelled_exception(error):
                 raise
@@ -191,8 +200,26 @@ class InvoiceWorkflow:
         except ActivityError:
             self._facts = True
             raise
+        self._keep_up()
+
+    async def _withdraw(self, provider: str) -> None:
+        command = WithdrawAttempt(self._state.scope, self._state.invoice_id, self._now())
+        self._state = await self._steps.once(
+            "take back the payment that waits for the customer",
+            lambda: workflow.execute_activity_method(
+                PaymentActivities.withdraw,
+                command,
+                task_queue=payments_queue(provider),
+                summary="take back what waits for the customer",
+                **VENDOR,
+            ),
+        )
+        self._keep_up()
+
+    def _keep_up(self) -> None:
+        """An attempt that falls due with the news is made now, wherever the clock was when it last told."""
         if self._clock is not None and self._state.as_of is not None:
-            self._clock = max(self._clock, self._state.as_of)  # an attempt that is due now is made now
+            self._clock = max(self._clock, self._state.as_of)
 
     async def _act_on(self, delivery: Delivery[InvoiceState]) -> None:
         """One command, start to end; its failure is its sender's, never the invoice's."""

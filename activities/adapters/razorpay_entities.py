@@ -22,6 +22,7 @@ from activities.ports import (
     Declined,
     Disputed,
     OutcomeUnknown,
+    Pending,
     ProviderEvent,
     RefundDeclined,
     Refunded,
@@ -42,6 +43,7 @@ PAID: Final = frozenset({"payment.captured", "order.paid", "payment_link.paid"})
 ENDED_LINK: Final = frozenset({"payment_link.cancelled", "payment_link.expired"})
 PLACES: Final[Mapping[str, int]] = {}
 """Razorpay counts every currency as ISO 4217 does (razorpay.com/docs/payments/international-payments)."""
+OPEN_LINK: Final = frozenset({"created", "partially_paid"})
 SUBJECTS: Final = ("payment_link", "order", "payment", "refund")
 
 
@@ -54,8 +56,8 @@ def notes_of(entity: Json) -> dict[str, str]:
 def outcome_of_payments(payments: Sequence[Json]) -> ChargeOutcome | None:
     """What the payments of one order came to; None when nobody has tried.
 
-    An order is paid once at most, so one that took the money decides. Raises `OutcomeUnknown` while a bank is at work:
-    a mandate's debit takes a day or more, because the customer is told beforehand.
+    An order is paid once at most, so one that took the money decides. A mandate's debit is pending for a day or more,
+    because the customer is told beforehand.
     """
     newest = sorted(payments, key=lambda payment: (payment["created_at"], payment["id"]), reverse=True)
     for payment in newest:
@@ -63,7 +65,7 @@ def outcome_of_payments(payments: Sequence[Json]) -> ChargeOutcome | None:
             return Charged(payment["id"])
     for payment in newest:
         if payment["status"] != "failed":
-            raise OutcomeUnknown(f"razorpay: {payment['id']} is {payment['status']}: its webhook brings the outcome")
+            return Pending(payment["id"])
     return failed(newest[0]) if newest else None
 
 

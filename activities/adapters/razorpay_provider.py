@@ -17,6 +17,7 @@ import razorpay
 from activities.adapters.minor_units import minor_units
 from activities.adapters.razorpay_declines import kind_of, mandate_refusal
 from activities.adapters.razorpay_entities import (
+    OPEN_LINK,
     PAYMENT_LINK,
     PLACES,
     outcome_of_link,
@@ -92,6 +93,21 @@ class RazorpayProvider:
             return await self._outcome(await self._orders(attempt_id))
         except Refused as refused:
             raise refused.as_port_error() from refused
+
+    async def withdraw(self, attempt_id: str) -> ChargeOutcome | None:
+        """See `PaymentProvider.withdraw`. Only links wait for the customer: a mandate's debit is the bank's."""
+        try:
+            link = await self._link(attempt_id)
+            if link is None:
+                return await self._outcome(await self._orders(attempt_id))
+            if link["status"] in OPEN_LINK:
+                link = await self._call(self._api.payment_link.cancel, link["id"], lost=OutcomeUnknown)
+            return outcome_of_link(link)
+        except Refused as refused:  # it was paid a moment ago
+            link = await self._link(attempt_id)
+            if link is None or link["status"] in OPEN_LINK:
+                raise refused.as_port_error() from refused
+            return outcome_of_link(link)
 
     async def refund(self, request: RefundRequest) -> RefundOutcome:
         """See `PaymentProvider.refund`."""

@@ -19,6 +19,7 @@ from activities.ports import (
     ChargeRequest,
     Declined,
     OutcomeUnknown,
+    Pending,
     ProviderEvent,
     ProviderRefused,
     ProviderUnavailable,
@@ -73,6 +74,15 @@ class SandboxProvider:
             return _outcome(items[0]) if items else None
         except (KeyError, ValueError) as broken:
             raise ProviderUnavailable(f"sandbox: cannot read what became of {attempt_id}: {broken!r}") from broken
+
+    async def withdraw(self, attempt_id: str) -> ChargeOutcome | None:
+        """See `PaymentProvider.withdraw`."""
+        answer = await self._post("/v1/charges/cancel", {"attempt_id": attempt_id}, attempt_id)
+        try:
+            items = _read(answer)["items"]
+            return _outcome(items[0]) if items else None
+        except (KeyError, ValueError) as broken:
+            raise OutcomeUnknown(f"sandbox: cannot read what became of {attempt_id}: {broken!r}") from broken
 
     async def refund(self, request: RefundRequest) -> RefundOutcome:
         """See `PaymentProvider.refund`."""
@@ -159,6 +169,8 @@ def _outcome(charge: Mapping[str, Any]) -> ChargeOutcome:
             return Charged(charge["id"])
         case "declined":
             return Declined(charge["decline_reason"], charge["decline_kind"], charge["id"])
+        case "processing":
+            return Pending(charge["id"])
         case "requires_action":
             return ActionRequired(_action_url(charge), charge["id"])
         case other:

@@ -20,6 +20,7 @@ from activities.ports import (
     Declined,
     Disputed,
     OutcomeUnknown,
+    Pending,
     ProviderEvent,
     RefundDeclined,
     Refunded,
@@ -60,6 +61,8 @@ def outcome_of(intent: Json) -> ChargeOutcome:
     match intent["status"]:
         case "succeeded":
             return Charged(intent["id"])
+        case "processing":
+            return Pending(intent["id"])
         case "requires_payment_method" if intent.get("last_payment_error"):
             reason = reason_of(intent["last_payment_error"])
             return Declined(reason, kind_of(reason), intent["id"])

@@ -43,6 +43,8 @@ API_VERSION: Final = "2026-10-28.endive"
 """Pinned: answers keep this shape whatever the account's default. It is the version that the library was made for."""
 TIMEOUT_SECONDS: Final = 8
 """A charge takes up to three calls, and the activity that makes them has 30 s."""
+FINAL: Final = frozenset({"succeeded", "canceled", "processing"})
+"""Statuses of an intent that cannot be taken back, or has been."""
 PAGE: Final = 100
 """Most objects a list answers with."""
 UNINDEXED: Final = timedelta(hours=1)
@@ -106,13 +108,23 @@ class StripeProvider:
 
         Older attempts are found by Stripe's search, or by listing a month where an account has no search.
         """
-        try:
-            found = await self._search(attempt_id)
-            searchable = True
-        except stripe.InvalidRequestError:
-            found, searchable = None, False
-        intent = found or await self._listed(attempt_id, searchable)
+        intent = await self._found(attempt_id)
         return None if intent is None else await self._settled(intent, attempt_id)
+
+    async def withdraw(self, attempt_id: str) -> ChargeOutcome | None:
+        """See `PaymentProvider.withdraw`."""
+        intent = await self._found(attempt_id)
+        if intent is None or intent["status"] in FINAL:
+            return None if intent is None else outcome_of(intent)
+        try:
+            call = self._api.payment_intents.cancel_async(
+                intent["id"],
+                params={"cancellation_reason": "abandoned"},
+                options={"idempotency_key": f"{attempt_id}-withdraw"},
+            )
+            return outcome_of(await _answer(call, OutcomeUnknown))
+        except stripe.InvalidRequestError:  # it was paid, or a bank has begun on it, a moment ago
+            return outcome_of(await self._fresh(intent["id"]))
 
     async def refund(self, request: RefundRequest) -> RefundOutcome:
         """See `PaymentProvider.refund`."""
@@ -185,6 +197,14 @@ class StripeProvider:
             except (stripe.CardError, stripe.InvalidRequestError) as refused:
                 return replace(_declined(refused), provider_payment_id=intent["id"])
         return outcome_of(intent)
+
+    async def _found(self, attempt_id: str) -> Json | None:
+        try:
+            found = await self._search(attempt_id)
+            searchable = True
+        except stripe.InvalidRequestError:
+            found, searchable = None, False
+        return found or await self._listed(attempt_id, searchable)
 
     async def _search(self, attempt_id: str) -> Json | None:
         call = self._api.payment_intents.search_async(

@@ -19,7 +19,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from starter.sandbox_provider.behaviour import TOKENS
-from starter.sandbox_provider.books import Books, Charge, KeyReused, Order, OutOfService, charge_json
+from starter.sandbox_provider.books import OPEN, Books, Charge, KeyReused, Order, OutOfService, charge_json
 from starter.sandbox_provider.callbacks import Callbacks, Target
 from starter.sandbox_provider.connection import drop_connection
 from starter.sandbox_provider.summary import summarize
@@ -49,6 +49,14 @@ class RefundBody(BaseModel):
 
     charge_id: Name
     amount: Annotated[Decimal, Field(gt=0, allow_inf_nan=False)]
+
+
+class CancelBody(BaseModel):
+    """The body of `POST /v1/charges/cancel`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    attempt_id: Name
 
 
 class Desk:
@@ -108,6 +116,15 @@ class Desk:
             return _error(404, f"there is no charge {body.charge_id!r}")
         return JSONResponse(asdict(refund) | {"amount": f"{refund.amount:f}"})
 
+    async def cancel_charge(self, request: Request) -> Response:
+        """Take back the charge of an attempt, if it waits for the customer; answers it as it is then."""
+        try:
+            body = CancelBody.model_validate_json(await request.body())
+        except ValidationError as invalid:
+            return _invalid(invalid)
+        charge = self._books.cancel(body.attempt_id)
+        return JSONResponse({"items": [self._json(request, charge)] if charge else []})
+
     async def list_charges(self, request: Request) -> Response:
         """All charges, or those of `?attempt_id=` (one or none) or `?invoice_id=`."""
         attempt_id, invoice_id = request.query_params.get("attempt_id"), request.query_params.get("invoice_id")
@@ -125,7 +142,7 @@ class Desk:
         charge = self._books.by_id(request.path_params["charge_id"])
         if charge is None:
             return _error(404, "there is no such charge")
-        if charge.status != "requires_action":
+        if charge.status not in OPEN:
             return _page("Payment", f"<p>Nothing to do: this payment is <b>{escape(charge.status)}</b>.</p>")
         button = '<button name="decision" value="{0}">{1}</button>'
         return _page(
@@ -180,6 +197,7 @@ def build_app(books: Books, target: Target | None) -> Starlette:
             Route("/healthz", desk.health),
             Route("/v1/charges", desk.create_charge, methods=["POST"]),
             Route("/v1/charges", desk.list_charges, methods=["GET"]),
+            Route("/v1/charges/cancel", desk.cancel_charge, methods=["POST"]),
             Route("/v1/refunds", desk.create_refund, methods=["POST"]),
             Route("/actions/{charge_id}", desk.show_action, methods=["GET"]),
             Route("/actions/{charge_id}", desk.complete_action, methods=["POST"]),

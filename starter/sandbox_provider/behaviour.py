@@ -10,6 +10,8 @@ class Step(StrEnum):
     SOFT = "soft"
     HARD = "hard"
     ACTION = "action"
+    PENDING = "pending"
+    """A bank works on it until somebody says how it ended, on the page of the charge."""
     LOST = "lost"
     """The money is taken, then the connection drops without an answer."""
     DOWN = "down"
@@ -23,6 +25,7 @@ TOKENS = {
     "pm_card_declines_soft": Step.SOFT,
     "pm_card_declines_hard": Step.HARD,
     "pm_card_needs_action": Step.ACTION,
+    "pm_upi_pending": Step.PENDING,
     "pm_card_answer_lost": Step.LOST,
 }
 SCRIPT = "pm_script_"

@@ -40,6 +40,7 @@ CREATE TABLE IF NOT EXISTS webhooks (
     tries INTEGER NOT NULL DEFAULT 0, next_try INTEGER NOT NULL DEFAULT 0, last_error TEXT, delivered_at TEXT
 ) STRICT;
 """
+OPEN = frozenset({"requires_action", "processing"})
 COLUMNS = (
     "id, attempt_id, invoice_id, customer_id, payment_method, amount, currency, metadata, request, status,"
     " decline_kind, decline_reason, answer_lost, created_at, updated_at"
@@ -62,7 +63,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """One row of the books. `status`: succeeded, declined, requires_action; `amount` in major units."""
+    """One row of the books. `status`: succeeded, declined, requires_action, processing; `amount` in major units."""
 
     id: str
     attempt_id: str
@@ -190,28 +191,41 @@ class Books:
         return self._select("1 = ?", 1)
 
     def complete_action(self, charge_id: str, approved: bool, webhook_url: str | None) -> Charge | None:
-        """Finish what `requires_action`, and note the webhook in the same transaction; once finished, nothing changes.
+        """Finish what waits for customer or bank, and note the webhook in the same transaction; what is finished stays.
 
         None for a charge that does not exist.
         """
         with self._transaction():
             charge = self.by_id(charge_id)
-            if charge is None or charge.status != "requires_action":
+            if charge is None or charge.status not in OPEN:
                 return charge
-            charge = replace(
-                charge,
-                status="succeeded" if approved else "declined",
-                decline_kind=None if approved else "soft",
-                decline_reason=None if approved else "authentication_failed",
-                updated_at=_now(),
-            )
-            self._db.execute(
-                "UPDATE charges SET status = ?, decline_kind = ?, decline_reason = ?, updated_at = ? WHERE id = ?",
-                (charge.status, charge.decline_kind, charge.decline_reason, charge.updated_at, charge.id),
-            )
+            charge = self._end(charge, None if approved else "authentication_failed")
             if webhook_url is not None:
                 self._insert_webhook(charge, webhook_url)
             return charge
+
+    def cancel(self, attempt_id: str) -> Charge | None:
+        """Take back a charge that waits for the customer; any other stays as it is. None when there is none."""
+        with self._transaction():
+            charge = self.by_attempt(attempt_id)
+            if charge is None or charge.status != "requires_action":
+                return charge
+            return self._end(charge, "canceled")
+
+    def _end(self, charge: Charge, reason: str | None) -> Charge:
+        """The charge as it ends: declined for `reason`, or paid."""
+        charge = replace(
+            charge,
+            status="succeeded" if reason is None else "declined",
+            decline_kind=None if reason is None else "soft",
+            decline_reason=reason,
+            updated_at=_now(),
+        )
+        self._db.execute(
+            "UPDATE charges SET status = ?, decline_kind = ?, decline_reason = ?, updated_at = ? WHERE id = ?",
+            (charge.status, charge.decline_kind, charge.decline_reason, charge.updated_at, charge.id),
+        )
+        return charge
 
     def webhooks_to_send(self) -> list[Webhook]:
         """Webhooks that nobody has accepted yet, the most urgent first."""
@@ -325,6 +339,8 @@ def _outcome(step: Step | None) -> tuple[str, str | None, str | None]:
             return "succeeded", None, None
         case Step.ACTION:
             return "requires_action", None, None
+        case Step.PENDING:
+            return "processing", None, None
         case Step.SOFT | Step.HARD:
             return "declined", step.value, REASONS[step]
         case _:

@@ -67,7 +67,7 @@ async def record(world: World, names: Sequence[str]) -> None:
     """Every story once, or those that are named."""
     stories = (
         in_real_time, under_a_test_clock, commanded, with_an_action, with_a_problem, delivered, released, expired,
-        given_back,
+        given_back, taken_back,
     )  # fmt: skip
     for story in stories:
         if not names or story.__name__ in names:
@@ -143,6 +143,17 @@ async def with_an_action(world: World) -> None:
     await world.commands.void_invoice(world.scope, invoice.id)
     await world.closed(invoice.id)
     await keep("invoice/needs_action", world.invoice_workflow(invoice.id))
+
+
+async def taken_back(world: World) -> None:
+    """A payment that waits for the customer while the invoice is voided: the company is told to forget it."""
+    await world.clock(utc("2025-01-01"))
+    subscription = await subscribed(world, utc("2025-01-01"), card="pm_card_needs_action")
+    await world.advance(utc("2025-01-01T00:01"))
+    (invoice,) = await world.invoices(subscription.id)
+    await world.commands.void_invoice(world.scope, invoice.id)
+    await world.closed(invoice.id)
+    await keep("invoice/taken_back", world.invoice_workflow(invoice.id))
 
 
 async def with_a_problem(world: World) -> None:

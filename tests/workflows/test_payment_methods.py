@@ -1,10 +1,13 @@
 """A new payment method: open invoices are charged by it at once; what was written off only by hand."""
 
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
+import httpx
 import pytest
 
 from activities.customers import CustomerChange, update_customer
+from activities.receipts import NewPayment
 from activities.states import SubscriptionState
 from models.tables import InvoiceRow, SubscriptionRow
 from tests.world import World, until, utc
@@ -101,3 +104,49 @@ async def test_an_attempt_by_hand_tries_even_a_card_that_was_declined_for_good(w
 
     assert paid.payment_status == "SUCCEEDED"
     assert len(await world.charges(invoice.id)) == 2
+
+
+async def test_a_new_card_takes_the_place_of_a_payment_that_waits_for_the_customer(world: World) -> None:
+    subscription, invoice = await opened(world, "pm_card_needs_action")
+
+    await change_method(world, subscription, "pm_card_succeeds")
+
+    paid = await world.closed(invoice.id)
+    assert (paid.payment_status, paid.needs_attention) == ("SUCCEEDED", None)
+    first, second = await world.charges(invoice.id)
+    assert (first["status"], first["decline_reason"], second["status"]) == ("declined", "canceled", "succeeded")
+
+
+@pytest.mark.parametrize("ending", ["voided", "paid otherwise"])
+async def test_nobody_can_pay_what_is_not_owed_any_more(world: World, ending: str) -> None:
+    _, invoice = await opened(world, "pm_card_needs_action")
+    if ending == "voided":
+        await world.commands.void_invoice(world.scope, invoice.id)
+    else:
+        await world.commands.record_payment(world.scope, invoice.id, NewPayment(Decimal(10)))
+
+    row = await world.closed(invoice.id)
+
+    assert row.payment_status == ("VOIDED" if ending == "voided" else "SUCCEEDED")
+    (charge,) = await world.charges(invoice.id)
+    assert (charge["status"], charge["decline_reason"]) == ("declined", "canceled")
+
+
+async def test_a_debit_that_a_bank_works_on_for_days_is_waited_for(world: World) -> None:
+    _, invoice = await opened(world, "pm_upi_pending")
+    waiting = await world.invoice(invoice.id)
+    assert (waiting.payment_status, waiting.next_action_at) == ("PROCESSING", START + DAY)
+
+    await world.advance(START + 8 * DAY)  # looked up every day
+    waiting = await world.invoice(invoice.id)
+    assert (waiting.payment_status, waiting.next_action_at) == ("PROCESSING", START + 9 * DAY)
+    assert "the bank has been at work on the payment since 2025-01-01" in str(waiting.needs_attention)
+
+    (charge,) = await world.charges(invoice.id)
+    async with httpx.AsyncClient(base_url=world.provider.url) as bank:
+        await bank.post(f"/actions/{charge['id']}", content="decision=approve")
+    await world.advance(START + 9 * DAY)  # its report did not reach us: looking finds it
+
+    paid = await world.closed(invoice.id)
+    assert (paid.payment_status, paid.needs_attention) == ("SUCCEEDED", None)
+    assert len(await world.charges(invoice.id)) == 1

@@ -78,6 +78,8 @@ class RazorpayCompany(Company):
                 return {"payment_links": [each for each in self.links.values() if each["reference_id"] == wanted]}
             case ("POST", "payment_links"):
                 return self._link(asked)
+            case ("POST", "payment_links", link_id, "cancel"):
+                return self._cancel(self.links[_known(link_id, *self.links)])
             case ("GET", "payment_links", link_id):
                 return self.links[_known(link_id, *self.links)]
             case ("GET", "payments", payment_id):
@@ -176,6 +178,13 @@ class RazorpayCompany(Company):
         }
         link["short_url"] = f"{self.url}/pay/{link['id']}"
         self.links[link["id"]] = link
+        return link
+
+    def _cancel(self, link: Json) -> Json:
+        if link["status"] != "created":
+            raise _error(400, "Payment link cannot be cancelled in its state")
+        link["status"] = "cancelled"
+        self._tell("payment_link.cancelled", payment_link=link)
         return link
 
     def visit(self, link_id: str, approved: bool) -> None:

@@ -69,6 +69,8 @@ class StripeCompany(Company):
                 return 200, self._create(asked)
             if asked.path == "/v1/refunds":
                 return 200, self._refund(asked)
+            if asked.path.endswith("/cancel"):
+                return 200, self._cancel(self._intent(asked.path.split("/")[3]))
             return 200, self._confirm(self._intent(asked.path.split("/")[3]), asked, off_session=False)
         except Answered as refused:
             return refused.status, refused.body
@@ -123,6 +125,13 @@ class StripeCompany(Company):
         else:
             intent["status"] = "processing" if method == SLOW else "succeeded"
         self._tell(f"payment_intent.{intent['status']}", intent)
+        return dict(intent)
+
+    def _cancel(self, intent: Json) -> Json:
+        if intent["status"] in ("succeeded", "canceled", "processing"):
+            raise _error(400, "invalid_request_error", "cannot be canceled", "payment_intent_unexpected_state")
+        intent |= {"status": "canceled", "cancellation_reason": "abandoned", "next_action": None}
+        self._tell("payment_intent.canceled", intent)
         return dict(intent)
 
     def _fail(self, intent: Json, method: str, code: str, decline_code: str | None) -> Answered:

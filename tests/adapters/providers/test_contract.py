@@ -157,6 +157,23 @@ async def test_what_the_customer_refuses_is_a_soft_decline(counterpart: Counterp
     assert {event.outcome for event in read(counterpart, webhooks)} - {None} == {final}
 
 
+async def test_what_waits_for_the_customer_can_be_taken_back(counterpart: Counterpart) -> None:
+    asked = counterpart.request("action")
+    assert await counterpart.provider.withdraw(asked.attempt_id) is None
+    assert isinstance(await counterpart.provider.charge(asked), ActionRequired)
+    taken_back = await counterpart.provider.withdraw(asked.attempt_id)
+    assert isinstance(taken_back, Declined)
+    assert await counterpart.provider.withdraw(asked.attempt_id) == taken_back
+    assert await counterpart.provider.find_charge(asked.attempt_id) == taken_back
+    assert await counterpart.successes("inv_1") == 0
+
+
+async def test_what_was_paid_is_not_taken_back(counterpart: Counterpart) -> None:
+    asked, _, _ = await decided(counterpart, approved=True)
+    assert isinstance(await counterpart.provider.withdraw(asked.attempt_id), Charged)
+    assert await counterpart.successes("inv_1") == 1
+
+
 async def test_webhooks_twice_or_out_of_order_say_the_same(counterpart: Counterpart) -> None:
     """Their ids tell a repetition from news; no earlier event contradicts the last."""
     _, _, webhooks = await decided(counterpart, approved=True)

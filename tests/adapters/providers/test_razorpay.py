@@ -19,6 +19,7 @@ from activities.ports import (
     Charged,
     Declined,
     OutcomeUnknown,
+    Pending,
     ProviderEvent,
     ProviderRefused,
     ProviderUnavailable,
@@ -87,14 +88,14 @@ async def test_a_mandate_that_does_not_hold_is_declined_before_anything_is_made(
 
 
 @pytest.mark.parametrize("approved", [True, False])
-async def test_a_mandates_debit_is_unknown_until_its_webhook(razorpay: RazorpayCounterpart, approved: bool) -> None:
+async def test_a_mandates_debit_is_pending_until_its_webhook(razorpay: RazorpayCounterpart, approved: bool) -> None:
     asked = razorpay.request("slow")
-    for call in (razorpay.provider.charge(asked), razorpay.provider.find_charge(asked.attempt_id)):
-        with pytest.raises(OutcomeUnknown, match="is created: its webhook"):
-            await call
-    with pytest.raises(OutcomeUnknown):
-        await razorpay.provider.charge(asked)
+    pending = await razorpay.provider.charge(asked)
     (payment_id,) = razorpay.company.payments
+    assert pending == Pending(payment_id)
+    assert await razorpay.provider.find_charge(asked.attempt_id) == pending
+    assert await razorpay.provider.charge(asked) == pending
+    assert await razorpay.provider.withdraw(asked.attempt_id) == pending  # there is no way back from a debit
     razorpay.company.finish(payment_id, approved)
     expected = Charged(payment_id) if approved else Declined("insufficient_funds", "soft", payment_id)
     events = [read(razorpay, webhook) for webhook in razorpay.company.webhooks]

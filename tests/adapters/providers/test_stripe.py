@@ -20,6 +20,7 @@ from activities.ports import (
     Declined,
     Disputed,
     OutcomeUnknown,
+    Pending,
     ProviderEvent,
     ProviderRefused,
     RefundDeclined,
@@ -60,15 +61,15 @@ async def test_a_customer_that_is_known_is_not_looked_up(stripe: StripeCounterpa
     assert [asked.path for asked in stripe.company.asked] == ["/v1/payment_intents"]
 
 
-async def test_a_bank_debit_is_unknown_until_its_webhook(stripe: StripeCounterpart) -> None:
+async def test_a_bank_debit_is_pending_until_its_webhook(stripe: StripeCounterpart) -> None:
     asked = stripe.request("slow")
-    with pytest.raises(OutcomeUnknown, match="is processing"):
-        await stripe.provider.charge(asked)
-    with pytest.raises(OutcomeUnknown, match="is processing"):
-        await stripe.provider.find_charge(asked.attempt_id)
+    pending = await stripe.provider.charge(asked)
+    (intent_id,) = stripe.company.intents
+    assert pending == Pending(intent_id)
+    assert await stripe.provider.find_charge(asked.attempt_id) == pending
+    assert await stripe.provider.withdraw(asked.attempt_id) == pending  # the bank is asked to, there is no way back
     (processing,) = stripe.company.webhooks
     assert read(stripe, processing).outcome is None
-    (intent_id,) = stripe.company.intents
     stripe.company.finish(intent_id, approved=True)
     event = read(stripe, stripe.company.webhooks[-1])
     assert (event.outcome, event.attempt_id) == (Charged(intent_id), asked.attempt_id)
