@@ -1,7 +1,11 @@
 """The worked examples in docs/examples say what the stories say. `python -m tests.scenarios.write` renews them."""
 
+from dataclasses import fields, is_dataclass
+
 import pytest
 
+from billing.scenario import catalog_parts, document
+from billing.scenario.parse import ACTIONS
 from tests.scenarios.pages import PAGES, pages, shown
 from tests.scenarios.subjects import EXCEPTIONS, SUBJECTS
 from tests.scenarios.test_stories import STORIES
@@ -35,3 +39,10 @@ def test_documents_are_shown_as_short_as_they_can_be() -> None:
     long = "x" * 60
     assert shown({"a": [long, long]}) == f'{{\n  "a": [\n    "{long}",\n    "{long}"\n  ]\n}}'
     assert shown({"a": long, "b": []}, before=50) == f'{{\n  "a": "{long}",\n  "b": []\n}}'
+
+
+def test_the_guide_names_every_field_and_every_action() -> None:
+    guide = (PAGES.parent / "scenarios.md").read_text(encoding="utf-8")
+    parts = [each for module in (document, catalog_parts) for each in vars(module).values() if is_dataclass(each)]
+    wanted = {field.name for part in parts for field in fields(part)} | set(ACTIONS)
+    assert {name for name in wanted if f"`{name}`" not in guide} == set(), "say it in docs/scenarios.md"
