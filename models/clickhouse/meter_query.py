@@ -32,6 +32,8 @@ _LASTING = "toDecimal256({end_us:Int64} - greatest(toUnixTimestamp64Milli(timest
 """How long a change of a level lasts within the period, in microseconds."""
 
 _CARRIED_ON = (AggregationType.AVG, AggregationType.SUM_WITH_MULTIPLIER, AggregationType.WEIGHTED_SUM)
+SOURCE = "source"
+PROPERTY = "properties."
 _SETTINGS = "SETTINGS do_not_merge_across_partitions_select_final = 1"
 
 
@@ -40,7 +42,8 @@ class MeterQuery:
     """Usage of `meters` in [start, end): of one customer, or of all where `external_customer_id` is None.
 
     One statement reads the events once and folds every meter. With `window`, one row a window that has events. With
-    `each_of`, one row (or its windows) for each of these customers that has events.
+    `each_of`, one row (or its windows) for each of these customers that has events. With `group_by` (`source`, or
+    `properties.NAME`), one row for each combination of values; a property that is absent has the value "".
     """
 
     tenant_id: str
@@ -51,6 +54,9 @@ class MeterQuery:
     end: datetime
     window: Window | None = None
     each_of: tuple[str, ...] = ()
+    group_by: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+    """Only events of these sources, where any are named."""
 
     def __post_init__(self) -> None:
         if not self.meters:
@@ -61,6 +67,9 @@ class MeterQuery:
             raise Invalid(f"start_time {self.start} must not be after end_time {self.end}", field="start_time")
         if self.each_of and self.external_customer_id is not None:
             raise Invalid("each_of and external_customer_id exclude each other", field="external_customer_id")
+        for name in self.group_by:
+            if name != SOURCE and not (name.startswith(PROPERTY) and name != PROPERTY):
+                raise Invalid(f"group_by must name {SOURCE} or {PROPERTY}NAME; got {name!r}", field="group_by")
         if self.window and any(meter.aggregation is AggregationType.WEIGHTED_SUM for meter in self.meters):
             raise Invalid("a WEIGHTED_SUM is weighted over a whole period: it has no windows", field="window_size")
 
@@ -72,16 +81,18 @@ class MeterQuery:
     def to_sql(self) -> tuple[str, dict[str, Any]]:
         """The statement and its parameters.
 
-        Columns: [customer,] [window,] a meter's quantity, events, rejected, checksum, the next meter's ...
+        Columns: [customer,] [window,] [groups,] a meter's quantity, events, rejected, checksum, the next meter's ...
         """
         bound: dict[str, Any] = {}
         outer = ["external_customer_id"] if self.each_of else []
         if self.window:
             outer.append(f"{self.window.start_sql()} AS window_start")
             bound |= self.window.parameters()
+        outer += [f"group_{number}" for number in range(len(self.group_by))]
         groups = [column.rpartition(" ")[2] for column in outer]
         inner = ["external_customer_id"] if self.each_of else []
         inner += ["timestamp", "accepted_at", "kafka_offset", "event_id", _EVENT]
+        inner += _group_columns(self.group_by, bound)
         inner += _property_columns(self.meters, bound)
         for number, meter in enumerate(self.meters):
             inner.append(_match_column(number, meter, self.meters, bound))
@@ -116,12 +127,28 @@ class MeterQuery:
         if self.each_of:
             bound["each_of"] = list(self.each_of)
             conditions.append("external_customer_id IN {each_of:Array(String)}")
+        if self.sources:
+            bound["sources"] = list(self.sources)
+            conditions.append("source IN {sources:Array(String)}")
         names = list(dict.fromkeys(meter.event_name for meter in self.meters))
         bound |= {f"name_{number}": name for number, name in enumerate(names)}
         conditions.append(f"event_name IN ({', '.join(f'{{name_{number}:String}}' for number in range(len(names)))})")
         conditions.append("timestamp >= fromUnixTimestamp64Milli({start:Int64}, 'UTC')")
         conditions.append("timestamp < fromUnixTimestamp64Milli({end:Int64}, 'UTC')")
         return conditions
+
+
+def _group_columns(group_by: Sequence[str], bound: dict[str, Any]) -> list[str]:
+    columns = []
+    for number, name in enumerate(group_by):
+        if name == SOURCE:
+            columns.append(f"toString(source) AS group_{number}")
+            continue
+        bound[f"group_key_{number}"] = name.removeprefix(PROPERTY)
+        path = f"properties, {{group_key_{number}:String}}"
+        scalar = f"JSONType({path}) NOT IN ('Null', 'Object', 'Array')"
+        columns.append(f"if({scalar}, JSONExtractString({path}), '') AS group_{number}")
+    return columns
 
 
 def _keys(meters: Sequence[Meter]) -> list[str]:

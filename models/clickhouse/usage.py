@@ -44,6 +44,26 @@ async def usage_by_customer_and_window(
     return found
 
 
+async def usage_by_group(
+    clickhouse: ClickHouse, query: MeterQuery
+) -> list[tuple[datetime | None, tuple[str, ...], dict[str, UsageQuantity]]]:
+    """Window start (None without windows), values of `query.group_by`, and what each meter measured in it.
+
+    Without groups and windows one entry; else only those that have events of any meter.
+    """
+    sql, parameters = query.to_sql()
+    first = 1 if query.window else 0
+    last = first + len(query.group_by)
+    return [
+        (
+            instant(int(row[0])) if query.window else None,
+            tuple(str(value) for value in row[first:last]),
+            quantities(query, row[last:]),
+        )
+        for row in await clickhouse.query(sql, parameters)
+    ]
+
+
 def in_batches(meters: Sequence[Meter]) -> list[tuple[Meter, ...]]:
     """`meters` cut into lists that one statement can carry."""
     return [tuple(meters[start : start + METERS_A_QUERY]) for start in range(0, len(meters), METERS_A_QUERY)]

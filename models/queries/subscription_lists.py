@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from models.queries.paging import Page, get_page, own
 from models.scope import Scope
-from models.tables import SubscriptionLineItemRow, SubscriptionRow
+from models.tables import PriceRow, SubscriptionLineItemRow, SubscriptionRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,3 +64,23 @@ _NAMES = (
     "end_date", "current_period_start", "current_period_end", "cancelled_at", "cancel_at",
 )  # fmt: skip
 _COLUMNS = {name: getattr(SubscriptionRow, name) for name in _NAMES}
+
+
+async def usage_lines_of(
+    session: AsyncSession, scope: Scope, customer_id: str, start: datetime, end: datetime
+) -> list[tuple[SubscriptionLineItemRow, PriceRow]]:
+    """The usage lines, with their prices, by which a customer is charged at some time in [start, end)."""
+    line = SubscriptionLineItemRow
+    statement = (
+        select(line, PriceRow)
+        .join(PriceRow, col(PriceRow.id) == col(line.price_id))
+        .where(
+            *own(line, scope),
+            col(line.customer_id) == customer_id,
+            col(line.meter_id).is_not(None),
+            col(line.start_date) < end,
+            or_(col(line.end_date).is_(None), col(line.end_date) > start),
+        )
+        .order_by(col(line.start_date), col(line.id))
+    )
+    return [(found, price) for found, price in (await session.execute(statement)).all()]

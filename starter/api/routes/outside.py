@@ -29,7 +29,7 @@ OPERATIONS: Final = tuple(
         r"customers/(external/)?[^/]+/(entitlements|usage|payment-methods|grants/upcoming|invoices/summary)",
         r"(features|plans)/[^/]+/clone|plans/[^/]+/(sync/subscriptions|entitlements|creditgrants)",
         r"prices/units(/.*)?",
-        r"events/(analytics|lookup|raw|benchmark|reprocess|huggingface).*",
+        r"events/(analytics/.+|lookup|raw|benchmark|reprocess|huggingface).*",
         r"subscriptions/(addon|lineitems|schedules|temporal)(/.*)?",
         r"subscriptions/[^/]+(/(activate|addons|change|entitlements|grants|lineitems|modify|pause|pauses|phases"
         r"|resume|schedules)(/.*)?)?",

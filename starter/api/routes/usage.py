@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from activities.subscription_usage import read_subscription_usage
 from activities.test_clocks import business_now
+from activities.usage_analytics import read_usage_analytics
 from activities.usage_reader import UsageReader, meter_of
 from billing.meters import Filter, Meter, parse_aggregation
 from models.conversions import meter_from_row
@@ -25,6 +26,7 @@ from starter.schemas.usage import (
     UsageRequest,
     events_body,
 )
+from starter.schemas.usage_analytics import UsageAnalyticsRequest, analytics_body
 from starter.schemas.wire import json_answer
 
 router = APIRouter(tags=["usage"], route_class=CommandRoute)
@@ -58,6 +60,15 @@ async def by_subscription(body: GetUsageBySubscriptionRequest, caller: CallerNow
         database, _reader(request), caller.scope, body.subscription_id, body.start_time, body.end_time
     )
     return json_answer(SubscriptionUsageAnswer.of(usage))
+
+
+@router.post("/events/analytics", summary="Usage by feature, window and group, with its cost")
+async def analytics(body: UsageAnalyticsRequest, caller: CallerNow, request: Request) -> Response:
+    """Exact, as on the invoice. Costs are those of the price, before allowances, commitments, discounts and taxes."""
+    _, now = await _customer(caller, request, None, body.external_customer_id)
+    question = body.question(caller.scope, body.period(now))
+    items = await read_usage_analytics(clients_of(request).database, _reader(request), question)
+    return json_answer(analytics_body(items, question))
 
 
 @router.post("/events/query", summary="List stored events")
