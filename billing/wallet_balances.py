@@ -6,13 +6,15 @@ wallet pays count, of the running period usage, both net of discounts, as the in
 """
 
 from decimal import Decimal
+from typing import Final
 
 from billing.invoices import Invoice
 from billing.money import ZERO, minus, total
 from billing.terms import LineKind
+from billing.wallet_payments import PAID_KINDS
 from billing.wallets import AllowedPriceTypes
 
-USAGE_KINDS = frozenset({LineKind.usage, LineKind.overage})
+_USED: Final = frozenset({LineKind.usage, LineKind.overage})
 
 
 def unpaid_of(invoice: Invoice, amount_paid: Decimal, allowed: AllowedPriceTypes) -> Decimal:
@@ -20,15 +22,19 @@ def unpaid_of(invoice: Invoice, amount_paid: Decimal, allowed: AllowedPriceTypes
     owed = max(minus(invoice.amount_due, amount_paid), ZERO)
     if allowed is not AllowedPriceTypes.USAGE:
         return owed
-    credits = total(line.prepaid_credits for line in invoice.lines if line.counts_as in USAGE_KINDS)
+    credits = total(line.prepaid_credits for line in invoice.lines if line.counts_as in PAID_KINDS[allowed])
     return min(owed, max(minus(charges_of(invoice, allowed), total((amount_paid, credits))), ZERO))
 
 
 def charges_of(invoice: Invoice, allowed: AllowedPriceTypes) -> Decimal:
     """What an invoice charges for lines that `allowed` names, net of discounts, without tax on top."""
-    wanted = {
-        AllowedPriceTypes.ALL: frozenset(LineKind),
-        AllowedPriceTypes.USAGE: USAGE_KINDS,
-        AllowedPriceTypes.FIXED: frozenset({LineKind.fixed}),
-    }[allowed]
-    return max(total(line.net_amount for line in invoice.lines if line.counts_as in wanted), ZERO)
+    return _sum_of(invoice, PAID_KINDS.get(allowed, frozenset(LineKind)))
+
+
+def usage_of(invoice: Invoice) -> Decimal:
+    """What the usage of a running period costs so far: what a commitment is still short of is not used yet."""
+    return _sum_of(invoice, _USED)
+
+
+def _sum_of(invoice: Invoice, kinds: frozenset[LineKind]) -> Decimal:
+    return max(total(line.net_amount for line in invoice.lines if line.counts_as in kinds), ZERO)

@@ -15,10 +15,11 @@ from billing.money import ZERO, minus, total
 from billing.terms import LineKind
 from billing.wallets import AllowedPriceTypes
 
-_KINDS: Final[Mapping[AllowedPriceTypes, frozenset[LineKind]]] = {
+PAID_KINDS: Final[Mapping[AllowedPriceTypes, frozenset[LineKind]]] = {
     AllowedPriceTypes.FIXED: frozenset({LineKind.fixed, LineKind.proration_charge, LineKind.proration_credit}),
     AllowedPriceTypes.USAGE: frozenset({LineKind.usage, LineKind.overage, LineKind.true_up}),
 }
+"""Which lines a wallet for some price types pays; one for ALL pays every line."""
 
 
 def payable_of(invoice: Invoice, owed: Decimal, paid_before: Decimal, allowed: AllowedPriceTypes) -> Decimal:
@@ -26,7 +27,7 @@ def payable_of(invoice: Invoice, owed: Decimal, paid_before: Decimal, allowed: A
 
     Money from elsewhere is not for any line: it lowers only what is owed. Amounts are major units.
     """
-    kinds = _KINDS.get(allowed)
+    kinds = PAID_KINDS.get(allowed)
     if kinds is None:
         return owed
     part = total(_asked(line) for line in invoice.lines if line.counts_as in kinds)

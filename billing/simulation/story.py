@@ -44,8 +44,8 @@ from billing.terms import BilledLine, BillingReason, DueInvoice, LineKind, Terms
 from billing.terms_history import TermsInForce, changed, terms_before
 from billing.thresholds import is_reached, threshold_invoice
 from billing.unused_time import with_unused_time
-from billing.wallet_balances import charges_of
-from billing.wallets import AllowedPriceTypes, EntryReason, Wallet
+from billing.wallet_balances import usage_of
+from billing.wallets import EntryReason, Wallet
 
 SUBSCRIPTION = "subscription"
 PLAN = ""
@@ -182,7 +182,7 @@ class Story:
             return ZERO
         usage = replace(due, lines=tuple(line for line in due.lines if line.kind is LineKind.usage))
         running = self._new(usage, InvoiceStatus.DRAFT, at, None)
-        return charges_of(self.present(running, at), AllowedPriceTypes.USAGE)
+        return usage_of(self.present(running, at))
 
     def issue_note(
         self, played: PlayedInvoice, kind: CreditNoteType, amount: Decimal, at: datetime, reference: str

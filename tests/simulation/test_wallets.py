@@ -114,3 +114,19 @@ def test_a_wallet_is_filled_without_alerts_and_watched_without_being_filled() ->
     alerts = {"info": {"threshold": "2"}}
     assert watched(alert_settings=alerts) == ["wallet.credited", "wallet.ongoing_balance.dropped"]
     assert watched(alert_settings={**alerts, "alert_enabled": False}) == ["wallet.credited"]
+
+
+def test_what_a_commitment_is_short_of_is_owed_when_its_period_is_over_and_not_before() -> None:
+    usage = [{"meter": "calls", "at": "2026-01-05T00:00:00Z", "quantity": "8"}]
+    wallet = {"key": "w", "initial_credits": "20", "allowed_price_types": ["USAGE"]}
+    story = document(wallets=[wallet], usage=usage)
+    story["subscription"]["commitment"] = {"commitment_amount": "15", "enable_true_up": True}
+
+    def balance(until: str) -> str:
+        found: str = simulate({**story, "until": until})["wallets"][0]["real_time_balance"]
+        return found
+
+    # 4 of 15 are used; the draft of January asks for 15, and so does the invoice
+    assert balance("2026-01-20T00:00:00Z") == "16"
+    assert balance("2026-02-01T01:00:00Z") == "5"
+    assert balance("2026-02-01T03:00:00Z") == "5"
