@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
-from typing import Final
+from typing import Final, TypeVar
 
 from billing.commitment_lines import commitment_counts
 from billing.credit_notes import CreditNoteType, InvoiceBalance
@@ -40,6 +40,7 @@ PERIODS_MAX: Final = 24
 DAYS_MAX: Final = 1000
 _OF_USAGE: Final = frozenset({LineKind.usage, LineKind.overage, LineKind.true_up})
 _CLOSING: Final = frozenset({BillingReason.SUBSCRIPTION_CYCLE, BillingReason.SUBSCRIPTION_UPDATE})
+Close = TypeVar("Close")
 _Key = tuple[str | None, Period]
 
 
@@ -95,6 +96,19 @@ class SettledCorrection:
 def closes_a_period(due: DueInvoice) -> bool:
     """Whether an invoice closes a period, and so carries corrections and is corrected itself."""
     return due.reason in _CLOSING and due.period.end == due.at
+
+
+def read_anew(settings: LateUsageSettings, closes: Sequence[Close]) -> Sequence[Close]:
+    """Which of the closes before this one are read anew; `closes` are those with a line of their own, in time order."""
+    return closes[-settings.periods :] if settings.looks_back else ()
+
+
+def look_back_end(settings: LateUsageSettings, ended_at: datetime, finalized: Sequence[datetime] = ()) -> datetime:
+    """When late usage is billed of a subscription that ended, or was paused, at `ended_at`: no close does it any more.
+
+    `finalized`: when the invoices of its periods are; nothing is looked back on before.
+    """
+    return max([ended_at + timedelta(days=settings.days), *finalized])
 
 
 def known_until(frozen: UsageSnapshot, at: datetime, look_back_days: int) -> datetime:

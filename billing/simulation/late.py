@@ -6,7 +6,7 @@ is billing.late_usage's.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 
 from billing import late_usage as rules
@@ -75,7 +75,7 @@ class LateUsage:
         if state.current_period.end == self._looked_back:
             return None
         finalized = [played.finalize_at for played in invoices if played.inputs.due.lines]
-        return max([state.current_period.end + timedelta(days=self._settings.days), *finalized])
+        return rules.look_back_end(self._settings, state.current_period.end, finalized)
 
     def looked_back(self, state: SubscriptionState) -> None:
         """The look-back of the last periods is over."""
@@ -103,12 +103,9 @@ class LateUsage:
         return rules.known_until(frozen, min([LIFETIME_END, *ended]), self._settings.days)
 
     def _look_back(self, invoices: Sequence[PlayedInvoice], carrier: PlayedInvoice) -> list[PlayedInvoice]:
-        """The frozen ones of the periods before the carrier's; a close without any line of its own is none."""
-        return [
-            each
-            for each in _closes(invoices[: carrier.position])[-self._settings.periods :]
-            if each.status is InvoiceStatus.FINALIZED
-        ]
+        """The frozen ones of the periods before the carrier's."""
+        closes = rules.read_anew(self._settings, _closes(invoices[: carrier.position]))
+        return [each for each in closes if each.status is InvoiceStatus.FINALIZED]
 
     def _closed(self, played: PlayedInvoice) -> rules.ClosedPeriod:
         own = [
