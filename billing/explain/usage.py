@@ -24,9 +24,11 @@ def _counted(line: InvoiceLine, zone: str) -> tuple[str, ...]:
     if snapshot is None:
         return ("usage is not frozen yet; it is counted when the invoice is finalized",)
     usage = snapshot.usage
+    events = "1 event" if usage.event_count == 1 else f"{usage.event_count} events"
+    proof = f" (checksum {usage.checksum})" if usage.checksum else ""
     counted = (
-        f"usage: {decimal_text(usage.quantity)} from {usage.event_count} events of meter {snapshot.meter_id}, "
-        f"accepted before {instant(snapshot.cutoff, zone)} (checksum {usage.checksum or 'none'})"
+        f"usage: {decimal_text(usage.quantity)} from {events} of meter {snapshot.meter_id}, "
+        f"accepted before {instant(snapshot.cutoff, zone)}{proof}"
     )
     if not usage.rejected_values:
         return (counted,)
