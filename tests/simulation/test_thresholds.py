@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from billing.errors import Invalid
-from billing.simulation.simulate import simulate
-from tests.simulation.documents import METER, SEAT, USE, document, with_value
+from billing.explain import Figure, explanations
+from billing.scenario.parse import parse_scenario
+from billing.simulation.simulate import play, simulate
+from tests.simulation.documents import BASE, METER, SEAT, USE, document, with_value
 from tests.simulation.test_laws import eventful_stories
 
 Json = dict[str, Any]
@@ -129,6 +131,17 @@ def test_less_usage_than_was_billed_is_given_back_net_of_the_discount_it_had() -
     line = next(line for line in result["invoices"][2]["lines"] if line["price"] == "use")
     assert (line["kind"], line["quantity"], line["amount"], line["discount"]) == ("usage", "-80", "-36", "0")
     assert result["invoices"][2]["total"] == "10.62"  # (45 - 36) x 1.18
+
+
+def test_the_explanation_of_a_line_below_what_was_billed_adds_up() -> None:
+    event = {"event_id": "e", "event_name": "call", "timestamp": "2026-01-05T10:00:00Z", "properties": {"n": "200"}}
+    amend = {"at": "2026-01-20T00:00:00Z", "do": "amend_event", "event_id": "e", "properties": {"n": "120"}}
+    agreed = {**BASE["subscription"], "auto_invoice_threshold": "100", "coupons": ["ten"]}
+    close = play(parse_scenario(document(subscription=agreed, events=[event], actions=[amend]))).invoices[2]
+    found = next(each for each in explanations(close.invoice, close.inputs) if each.line.derivation.billed_before)
+    assert found.sum_of(Figure.amount) == -36  # 60 - 100 + 4 of the discount
+    assert "billed before, on reaching the threshold: -100.00 usd" in found.text
+    assert "of that a discount had taken off 4.00 usd" in found.text
 
 
 def test_a_voided_threshold_invoice_is_billed_at_the_close() -> None:
