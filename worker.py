@@ -19,6 +19,7 @@ from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker, WorkerDeploymentConfig, WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
+from activities.breaker import Breakers
 from activities.disputes import DisputeActivities
 from activities.errors import ErrorTranslator
 from activities.event_reconciliation import ReconciliationActivities
@@ -82,13 +83,14 @@ def activities_by_queue(clients: Clients, gate: TemporalGate, progress: UsagePro
     subscriptions = SubscriptionActivities(database, gate)
     usage = GroupedUsage(required(clients.usage, "clickhouse").clickhouse)
     invoices = InvoiceActivities(database, usage, progress)
-    payments = PaymentActivities(database, clients.providers)
+    breakers = Breakers()
+    payments = PaymentActivities(database, clients.providers, breakers)
     clocks = ClockActivities(database, gate, progress)
     documents = DocumentActivities(database, required(clients.object_store, "documents"))
     webhooks = WebhookActivities(database, required(clients.webhook_sender, "webhooks"))
     revenue = RevenueActivities(database)
     wallets = WalletActivities(database)
-    refunds = RefundActivities(database, clients.providers)
+    refunds = RefundActivities(database, clients.providers, breakers)
     disputes = DisputeActivities(database)
     reconciliation = ReconciliationActivities(database, required(clients.clickhouse, "clickhouse"), progress)
     return {

@@ -58,5 +58,8 @@ DELIVERY: Final[dict[str, Any]] = {
     ),
 }
 
+PROVIDER_PAUSED: Final = "provider_paused"
+"""Type of the failure that means: the payment provider is down and left alone; its detail says for how many seconds."""
+
 ATTENTION_PAUSE: Final = timedelta(hours=1)
 """How long a step that needs a person waits before it tries again by itself."""

@@ -4,11 +4,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 from temporalio import activity
 
 from activities.bookkeeping import touch
+from activities.breaker import Breakers
 from activities.business_time import business_time
 from activities.collection import collection_state, has_new_method, open_attempt, settle, settle_withdrawn
 from activities.disputes import record_dispute
@@ -56,9 +58,12 @@ class WithdrawAttempt:
 class PaymentActivities:
     """Collection. An attempt is written down before the provider is asked; its id is the idempotency key there."""
 
-    def __init__(self, database: Database, providers: Mapping[str, PaymentProvider]) -> None:
+    def __init__(
+        self, database: Database, providers: Mapping[str, PaymentProvider], breakers: Breakers | None = None
+    ) -> None:
         self._database = database
         self._providers = providers
+        self._breakers = breakers or Breakers()
 
     @activity.defn(name="payments.collect")
     async def collect(self, command: CollectPayment) -> InvoiceState:
@@ -70,7 +75,8 @@ class PaymentActivities:
             if opened is None:
                 return await collection_state(session, row)
         attempt, known = opened
-        outcome = await self._charge(row, attempt, known)
+        charge = partial(self._charge, row, attempt, known)
+        outcome = await self._breakers.of(attempt.payment_gateway).call(charge, by_hand=command.by_hand)
         async with self._database.transaction(command.scope) as session:
             row = await get_invoice(session, command.invoice_id, lock=True)
             stored = await session.get_one(PaymentAttemptRow, attempt.id)
@@ -90,7 +96,8 @@ class PaymentActivities:
             attempts = await list_attempts_of_invoice(session, command.invoice_id)
         for attempt in attempts:
             if attempt.payment_status == "PENDING":
-                outcome = await self._provider(attempt).withdraw(attempt.id)
+                withdraw = partial(self._provider(attempt).withdraw, attempt.id)
+                outcome = await self._breakers.of(attempt.payment_gateway).call(withdraw)
                 if isinstance(outcome, ActionRequired):
                     raise OutcomeUnknown(f"{attempt.payment_gateway}: {attempt.id} still waits for the customer")
                 async with self._database.transaction(command.scope) as session:

@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 from temporalio import activity
 
 from activities.bookkeeping import new_columns, scope_of, touch
+from activities.breaker import Breakers
 from activities.business_time import business_time
 from activities.outbox import TELL_REFUND, emit, enqueue
 from activities.payloads import invoice_payload
@@ -72,9 +74,12 @@ class SendRefund:
 class RefundActivities:
     """The provider's side of refunds. Asking again under the same key tells the state and gives nothing back twice."""
 
-    def __init__(self, database: Database, providers: Mapping[str, PaymentProvider]) -> None:
+    def __init__(
+        self, database: Database, providers: Mapping[str, PaymentProvider], breakers: Breakers | None = None
+    ) -> None:
         self._database = database
         self._providers = providers
+        self._breakers = breakers or Breakers()
 
     @activity.defn(name="refunds.send")
     async def send(self, command: SendRefund) -> RefundState:
@@ -83,7 +88,7 @@ class RefundActivities:
             row = await get_refund(session, command.refund_id)
             if row.refund_status not in UNDER_WAY:
                 return refund_state(row)
-        outcome = await self._ask(row)
+        outcome = await self._breakers.of(row.payment_gateway or "").call(partial(self._ask, row))
         async with self._database.transaction(command.scope) as session:
             invoice = await get_invoice(session, row.invoice_id, lock=True)
             stored = await get_refund(session, row.id, lock=True)

@@ -291,7 +291,7 @@ class InvoiceWorkflow:
                 await workflow.wait_condition(lambda: bool(self._inbox) or workflow.all_handlers_finished())
 
     def _describe(self) -> None:
-        workflow.set_current_details(invoice_details(self._state, self._clock, self._steps.problem))
+        workflow.set_current_details(invoice_details(self._state, self._clock, self._steps.problem, self._steps.paused))
 
     def _say_past_due(self) -> None:
         """Search attributes cost an action each time, so past due is said once."""

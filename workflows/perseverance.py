@@ -1,12 +1,13 @@
 """What happens when a step cannot be done: someone is told, and it is tried again, by request or after an hour."""
 
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import TypeVar
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
-from activities.options import ATTENTION_PAUSE
+from activities.options import ATTENTION_PAUSE, PROVIDER_PAUSED
 from workflows.search_attributes import NEEDS_ATTENTION
 
 Result = TypeVar("Result")
@@ -19,6 +20,8 @@ class Perseverance:
         self._describe = describe
         self._problems: dict[str, str] = {}
         self._requests = 0
+        self.paused: str | None = None
+        """In words: which payment provider is left alone because it is down, while a step waits for it."""
 
     @property
     def problem(self) -> str | None:
@@ -31,14 +34,35 @@ class Perseverance:
 
     async def once(self, what: str, step: Callable[[], Awaitable[Result]]) -> Result:
         """The step's result. A failure is noted and raised, for the caller to answer with or to `pause` on."""
+        began = workflow.now()
+        while True:
+            try:
+                result = await step()
+            except ActivityError as error:
+                seconds = seconds_paused(error)
+                if seconds is None or workflow.now() - began >= ATTENTION_PAUSE:
+                    if not is_cancelled_exception(error):
+                        self._note(what, f"Could not {what}: {cause_of(error)}")
+                    raise
+                await self._wait_out(cause_of(error), seconds)
+            else:
+                self._forget(what)
+                return result
+
+    async def _wait_out(self, why: str, seconds: int) -> None:
+        """The provider is down and is asked again in so many seconds; an operator may ask at once."""
+        asked = self._requests
+        self.paused = why
+        self._describe()
         try:
-            result = await step()
-        except ActivityError as error:
-            if not is_cancelled_exception(error):
-                self._note(what, f"Could not {what}: {cause_of(error)}")
-            raise
-        self._forget(what)
-        return result
+            await workflow.wait_condition(
+                lambda: self._requests != asked,
+                timeout=timedelta(seconds=seconds, milliseconds=workflow.random().randrange(1000)),
+                timeout_summary="the payment provider is down",
+            )
+        except TimeoutError:
+            workflow.logger.info("asking the provider again: %s", why)
+        self.paused = None
 
     async def pause(self, interrupted: Callable[[], bool] = lambda: False) -> None:
         """After a failure: until someone asks to try again, an hour has passed, or `interrupted`."""
@@ -78,6 +102,14 @@ def cause_of(error: BaseException) -> str:
     while not isinstance(error, ApplicationError) and error.__cause__ is not None:
         error = error.__cause__
     return error.message if isinstance(error, ApplicationError) else str(error)
+
+
+def seconds_paused(error: ActivityError) -> int | None:
+    """For how long the payment provider is left alone, when that is all that is wrong."""
+    cause = error.cause
+    if not isinstance(cause, ApplicationError) or cause.type != PROVIDER_PAUSED:
+        return None
+    return int(cause.details[0])
 
 
 def failure_of(error: ActivityError) -> ApplicationError:

@@ -84,4 +84,4 @@ class RefundWorkflow:
                 workflow.upsert_search_attributes([NEEDS_ATTENTION.value_set(False)])
 
     def _describe(self) -> None:
-        workflow.set_current_details(refund_details(self._state, self._steps.problem))
+        workflow.set_current_details(refund_details(self._state, self._steps.problem, self._steps.paused))

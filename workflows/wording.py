@@ -45,7 +45,14 @@ def subscription_details(state: SubscriptionState, clock: datetime | None, probl
     return attention(problem) + table(rows)
 
 
-def invoice_details(state: InvoiceState, clock: datetime | None, problem: str | None = None) -> str:
+def pause(why: str | None) -> str:
+    """That a payment provider is down, which nobody has to do anything about; nothing when all is well."""
+    return "" if why is None else f"**Paused.** {why}. It goes on by itself.\n\n"
+
+
+def invoice_details(
+    state: InvoiceState, clock: datetime | None, problem: str | None = None, paused: str | None = None
+) -> str:
     """Where an invoice stands, what it waits for and what failed."""
     rows = [
         ("Number", state.number or "(draft)"),
@@ -59,10 +66,10 @@ def invoice_details(state: InvoiceState, clock: datetime | None, problem: str | 
     ]
     if clock is not None:
         rows.append(("Test clock", f"{state.test_clock_id} at {instant(clock)}"))
-    return attention(problem) + table(rows)
+    return attention(problem) + pause(paused) + table(rows)
 
 
-def refund_details(state: RefundState, problem: str | None = None) -> str:
+def refund_details(state: RefundState, problem: str | None = None, paused: str | None = None) -> str:
     """Where a refund stands; one that was refused says what a person can do."""
     refused = ""
     if state.status == "FAILED":
@@ -80,7 +87,7 @@ def refund_details(state: RefundState, problem: str | None = None) -> str:
         ("Invoice", state.invoice_id),
         ("Customer", state.customer_id),
     ]
-    return attention(problem) + refused + table(rows)
+    return attention(problem) + pause(paused) + refused + table(rows)
 
 
 def dispute_details(state: DisputeState, problem: str | None = None) -> str:
