@@ -159,12 +159,8 @@ def parse_decimal(value: object, field: str, places: int = 15) -> Decimal:
     if number.is_zero():
         return ZERO
     digits = number.as_tuple()
-    exponent_of_last = int(digits.exponent)
-    for digit in reversed(digits.digits):
-        if digit:
-            break
-        exponent_of_last += 1
-    if -exponent_of_last > places:
+    zeros_behind = next(place for place, digit in enumerate(reversed(digits.digits)) if digit)
+    if -(int(digits.exponent) + zeros_behind) > places:
         raise Invalid(f"{field} has more than {places} digits after the point: {number}", field=field)
     if number.adjusted() >= INTEGER_DIGITS_MAX:
         raise Invalid(f"{field} has more than {INTEGER_DIGITS_MAX} digits before the point: {number}", field=field)

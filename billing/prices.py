@@ -154,10 +154,10 @@ def _packages(price: Price, units: Fraction) -> Fraction:
 
 
 def _volume_steps(price: Price, units: Fraction) -> tuple[RatingStep, ...]:
-    for index, tier in enumerate(price.tiers):
-        if tier.up_to is None or units <= fraction_of(tier.up_to):
-            return (_step(units, tier.unit_amount, tier.flat_amount, index),)
-    raise AssertionError("the last tier has no end")
+    ends = (tier.up_to is None or units <= fraction_of(tier.up_to) for tier in price.tiers)
+    index = next(index for index, within in enumerate(ends) if within)  # the last tier has no end
+    tier = price.tiers[index]
+    return (_step(units, tier.unit_amount, tier.flat_amount, index),)
 
 
 def _slab_steps(price: Price, units: Fraction) -> tuple[RatingStep, ...]:

@@ -71,7 +71,7 @@ def _decode(kind: Any, data: object, path: str) -> object:
     if kind is Any:
         return data
     if origin in (types.UnionType, Union):
-        return _decode_union(kind, data, path)
+        return _decode_optional(kind, data, path)
     if origin is Literal:
         return _choice(get_args(kind), data, path)
     if origin is tuple:
@@ -83,16 +83,10 @@ def _decode(kind: Any, data: object, path: str) -> object:
     return _decode_scalar(kind, data, path)
 
 
-def _decode_union(kind: Any, data: object, path: str) -> object:
-    """One of: null, text of a set, or an object; the JSON type decides, so that the error is about the right one."""
-    options = [option for option in get_args(kind) if option is not type(None)]
-    if data is None and len(options) < len(get_args(kind)):
-        return None
-    if len(options) == 1:
-        return _decode(options[0], data, path)
-    objects = [option for option in options if dataclasses.is_dataclass(option)]
-    rest = [option for option in options if option not in objects]
-    return _decode(objects[0] if isinstance(data, Mapping) and objects else rest[0], data, path)
+def _decode_optional(kind: Any, data: object, path: str) -> object:
+    """What a field may lack: null, or the one thing that it can be."""
+    (wanted,) = (option for option in get_args(kind) if option is not type(None))
+    return None if data is None else _decode(wanted, data, path)
 
 
 def _decode_list(item_kind: Any, data: object, path: str) -> tuple[object, ...]:
@@ -119,11 +113,7 @@ def _decode_fields(kind: type, data: object, path: str) -> object:
     for name in required:
         if name not in data:
             raise Invalid(f"{joined(path, name)} is required", field=joined(path, name))
-    values = {name: _decode(hints[name], item, joined(path, name)) for name, item in data.items()}
-    try:
-        return kind(**values)
-    except Invalid as error:
-        raise at_path(error, path) from error
+    return kind(**{name: _decode(hints[name], item, joined(path, name)) for name, item in data.items()})
 
 
 def _decode_scalar(kind: Any, data: object, path: str) -> object:

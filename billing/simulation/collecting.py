@@ -9,7 +9,6 @@ from decimal import Decimal
 
 from billing.collection import after_decline, after_receipt, check_offline_payment, split_payment
 from billing.dunning import DeclineKind, DunningSettings, ExhaustedInvoice
-from billing.errors import InvariantBroken
 from billing.invoice_states import InvoiceStatus, PaymentStatus
 from billing.money import minus, total
 from billing.scenario.document import PaymentAnswer
@@ -37,8 +36,7 @@ class Collection:
         if outcome == "requires_action":
             played.payment_status = PaymentStatus.PENDING
             return ["payment.requires_action"]
-        if answer.kind is None:
-            raise InvariantBroken("a declined payment has no kind")
+        assert answer.kind is not None  # a document without it is refused
         return ["payment.failed", *self._decline(played, answer.kind, at)]
 
     def receive(self, played: PlayedInvoice, amount: Decimal, at: datetime) -> list[str]:

@@ -102,8 +102,7 @@ def _line(line: InvoiceLine) -> Json:
 
 def _subscription(story: Story) -> Json:
     state = story.state
-    if state is None:
-        raise AssertionError("a story is played until its subscription's start at least")
+    assert state is not None  # a story is played until its subscription's start at least
     return {
         "status": state.status.value,
         "current_period_start": instant_text(state.current_period.start),

@@ -7,7 +7,7 @@ from typing import Any
 
 from billing.errors import BillingError
 from billing.scenario.document import Scenario
-from billing.scenario.offered import NotOffered, require_offered
+from billing.scenario.offered import require_offered
 from billing.scenario.parse import parse_scenario
 from billing.simulation.actions import perform
 from billing.simulation.explained import explanations_of
@@ -36,8 +36,6 @@ def play(scenario: Scenario) -> Story:
         story.advance(action.at)
         try:
             perform(story, action, f"actions[{index}]")
-        except NotOffered:
-            raise
         except BillingError as error:
             story.refused.append(Refusal(index, error.code, error.message))
     story.advance(scenario.until)

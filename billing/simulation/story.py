@@ -333,8 +333,7 @@ class Story:
 
     def _payment_event(self, event: str, played: PlayedInvoice, at: datetime) -> None:
         self.tell(at, event, played.id)
-        if self.state is None:
-            return
+        assert self.state is not None  # only a subscription that was opened has invoices
         if event == "invoice.paid" and self.state.status is rules.SubscriptionStatus.past_due:
             self.apply(rules.Transition(rules.clear_past_due(self.state), None), at)
         if event in ("invoice.uncollectible", "invoice.left_open"):

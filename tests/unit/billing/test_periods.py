@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given, settings
@@ -14,6 +15,7 @@ from billing.periods import (
     Period,
     boundary,
     calendar_anchor,
+    check_utc,
     known_zones,
     next_boundary,
     nominal_period,
@@ -194,3 +196,33 @@ def test_refusals() -> None:
         Cadence(BillingPeriod.MONTHLY, 0)
     with pytest.raises(Invalid, match="beyond the year"):
         next_boundary(utc("9980-01-01"), "UTC", Cadence(BillingPeriod.ANNUAL, 20), utc("9985-01-01"))
+
+
+@pytest.mark.parametrize("year", [1969, 9991])
+def test_instants_lie_in_sensible_years(year: int) -> None:
+    with pytest.raises(Invalid, match="start_date must lie between the years 1970 and 9990") as refusal:
+        check_utc(datetime(year, 6, 1, tzinfo=UTC), "start_date")
+    assert refusal.value.field == "start_date"
+
+
+@pytest.mark.parametrize(
+    "instant",
+    [datetime(2025, 1, 1), datetime(2025, 1, 1, tzinfo=ZoneInfo("Asia/Kolkata"))],  # noqa: DTZ001
+)
+def test_instants_are_aware_and_in_utc(instant: datetime) -> None:
+    with pytest.raises(Invalid, match="must be an instant in UTC"):
+        check_utc(instant, "start_date")
+
+
+def test_a_zone_that_is_as_utc_is_good_enough() -> None:
+    instant = datetime(2025, 1, 1, tzinfo=ZoneInfo("Etc/UTC"))
+    assert check_utc(instant, "start_date") is instant
+
+
+@pytest.mark.parametrize(("period", "count"), [(BillingPeriod.MONTHLY, 0), (BillingPeriod.MONTHLY, 1001),
+                                               (BillingPeriod.ONETIME, 2)])  # fmt: skip
+def test_a_cadence_counts_from_1_to_1000_and_a_one_time_charge_comes_once(period: BillingPeriod, count: int) -> None:
+    with pytest.raises(Invalid) as refusal:
+        Cadence(period, count)
+    assert refusal.value.field == "billing_period_count"
+    assert Cadence(BillingPeriod.MONTHLY, 1000).months == 1000
