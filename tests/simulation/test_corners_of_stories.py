@@ -83,3 +83,12 @@ def test_usage_of_a_trial_is_owed_by_nobody() -> None:
     during = simulate({**story, "until": "2026-01-10T00:00:00Z"})
     assert during["subscription"]["status"] == "trialing"
     assert during["wallets"][0]["real_time_balance"] == "10"
+
+
+def test_an_event_that_no_filter_wants_is_reported() -> None:
+    meter = {"key": "calls", "event_name": "call", "aggregation": {"type": "SUM", "field": "n"},
+             "filters": [{"key": "region", "values": ["eu"]}]}  # fmt: skip
+    sent = {"event_id": "e", "event_name": "call", "timestamp": "2026-01-05T00:00:00Z",
+            "properties": {"n": "1", "region": "us"}}  # fmt: skip
+    result = simulate(document(meters=[meter], events=[sent]))
+    assert result["rejected_events"] == [{"event_id": "e", "reason": "no_matching_meter"}]

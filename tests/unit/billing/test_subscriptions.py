@@ -26,7 +26,7 @@ from billing.subscriptions import (
     mark_past_due,
     open_subscription,
 )
-from billing.terms import BilledLine, BillingReason, DueInvoice, LineKind, ProrationBehavior, Terms
+from billing.terms import BilledLine, BillingReason, DueInvoice, LineItem, LineKind, ProrationBehavior, Terms
 
 from .builders import MONTHLY, inputs, seat, span, talk, terms, utc
 
@@ -355,3 +355,9 @@ def test_two_part_periods_prorate_to_the_whole(second: int) -> None:
     )
     assert head is not None
     assert head.lines[0].share + closes(tail, 1)[0].lines[0].share == 1
+
+
+def test_a_line_has_no_negative_quantity() -> None:
+    with pytest.raises(Invalid, match="quantity must be 0 or more; got -1") as refusal:
+        LineItem("line_0", seat(), Decimal(-1), utc("2025-01-31"))
+    assert refusal.value.field == "quantity"
