@@ -66,7 +66,7 @@ def _cleaned(value: Any) -> Any:
 async def record(world: World, names: Sequence[str]) -> None:
     """Every story once, or those that are named."""
     stories = (
-        in_real_time, under_a_test_clock, commanded, with_an_action, with_a_problem, delivered, released, expired,
+        in_real_time, under_a_test_clock, commanded, with_an_action, with_a_problem, delivered, released, expired, counted,
         given_back, taken_back,
     )  # fmt: skip
     for story in stories:
@@ -233,6 +233,15 @@ async def given_back(world: World) -> None:
     await workflow_of(world, refused).result()
     await keep("refund/given_up", workflow_of(world, refused))
     await keep("dispute/won", await disputed(world, invoice, "won"))
+
+
+async def counted(world: World) -> None:
+    """The Schedule's pass over accepted events."""
+    workflow = await world.temporal.start_workflow(
+        "UsageReconciliationWorkflow", id=f"counts/{world.scope.tenant_id}", task_queue=BILLING
+    )
+    await workflow.result()
+    await keep("usage_reconciliation/passed", workflow)
 
 
 async def main(names: Sequence[str]) -> None:
