@@ -19,12 +19,14 @@ from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker, WorkerDeploymentConfig, WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
+from activities.adapters.kafka_consumer import KafkaEventSource
 from activities.breaker import Breakers
 from activities.disputes import DisputeActivities
 from activities.errors import ErrorTranslator
 from activities.event_reconciliation import ReconciliationActivities
 from activities.grouped_usage import GroupedUsage
 from activities.ingestion.ports import UsageProgress
+from activities.ingestion.supervision import LAZY, SinkActivities
 from activities.invoice_documents import DocumentActivities
 from activities.invoices import InvoiceActivities
 from activities.outbox_relay import OutboxRelay
@@ -35,13 +37,14 @@ from activities.subscriptions import SubscriptionActivities
 from activities.test_clocks import ClockActivities
 from activities.wallet_expiry import WalletActivities
 from activities.webhooks import WebhookActivities
-from starter.clients import EVERYTHING, Clients, connect_temporal, open_clients, required
+from starter.clients import EVERYTHING, Clients, connect_temporal, kafka_settings, open_clients, required
 from starter.settings import Settings, load_settings, log_format
 from starter.telemetry import LogContext, configure_logging, temporal_runtime
 from starter.worker_health import serve_health
-from workflows.contracts import BILLING, DOCUMENTS, PAYMENT_PROVIDERS, QUEUES, WEBHOOKS, payments_queue
+from workflows.contracts import BILLING, DOCUMENTS, INGEST, PAYMENT_PROVIDERS, QUEUES, WEBHOOKS, payments_queue
 from workflows.dispute import DisputeWorkflow
 from workflows.gate import TemporalGate
+from workflows.ingestion import IngestionWorkflow
 from workflows.invoice import InvoiceWorkflow
 from workflows.refund import RefundWorkflow
 from workflows.revenue_release import RevenueReleaseWorkflow
@@ -64,6 +67,7 @@ WORKFLOWS: dict[str, list[type]] = {
         UsageReconciliationWorkflow,
     ],
     WEBHOOKS: [WebhookDeliveryWorkflow],
+    INGEST: [IngestionWorkflow],
 }
 # The behavior is the worker's and not the workflow's: one without a deployment may not name any. Deliveries are short
 # and stay on the build they began on; all else outlives builds and moves on with them (replay tests guard that).
@@ -93,6 +97,7 @@ def activities_by_queue(clients: Clients, gate: TemporalGate, progress: UsagePro
     refunds = RefundActivities(database, clients.providers, breakers)
     disputes = DisputeActivities(database)
     reconciliation = ReconciliationActivities(database, required(clients.clickhouse, "clickhouse"), progress)
+    clickhouse, lazy = required(clients.clickhouse, "clickhouse"), clients.settings.lazy_tenants
     return {
         BILLING: [
             subscriptions.close_period,
@@ -111,12 +116,19 @@ def activities_by_queue(clients: Clients, gate: TemporalGate, progress: UsagePro
             reconciliation.reconcile,
         ],
         DOCUMENTS: [documents.render],
+        INGEST: [SinkActivities(lambda lane: _source_of(clients.settings, lane), clickhouse, lazy).consume],
         WEBHOOKS: [webhooks.deliver, webhooks.give_up],
         **{
             payments_queue(provider): [payments.collect, payments.withdraw, refunds.send]
             for provider in PAYMENT_PROVIDERS
         },
     }
+
+
+def _source_of(settings: Settings, lane: str) -> KafkaEventSource:
+    """The records of a lane; raises SettingsError when no broker is configured."""
+    usual = kafka_settings(settings)
+    return KafkaEventSource(usual.lazy() if lane == LAZY else usual)
 
 
 def workflow_runner(sandbox: bool) -> WorkflowRunner:

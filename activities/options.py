@@ -49,6 +49,15 @@ CLOCK_STEP: Final[dict[str, Any]] = {
     ),
 }
 
+SINK: Final[dict[str, Any]] = {
+    # A stint of ten minutes that finishes the block in work. A worker that dies stops its heartbeats; nobody gives up.
+    "start_to_close_timeout": timedelta(minutes=15),
+    "heartbeat_timeout": timedelta(seconds=30),
+    "retry_policy": RetryPolicy(
+        initial_interval=timedelta(seconds=1), backoff_coefficient=2, maximum_interval=timedelta(seconds=10)
+    ),
+}
+
 DELIVERY: Final[dict[str, Any]] = {
     # Three days of tries, as Standard Webhooks asks: seconds apart at first, then hours.
     "start_to_close_timeout": timedelta(seconds=45),

@@ -15,22 +15,9 @@ from activities.adapters.clickhouse import connect_clickhouse
 from activities.adapters.kafka_consumer import KafkaEventSource
 from activities.adapters.kafka_settings import KafkaSettings, ensure_topics
 from activities.ingestion.consumption import Consumption, Totals
-from activities.ingestion.known_ids import KnownIds
-from activities.ingestion.sink import Sink
-from models.clickhouse.client import ClickHouse
+from activities.ingestion.sink import sink_of_lane
 
 log = structlog.get_logger(__name__)
-
-
-def sink_of_lane(clickhouse: ClickHouse, lazy: bool, lazy_tenants: Collection[str]) -> Sink:
-    """The sink of a lane: exact also when tenants are moved from one lane to the other.
-
-    A tenant that is marked bulk has identities that the other lane stored, so the lazy lane looks every one up. One
-    whose mark was taken away has some that the lazy lane stored while this process ran.
-    """
-    if lazy:
-        return Sink(clickhouse)
-    return Sink(clickhouse, KnownIds(clickhouse), lazy_tenants)
 
 
 async def consume(

@@ -10,6 +10,7 @@ from models.scope import Scope
 BILLING: Final = "billing"
 DOCUMENTS: Final = "documents"
 WEBHOOKS: Final = "webhooks"
+INGEST: Final = "ingest"
 PAYMENT_PROVIDERS: Final = ("sandbox", "stripe", "razorpay")
 
 COMMAND_LIFETIME: Final = timedelta(seconds=12)
@@ -26,7 +27,7 @@ def payments_queue(provider: str) -> str:
     return f"payments-{provider}"
 
 
-QUEUES: Final = (BILLING, DOCUMENTS, WEBHOOKS, *(payments_queue(provider) for provider in PAYMENT_PROVIDERS))
+QUEUES: Final = (BILLING, DOCUMENTS, WEBHOOKS, INGEST, *(payments_queue(provider) for provider in PAYMENT_PROVIDERS))
 
 
 def subscription_workflow_id(scope: Scope, subscription_id: str) -> str:
@@ -52,6 +53,11 @@ def refund_workflow_id(scope: Scope, refund_id: str) -> str:
 def dispute_workflow_id(scope: Scope, dispute_id: str) -> str:
     """`dispute/{tenant}/{id}`."""
     return f"dispute/{scope.tenant_id}/{dispute_id}"
+
+
+def ingestion_workflow_id(lane: str) -> str:
+    """`ingestion/{topic}`."""
+    return f"ingestion/{lane}"
 
 
 def clock_workflow_id(clock_id: str) -> str:
@@ -96,6 +102,17 @@ class DisputeInput:
     """Starts a dispute's way to its end."""
 
     state: DisputeState
+
+
+@dataclass(frozen=True, slots=True)
+class IngestionInput:
+    """Keeps `consumers` sinks of one lane alive. The numbers so far are carried from run to run."""
+
+    lane: str
+    consumers: int = 1
+    stored: int = 0
+    duplicates: int = 0
+    dead_lettered: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,12 @@
 """What an operator reads in Temporal UI: short markdown, computed from a state alone."""
 
+from collections.abc import Sequence
 from datetime import datetime
+from decimal import Decimal
 
+from activities.ingestion.supervision import SinkReport
 from activities.states import ClockState, DisputeState, InvoiceState, RefundState, SubscriptionState
+from workflows.contracts import IngestionInput
 
 
 def instant(value: datetime | None) -> str:
@@ -119,4 +123,19 @@ def clock_details(state: ClockState) -> str:
     rows = [("Status", state.status), ("Time", instant(state.frozen_time)), ("Going to", instant(state.target_time))]
     if state.problem:
         rows.append(("Problem", state.problem))
+    return table(rows)
+
+
+def ingestion_details(done: IngestionInput, running: Sequence[SinkReport], at: datetime) -> str:
+    """How fast the consumers of a lane are, how far behind, and what they have done since the workflow began."""
+    rows = [
+        ("Lane", done.lane),
+        ("Consumers", str(done.consumers)),
+        ("Rate", f"{sum(each.per_second for each in running)} events/s"),
+        ("Lag", f"{Decimal(max((each.lag_ms for each in running), default=0)) / 1000} s"),
+        ("Stored", str(done.stored + sum(each.stored for each in running))),
+        ("Duplicates", str(done.duplicates + sum(each.duplicates for each in running))),
+        ("Dead letters", str(done.dead_lettered + sum(each.dead_lettered for each in running))),
+        ("As of", f"{at:%Y-%m-%d %H:%M:%S} UTC"),
+    ]
     return table(rows)

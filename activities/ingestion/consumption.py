@@ -91,6 +91,8 @@ class Totals:
     stored: int = 0
     duplicates: int = 0
     dead_lettered: int = 0
+    lag_ms: int = 0
+    """Age of the newest record when it had been stored."""
 
 
 class Consumption:
@@ -133,7 +135,8 @@ class Consumption:
         await self._call(lambda: self._source.commit(next_offsets))
         self.totals.records += len(records)
         newest = max(record.timestamp for record in records)
-        metrics.LAG.set(max(self._clock_ns() // 1_000_000 - newest, 0) / 1000)
+        self.totals.lag_ms = max(self._clock_ns() // 1_000_000 - newest, 0)
+        metrics.LAG.set(self.totals.lag_ms / 1000)
 
     async def _stored(self, records: Sequence[Record]) -> bool:
         """Tries until the block is stored (True) or the process is asked to stop (False)."""

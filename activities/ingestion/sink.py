@@ -143,6 +143,17 @@ class Sink:
         return known.intersection(digests)
 
 
+def sink_of_lane(clickhouse: ClickHouse, lazy: bool, lazy_tenants: Collection[str]) -> Sink:
+    """The sink of a lane: exact also when tenants are moved from one lane to the other.
+
+    A tenant that is marked bulk has identities that the other lane stored, so the lazy lane looks every one up. One
+    whose mark was taken away has some that the lazy lane stored while this process ran.
+    """
+    if lazy:
+        return Sink(clickhouse)
+    return Sink(clickhouse, KnownIds(clickhouse), lazy_tenants)
+
+
 def _columns(fresh: Sequence[Placed], stored_at: int) -> list[list[str] | list[int]]:
     events: list[Event] = [placed.event for placed in fresh]
     return [

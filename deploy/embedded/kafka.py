@@ -103,7 +103,8 @@ def start(data: Path, port: int, log: Path) -> Running:
 def _format(java: list[str], data: Path, properties: Path) -> None:
     shutil.rmtree(data / "log", ignore_errors=True)
     cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-    argv = [*java, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties)]
+    # Joined by "=": one id in 64 begins with "-", which by itself would be taken for an option.
+    argv = [*java, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", str(properties)]
     done = subprocess.run(argv, cwd=data, capture_output=True, text=True, check=False)
     if done.returncode:
         raise EmbeddedError(

@@ -23,9 +23,11 @@ def register(app: typer.Typer) -> None:
         rich_help_panel=SERVERS,
         epilog=examples("durabill worker", "durabill worker --queue billing --queue webhooks"),
     )(worker)
-    app.command("consume", rich_help_panel=SERVERS, epilog=examples("durabill consume", "durabill consume --lazy"))(
-        consume
-    )
+    app.command(
+        "consume",
+        rich_help_panel=SERVERS,
+        epilog=examples("durabill consume", "durabill consume --lazy", "durabill consume --supervised 2"),
+    )(consume)
     app.command("migrate", rich_help_panel=SERVERS, epilog=examples("durabill migrate", "durabill migrate --json"))(
         migrate
     )
@@ -73,11 +75,19 @@ def consume(
     lazy: Annotated[
         bool, typer.Option("--lazy", help="Carry the events of the tenants in DURABILL_LAZY_TENANTS, and no others.")
     ] = False,
+    supervised: Annotated[
+        int | None,
+        typer.Option(help="Have workers of the queue `ingest` do it, so many at once, and end.", min=1, max=64),
+    ] = None,
 ) -> None:
     """Carry usage events from Kafka into ClickHouse until SIGTERM."""
     settings = read_settings()
     start_logging(settings)
-    from starter.cli.consumer import serve
+    from starter.cli.consumer import serve, supervise
+
+    if supervised is not None:
+        typer.echo(f"{asyncio.run(supervise(lazy, supervised))}: cancel this workflow to end it")
+        return
 
     asyncio.run(serve(settings, lazy))
 

@@ -16,8 +16,7 @@ from activities.adapters.kafka_replay import replay_dead_letters, rewind
 from activities.adapters.kafka_settings import KafkaSettings, ensure_topics
 from activities.ingestion.events import Event, encode_envelope
 from activities.ingestion.known_ids import KnownIds
-from activities.ingestion.sink import Sink
-from starter.consume import sink_of_lane
+from activities.ingestion.sink import Sink, sink_of_lane
 from tests.parts import Parts
 from tests.usage.processes import TENANT, Child
 from tests.usage.test_kafka_faults import consuming, event, has_settled, settings_for, settles
