@@ -10,6 +10,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,9 @@ from typing import Any
 from sqlalchemy import text
 from sqlmodel import select
 from temporalio.api.enums.v1 import EventType
-from temporalio.client import WorkflowHandle
+from temporalio.client import WorkflowFailureError, WorkflowHandle
 
+from activities.ingestion.supervision import USUAL, SinkReport
 from activities.refunds import cancel_refund
 from billing.periods import BillingPeriod
 from models.tables import SubscriptionRow, WebhookDeliveryRow
@@ -26,7 +28,7 @@ from tests.parts import Parts
 from tests.workflows.test_catching_up import runs_of
 from tests.workflows.test_refunds import disputed, given_back_elsewhere, refund, until_status, workflow_of
 from tests.world import Servers, World, open_world, until, utc
-from workflows.contracts import BILLING, clock_workflow_id, delivery_workflow_id
+from workflows.contracts import BILLING, INGEST, IngestionInput, clock_workflow_id, delivery_workflow_id
 
 HISTORIES = Path(__file__).parent / "histories"
 OF_A_MACHINE = ("identity", "stackTrace", "binaryChecksum")
@@ -66,8 +68,8 @@ def _cleaned(value: Any) -> Any:
 async def record(world: World, names: Sequence[str]) -> None:
     """Every story once, or those that are named."""
     stories = (
-        in_real_time, under_a_test_clock, commanded, with_an_action, with_a_problem, delivered, released, expired, counted,
-        given_back, taken_back,
+        in_real_time, under_a_test_clock, commanded, with_an_action, with_a_problem, delivered, released, expired,
+        counted, given_back, taken_back, supervised,
     )  # fmt: skip
     for story in stories:
         if not names or story.__name__ in names:
@@ -214,6 +216,19 @@ async def expired(world: World) -> None:
     )
     await workflow.result()
     await keep("wallets/passed", workflow)
+
+
+async def supervised(world: World) -> None:
+    """Two consumers that have no broker and are tried again until nobody wants them; one report of an earlier one."""
+    workflow = await world.temporal.start_workflow(
+        "IngestionWorkflow", IngestionInput(USUAL, 2), id=f"ingestion/{world.scope.tenant_id}", task_queue=INGEST
+    )
+    await workflow.signal("report", SinkReport(1, stored=5, lag_ms=250, per_second=2))
+    await asyncio.sleep(1)
+    await workflow.cancel()
+    with suppress(WorkflowFailureError):
+        await workflow.result()
+    await keep("ingestion/cancelled", workflow)
 
 
 async def given_back(world: World) -> None:
