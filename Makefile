@@ -9,7 +9,7 @@ PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
 STAMP := $(VENV)/installed
 OPTIONS := $(if $(filter-out 0,$(KAFKA)),--kafka) $(if $(filter-out 0,$(S3)),--s3)
 
-.PHONY: help setup demo dev test test-full lint format bench bench-rating stop clean lock
+.PHONY: help setup demo dev test test-full coverage lint format bench bench-rating stop clean lock
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -44,6 +44,10 @@ test: setup ## Lint, types, import contracts and all tests against the real serv
 
 test-full: setup ## All tests, with the long fault runs
 	@FAULTS_LONG=1 $(MAKE) --no-print-directory test
+
+coverage: setup ## Branch coverage of billing/ by the tests that need no server
+	@$(BIN)/python -m coverage run -m pytest -q tests/unit tests/simulation tests/scenarios
+	@$(BIN)/python -m coverage report
 
 lint: setup ## Lint, types and import contracts
 	@$(BIN)/ruff check .

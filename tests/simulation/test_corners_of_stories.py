@@ -1,10 +1,13 @@
 """Corners of a story that few customers meet: wallets that end, watches with one half, notes that settle an invoice."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from billing.simulation.events import LoggedEvent, Revision
 from billing.simulation.simulate import simulate
+from billing.usage_aggregation import UsageEvent
 from tests.simulation.documents import SEAT, USE, Json, document
 
 JANUARY = "2026-01-01T00:00:00Z"
@@ -92,3 +95,12 @@ def test_an_event_that_no_filter_wants_is_reported() -> None:
             "properties": {"n": "1", "region": "us"}}  # fmt: skip
     result = simulate(document(meters=[meter], events=[sent]))
     assert result["rejected_events"] == [{"event_id": "e", "reason": "no_matching_meter"}]
+
+
+def test_an_event_is_known_as_it_was_told_before_the_cutoff() -> None:
+    def at(day: int) -> datetime:
+        return datetime(2026, 1, day, tzinfo=UTC)
+
+    first, second = (UsageEvent("e", "call", at(5), {"n": n}, at(5)) for n in ("1", "2"))
+    logged = LoggedEvent(first, [Revision(at(5), first, "sent"), Revision(at(9), second, "amended")])
+    assert [logged.known_before(at(day)) for day in (5, 6, 9, 10)] == [None, first, first, second]

@@ -22,7 +22,7 @@ from billing.commitments import (
 from billing.coupons import Coupon, CouponAssociation, CouponCadence, CouponType
 from billing.entitlements import Allowance
 from billing.errors import Invalid, InvariantBroken
-from billing.explain import explain_line
+from billing.explain import explain_line, explanations
 from billing.invoices import Invoice, InvoiceInputs, build_final_invoice, build_invoice
 from billing.meters import UsagePart, UsageSnapshot
 from billing.money import minus, total
@@ -224,6 +224,13 @@ def test_a_windowed_commitment_is_met_window_by_window() -> None:
     capped = replace(due, price=replace(due.price, maximum_amount=Decimal(20)))
     _, usage = daily_usage(3, 10, 0, 25, 7)
     assert lines_of(billed(inputs(capped, usage=(usage,)), windowed(capped, plain))) == [("usage", "20.00")]
+
+
+def test_windows_that_were_all_used_are_told_one_by_one() -> None:
+    due, usage = daily_usage(5, 10, 10, 10, 5)
+    made = replace(inputs(due, usage=(usage,)), commitments=(windowed(due, promise("10", "line_1", windowed=True)),))
+    (line,) = explanations(build_final_invoice(made), made)
+    assert not [words for words in line.text if "windows without usage" in words]
 
 
 def test_windows_in_units_and_wrong_windows() -> None:

@@ -357,6 +357,12 @@ def test_two_part_periods_prorate_to_the_whole(second: int) -> None:
     assert head.lines[0].share + closes(tail, 1)[0].lines[0].share == 1
 
 
+def test_a_line_does_not_end_before_it_starts() -> None:
+    with pytest.raises(Invalid, match="must not be before its start_date") as refusal:
+        LineItem("line_0", seat(), Decimal(1), utc("2025-01-31"), utc("2025-01-30"))
+    assert refusal.value.field == "end_date"
+
+
 def test_a_line_has_no_negative_quantity() -> None:
     with pytest.raises(Invalid, match="quantity must be 0 or more; got -1") as refusal:
         LineItem("line_0", seat(), Decimal(-1), utc("2025-01-31"))
