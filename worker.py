@@ -24,6 +24,7 @@ from activities.breaker import Breakers
 from activities.disputes import DisputeActivities
 from activities.errors import ErrorTranslator
 from activities.event_reconciliation import ReconciliationActivities
+from activities.findings import FindingActivities
 from activities.grouped_usage import GroupedUsage
 from activities.ingestion.ports import UsageProgress
 from activities.ingestion.supervision import LAZY, SinkActivities
@@ -37,15 +38,18 @@ from activities.subscriptions import SubscriptionActivities
 from activities.test_clocks import ClockActivities
 from activities.wallet_expiry import WalletActivities
 from activities.webhooks import WebhookActivities
+from activities.workflow_checks import WORKFLOW_CHECKS
 from starter.clients import EVERYTHING, Clients, connect_temporal, kafka_settings, open_clients, required
 from starter.settings import Settings, load_settings, log_format
 from starter.telemetry import LogContext, configure_logging, temporal_runtime
 from starter.worker_health import serve_health
+from workflows.audit import AuditWorkflow
 from workflows.contracts import BILLING, DOCUMENTS, INGEST, PAYMENT_PROVIDERS, QUEUES, WEBHOOKS, payments_queue
 from workflows.dispute import DisputeWorkflow
 from workflows.gate import TemporalGate
 from workflows.ingestion import IngestionWorkflow
 from workflows.invoice import InvoiceWorkflow
+from workflows.reconciliation import ReconciliationWorkflow
 from workflows.refund import RefundWorkflow
 from workflows.revenue_release import RevenueReleaseWorkflow
 from workflows.subscription import SubscriptionWorkflow
@@ -65,6 +69,8 @@ WORKFLOWS: dict[str, list[type]] = {
         RefundWorkflow,
         DisputeWorkflow,
         UsageReconciliationWorkflow,
+        ReconciliationWorkflow,
+        AuditWorkflow,
     ],
     WEBHOOKS: [WebhookDeliveryWorkflow],
     INGEST: [IngestionWorkflow],
@@ -98,6 +104,7 @@ def activities_by_queue(clients: Clients, gate: TemporalGate, progress: UsagePro
     disputes = DisputeActivities(database)
     reconciliation = ReconciliationActivities(database, required(clients.clickhouse, "clickhouse"), progress)
     clickhouse, lazy = required(clients.clickhouse, "clickhouse"), clients.settings.lazy_tenants
+    findings = FindingActivities(database, gate, WORKFLOW_CHECKS)
     return {
         BILLING: [
             subscriptions.close_period,
@@ -114,6 +121,7 @@ def activities_by_queue(clients: Clients, gate: TemporalGate, progress: UsagePro
             wallets.expire,
             disputes.read,
             reconciliation.reconcile,
+            findings.look,
         ],
         DOCUMENTS: [documents.render],
         INGEST: [SinkActivities(lambda lane: _source_of(clients.settings, lane), clickhouse, lazy).consume],

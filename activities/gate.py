@@ -1,6 +1,8 @@
 """How activities reach workflows: a port, because workflows are a layer above them."""
 
-from datetime import datetime
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from activities.states import ClockState, DisputeState, InvoiceState, RefundState, SubscriptionState
@@ -41,3 +43,38 @@ class WorkflowGate(Protocol):
 
     async def advance_invoice(self, state: InvoiceState, to: datetime) -> None:
         """Returns once the invoice has done everything due at or before `to`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What Temporal knows of a workflow. `ended` names how its last run ended (`TERMINATED`, ...); null: it runs."""
+
+    workflow_id: str
+    ended: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunningWorkflow:
+    """A workflow that runs, and the row that it says it is of."""
+
+    workflow_id: str
+    tenant_id: str
+    row_id: str
+
+
+class WorkflowWatch(Protocol):
+    """What reconciliation asks of Temporal, to compare it with Postgres."""
+
+    @property
+    def wake_spread(self) -> timedelta:
+        """By how much a wake-up may be later than its boundary, on purpose."""
+
+    async def standing_of_subscription(self, scope: Scope, subscription_id: str) -> Standing | None:
+        """How the subscription's workflow stands; None when there is none, or none any more."""
+
+    def running_workflows(self) -> AsyncIterator[Sequence[RunningWorkflow]]:
+        """The workflows of subscriptions and invoices that run, page by page; what has just started may be missing."""
+
+
+class WatchingGate(WorkflowGate, WorkflowWatch, Protocol):
+    """Both: reconciliation compares, and sets going what stands still."""

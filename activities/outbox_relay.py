@@ -17,6 +17,7 @@ from activities.bookkeeping import scope_of
 from activities.business_time import clock_now
 from activities.collection import collection_state
 from activities.disputes import dispute_state
+from activities.findings import measure_findings
 from activities.gate import WorkflowGate
 from activities.outbox import (
     CHANNEL,
@@ -108,6 +109,7 @@ class OutboxRelay:
                 await self._carry(session, row, deliveries)
             await session.flush()
             await _measure(session)
+            await measure_findings(session)
         return len(rows)
 
     async def _carry(self, session: AsyncSession, row: OutboxRow, deliveries: dict[str, list[_Delivery]]) -> None:

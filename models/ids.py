@@ -19,6 +19,7 @@ PREFIXES = frozenset(
         "env",
         "event",
         "feat",
+        "finding",
         "inv",
         "inv_line",
         "key",

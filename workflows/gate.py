@@ -1,14 +1,16 @@
 """The port of `activities.gate` on a Temporal client: workflows are started under their business ids, moved in time."""
 
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
-from temporalio.client import Client, WorkflowHandle
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.common import TypedSearchAttributes, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
+from activities.gate import RunningWorkflow, Standing
 from activities.states import ClockState, DisputeState, InvoiceState, RefundState, SubscriptionState
 from models.scope import Scope
 from workflows import search_attributes
@@ -35,12 +37,44 @@ STEP_LIFETIME = timedelta(minutes=10)
 """How long a test clock waits for one customer: long enough for retries of every step, but not for ever."""
 
 
+ENTITIES_AT_WORK = "WorkflowType IN ('SubscriptionWorkflow', 'InvoiceWorkflow') AND ExecutionStatus = 'Running'"
+LISTED_AT_ONCE = 500
+
+
 class TemporalGate:
     """Starts are idempotent: a workflow that runs, or has run, under its id counts as started."""
 
     def __init__(self, client: Client, *, wake_spread_seconds: int = 0) -> None:
         self._client = client
         self._wake_spread_seconds = wake_spread_seconds
+
+    @property
+    def wake_spread(self) -> timedelta:
+        """By how much a wake-up may be later than its boundary, on purpose."""
+        return timedelta(seconds=self._wake_spread_seconds)
+
+    async def standing_of_subscription(self, scope: Scope, subscription_id: str) -> Standing | None:
+        """How `subscription/{tenant}/{id}` stands; None when Temporal knows of none."""
+        workflow_id = subscription_workflow_id(scope, subscription_id)
+        try:
+            found = await self._client.get_workflow_handle(workflow_id).describe()
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+            return None
+        running = found.status is WorkflowExecutionStatus.RUNNING
+        return Standing(workflow_id, None if running or found.status is None else found.status.name)
+
+    async def running_workflows(self) -> AsyncIterator[Sequence[RunningWorkflow]]:
+        """`subscription/{tenant}/{id}` and `invoice/{tenant}/{id}` that run, a page at a time."""
+        page: list[RunningWorkflow] = []
+        async for found in self._client.list_workflows(ENTITIES_AT_WORK, page_size=LISTED_AT_ONCE):
+            _, tenant_id, row_id = (*found.id.split("/", 2), "", "")[:3]
+            page.append(RunningWorkflow(found.id, tenant_id, row_id))
+            if len(page) == LISTED_AT_ONCE:
+                yield page
+                page = []
+        yield page
 
     async def start_subscription(self, state: SubscriptionState, clock: datetime | None) -> None:
         """Starts `subscription/{tenant}/{id}`; one that has ended already needs none."""

@@ -55,6 +55,20 @@ SCHEDULES: Final[tuple[ScheduleEntry, ...]] = (
         "*/10 * * * *",
         note="Accepted events against stored ones, duplicates and dead letters, of the last day.",
     ),
+    ScheduleEntry(
+        "reconciliation",
+        "ReconciliationWorkflow",
+        "*/10 * * * *",
+        catchup_window=timedelta(minutes=10),
+        note="What Postgres says must happen against what is under way; sets going what stands still.",
+    ),
+    ScheduleEntry(
+        "audit",
+        "AuditWorkflow",
+        "41 3 * * *",
+        catchup_window=timedelta(days=1),
+        note="Everything that must hold whatever has happened; keeps what does not as a finding.",
+    ),
 )
 
 

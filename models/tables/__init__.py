@@ -3,6 +3,7 @@
 from models.tables.catalog import FeatureRow, MeterRow, PlanRow, PriceRow
 from models.tables.customers import CustomerRow, TaxAssociationRow, TaxRateRow
 from models.tables.events import EventCorrectionRow
+from models.tables.findings import FindingRow
 from models.tables.invoices import InvoiceLineRow, InvoiceRow, InvoiceSequenceRow, InvoiceTaxRow, UsageSnapshotRow
 from models.tables.ledger import DeferredRevenueRow, LedgerEntryRow, LedgerTransactionRow
 from models.tables.payments import PaymentAttemptRow, PaymentRow, ProviderEventRow
@@ -27,6 +28,7 @@ __all__ = [
     "EnvironmentRow",
     "EventCorrectionRow",
     "FeatureRow",
+    "FindingRow",
     "IdempotencyKeyRow",
     "InvoiceLineRow",
     "InvoiceRow",

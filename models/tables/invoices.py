@@ -40,6 +40,10 @@ class InvoiceRow(Entity, table=True):
         Index("invoices_subscription", "subscription_id", "drafted_at"),
         Index("invoices_created", "tenant_id", "environment_id", "created_at"),
         Index("invoices_next_action", "next_action_at", postgresql_where=text("next_action_at IS NOT NULL")),
+        Index(
+            "invoices_without_document", "updated_at",
+            postgresql_where=text("document_key IS NULL AND invoice_status = 'FINALIZED'"),
+        ),
     )  # fmt: skip
 
     customer_id: str

@@ -22,6 +22,7 @@ class SubscriptionRow(Entity, table=True):
         CheckConstraint("current_period_start <= current_period_end", name="period_in_order"),
         CheckConstraint("billing_period_count >= 1", name="period_count_positive"),
         Index("subscriptions_customer", "tenant_id", "environment_id", "customer_id"),
+        Index("subscriptions_created", "created_at"),
         Index("subscriptions_next_action", "next_action_at", postgresql_where=text("next_action_at IS NOT NULL")),
         Index("subscriptions_test_clock", "test_clock_id", postgresql_where=text("test_clock_id IS NOT NULL")),
     )

@@ -9,6 +9,7 @@ from starter.cli import (
     configuration,
     customers,
     events,
+    findings,
     invoices,
     keys,
     processes,
@@ -57,5 +58,6 @@ def durabill(
 stack.register(app)
 processes.register(app)
 simulate.register(app)
+findings.register(app)
 for _group in (configuration, keys, customers, subscriptions, invoices, events, usage, clock, webhooks, schedules):
     app.add_typer(_group.commands)

@@ -69,7 +69,7 @@ async def record(world: World, names: Sequence[str]) -> None:
     """Every story once, or those that are named."""
     stories = (
         in_real_time, under_a_test_clock, commanded, with_an_action, with_a_problem, delivered, released, expired,
-        counted, given_back, taken_back, supervised,
+        counted, given_back, taken_back, supervised, reconciled, audited,
     )  # fmt: skip
     for story in stories:
         if not names or story.__name__ in names:
@@ -229,6 +229,34 @@ async def supervised(world: World) -> None:
     with suppress(WorkflowFailureError):
         await workflow.result()
     await keep("ingestion/cancelled", workflow)
+
+
+async def reconciled(world: World) -> None:
+    """The Schedule's pass over what is due or new, with a document to draw."""
+    await world.clock(utc("2025-01-01"))
+    subscription = await subscribed(world, utc("2025-01-01"))
+    await world.advance(utc("2025-01-01T00:01"))
+    (invoice,) = await world.invoices(subscription.id)
+    lost = text(
+        "UPDATE invoices SET document_key = NULL, document_sha256 = NULL, updated_at = updated_at - interval '1 hour'"
+        " WHERE id = :id"
+    )
+    async with world.database.transaction(world.scope) as session:
+        await session.execute(lost, {"id": invoice.id})
+    workflow = await world.temporal.start_workflow(
+        "ReconciliationWorkflow", id=f"reconciliation/{world.scope.tenant_id}", task_queue=BILLING
+    )
+    await workflow.result()
+    await keep("reconciliation/passed", workflow)
+
+
+async def audited(world: World) -> None:
+    """The Schedule's pass over everything."""
+    workflow = await world.temporal.start_workflow(
+        "AuditWorkflow", id=f"audit/{world.scope.tenant_id}", task_queue=BILLING
+    )
+    await workflow.result()
+    await keep("audit/passed", workflow)
 
 
 async def given_back(world: World) -> None:

@@ -1,0 +1,20 @@
+"""Goes, every night, through everything that must hold whatever has happened. Run by a Schedule."""
+
+from temporalio import workflow
+
+with workflow.unsafe.imports_passed_through():
+    from activities.findings import SUBSCRIPTION_WITHOUT_WORKFLOW, WORKFLOW_WITHOUT_SUBSCRIPTION
+
+from workflows.checks import Pass, make_checks
+
+CHECKS = (SUBSCRIPTION_WITHOUT_WORKFLOW, WORKFLOW_WITHOUT_SUBSCRIPTION)
+
+
+@workflow.defn(name="AuditWorkflow")
+class AuditWorkflow:
+    """One pass over everything there is, of all tenants; it takes as long as there is much."""
+
+    @workflow.run
+    async def run(self) -> Pass:
+        """Returns what was met; `durabill findings` shows it, with what to do. Fails when a check cannot be made."""
+        return await make_checks(CHECKS, everything=True)
