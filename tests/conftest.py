@@ -14,6 +14,7 @@ from pathlib import Path
 import asyncpg
 import clickhouse_connect
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 from deploy.embedded.errors import EmbeddedError
@@ -23,6 +24,16 @@ from tests import parts as engines
 # A loaded machine must not turn a law into a flaky test: examples are bounded by number, not by time.
 settings.register_profile("durabill", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("durabill")
+
+# Tracebacks with pictures take seconds each on a loaded machine, and tests make many.
+structlog.configure(
+    processors=[
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
+        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 
 # An environment of the developer's own must not leak into tests.
 for name in [name for name in os.environ if name.startswith(("DURABILL_", "TEMPORAL_")) and name != "TEMPORAL_CLI"]:

@@ -85,7 +85,7 @@ async def test_a_refusal_is_an_answer() -> None:
 
 async def test_an_invoice_waits_out_an_outage_and_says_so(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(breaker, "FAILURES_TO_OPEN", 2)
-    monkeypatch.setattr(breaker, "FIRST_PAUSE_SECONDS", 3.0)
+    monkeypatch.setattr(breaker, "FIRST_PAUSE_SECONDS", 6.0)  # the next try is 2 s after that opens it
     world.provider.kill()
     try:
         await world.sell()
