@@ -72,8 +72,13 @@ def name(file: Path) -> str:
 
 
 @cache
+@cache
 def tree(file: Path) -> ast.Module:
-    return ast.parse(file.read_text(), filename=str(file))
+    source = file.read_text()
+    try:
+        return ast.parse(source, filename=str(file))
+    except SystemError:  # CPython 3.11 may miscount its own recursion when it collects garbage meanwhile (gh-106905)
+        return ast.parse(source, filename=str(file))
 
 
 def in_any(file: Path, places: tuple[str, ...]) -> bool:
