@@ -7,6 +7,7 @@ aggregation needs a field, how tiers lie) are those of `billing/`: a row is refu
 import re
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from sqlalchemy.exc import IntegrityError
@@ -15,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from activities.bookkeeping import new_columns
 from billing.errors import AlreadyExists, Invalid
 from billing.meters import Filter, Meter, parse_aggregation, parse_reset_usage
-from models.conversions import meter_from_row
+from models.conversions import aggregation_json, meter_from_row
 from models.ids import new_id
 from models.queries.catalog import get_feature, get_meter, get_plan
 from models.queries.paging import violated_index
@@ -43,6 +44,7 @@ class NewMeter:
     field: str | None = None
     filters: tuple[MeterFilter, ...] = ()
     reset_usage: str = "BILLING_PERIOD"
+    multiplier: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,7 @@ async def create_meter(session: AsyncSession, scope: Scope, new: NewMeter, actor
             field=new.field or None,
             filters=_filters(new.filters),
             reset_usage=parse_reset_usage(new.reset_usage),
+            multiplier=new.multiplier,
         )
     except Invalid as error:
         raise Invalid(f"{path}{error.message}", f"{path}{error.field}", error.details) from error
@@ -118,7 +121,7 @@ async def create_meter(session: AsyncSession, scope: Scope, new: NewMeter, actor
         updated_by=actor,
         name=meter.name,
         event_name=meter.event_name,
-        aggregation={"type": meter.aggregation.value, **({"field": meter.field} if meter.field else {})},
+        aggregation=aggregation_json(meter),
         filters=[{"key": entry.key, "values": list(entry.values)} for entry in meter.filters],
         reset_usage=meter.reset_usage.value,
     )

@@ -16,6 +16,7 @@ from billing.meters import Meter, UsageSnapshot
 from billing.money import decimal_text
 from billing.periods import Period
 from billing.terms import LineKind
+from models.clickhouse.usage import in_batches
 from models.conversions import meter_from_row
 from models.database import Database
 from models.ids import derived_id
@@ -40,21 +41,33 @@ class Frozen:
 async def read_usage(
     database: Database, usage: UsageReader, row: InvoiceRow, inputs: InvoiceInputs, cutoff: datetime
 ) -> Frozen:
-    """Reads every usage line's quantity: one query for all meters of a period, one for the chart of each."""
+    """Reads every usage line's quantity: one query for the meters of a period, one for the chart of each.
+
+    What cannot be told by day has no chart.
+    """
     external_id, meters = await _customer_and_meters(database, row, inputs)
     # A correction of an event that was written down counts, whatever has died since.
     await apply_pending(database, usage.clickhouse, scope_of(row), external_customer_id=external_id)
     snapshots: list[UsageSnapshot] = []
     daily: list[tuple[tuple[str, str], ...]] = []
     for period, wanted in _by_period(inputs, meters).items():
-        quantities = await usage.read(scope_of(row), external_id, wanted, period)
-        statement = usage.query_of(scope_of(row), external_id, wanted, period).to_sql()[0]
-        for meter in wanted:
-            snapshot_id = derived_id("snap", row.id, meter.id, to_json(period.start))
-            snapshots.append(UsageSnapshot(snapshot_id, meter.id, period, cutoff, quantities[meter.id], statement))
-            days = await usage.daily(scope_of(row), external_id, meter, period, row.timezone)
-            daily.append(tuple((day.isoformat(), decimal_text(quantity)) for day, quantity in days))
+        for batch in in_batches(wanted):
+            quantities = await usage.read(scope_of(row), external_id, batch, period)
+            statement = usage.query_of(scope_of(row), external_id, batch, period).to_sql()[0]
+            for meter in batch:
+                snapshot_id = derived_id("snap", row.id, meter.id, to_json(period.start))
+                snapshots.append(UsageSnapshot(snapshot_id, meter.id, period, cutoff, quantities[meter.id], statement))
+                daily.append(await _days(usage, row, external_id, meter, period))
     return Frozen(tuple(snapshots), tuple(daily))
+
+
+async def _days(
+    usage: UsageReader, row: InvoiceRow, external_id: str, meter: Meter, period: Period
+) -> tuple[tuple[str, str], ...]:
+    if meter.is_cumulative:
+        return ()
+    days = await usage.daily(scope_of(row), external_id, meter, period, row.timezone)
+    return tuple((day.isoformat(), decimal_text(quantity)) for day, quantity in days)
 
 
 async def _customer_and_meters(

@@ -10,9 +10,10 @@ from decimal import Decimal
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from activities.business_time import business_time
 from activities.usage_reader import UsageReader
 from billing.errors import Invalid
-from billing.meters import Meter, UsageQuantity
+from billing.meters import AggregationType, Meter, UsageQuantity, share_so_far
 from billing.money import round_amount, total
 from billing.periods import Period
 from billing.prices import rate
@@ -56,15 +57,19 @@ class _UsageLine:
 
 async def read_subscription_usage(
     database: Database, usage: UsageReader, scope: Scope, subscription_id: str, start: datetime | None,
-    end: datetime | None,
+    end: datetime | None, now: datetime,
 ) -> SubscriptionUsage:  # fmt: skip
-    """Usage in [start, end), which default to the current period's. Raises NotFound, Invalid, ClickHouseError."""
+    """Usage in [start, end), which default to the current period's. Raises NotFound, Invalid, ClickHouseError.
+
+    At `now`, or at the subscription's test clock, a level counts for the time that has passed.
+    """
     async with database.transaction(scope) as session:
         row = await get_subscription(session, subscription_id)
         period = _period(row, start, end)
         lines = await _usage_lines(session, scope, row, period)
         external_id = (await get_customer(session, scope, row.customer_id)).external_id
-    quantities = await _quantities(usage, scope, external_id, lines)
+        at = await business_time(session, row.test_clock_id, now)
+    quantities = await _quantities(usage, scope, external_id, lines, at)
     charges = tuple(_charge(line, quantities[line.line.id], row.currency) for line in lines)
     return SubscriptionUsage(row.currency, period, charges, total(charge.amount for charge in charges))
 
@@ -90,19 +95,30 @@ async def _usage_lines(session: AsyncSession, scope: Scope, row: SubscriptionRow
 
 
 async def _quantities(
-    usage: UsageReader, scope: Scope, external_id: str, lines: list[_UsageLine]
+    usage: UsageReader, scope: Scope, external_id: str, lines: list[_UsageLine], at: datetime
 ) -> dict[str, UsageQuantity]:
     """Each line's quantity by the line's id; one read for all lines of the same period."""
     by_period: dict[Period, dict[str, Meter]] = defaultdict(dict)
     for line in lines:
-        by_period[line.period][line.meter.id] = line.meter
+        by_period[_passed(line, at)][line.meter.id] = line.meter
     read = {
         period: await usage.read(scope, external_id, list(meters.values()), period)
         for period, meters in by_period.items()
     }
-    return {line.line.id: read[line.period][line.meter.id] for line in lines}
+    return {
+        line.line.id: share_so_far(read[passed][line.meter.id], passed, line.period)
+        for line in lines
+        for passed in (_passed(line, at),)
+    }
+
+
+def _passed(line: _UsageLine, at: datetime) -> Period:
+    """The part of the line's period that is read: of a level, which lasts until it changes, what has passed."""
+    if line.meter.aggregation is not AggregationType.WEIGHTED_SUM:
+        return line.period
+    return Period(line.period.start, min(max(at, line.period.start), line.period.end))
 
 
 def _charge(line: _UsageLine, usage: UsageQuantity, currency: str) -> UsageCharge:
-    rated = rate(price_from_row(line.price), usage.quantity)
+    rated = rate(price_from_row(line.price), usage.value)
     return UsageCharge(line.line, line.price, line.meter, usage.quantity, round_amount(rated.amount, currency))

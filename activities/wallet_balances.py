@@ -59,7 +59,7 @@ async def read_real_time_balance(
     drafted = [await _charged(database, usage, draft, wallet.allowed_price_types, at) for draft in drafts]
     current = ZERO
     if wallet.allowed_price_types is not AllowedPriceTypes.FIXED:
-        read = [await read_subscription_usage(database, usage, scope, each, None, None) for each in subscriptions]
+        read = [await read_subscription_usage(database, usage, scope, each, None, None, at) for each in subscriptions]
         current = total(one.amount for one in read)
     owed = total((unpaid, *drafted))
     return RealTimeBalance(

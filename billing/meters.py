@@ -5,7 +5,7 @@ of billing.usage_aggregation for events in memory.
 Rules: billing-rules.md sections 1 and 2, usage.md section 4.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -33,16 +33,6 @@ class AggregationType(StrEnum):
     WEIGHTED_SUM = "WEIGHTED_SUM"
 
 
-OFFERED_AGGREGATIONS: Final = (
-    AggregationType.COUNT,
-    AggregationType.SUM,
-    AggregationType.MAX,
-    AggregationType.LATEST,
-    AggregationType.COUNT_UNIQUE,
-)
-"""What a running stack can read from its store; `simulate` knows all."""
-
-
 EXPRESSION_AGGREGATIONS: Final = (
     AggregationType.SUM,
     AggregationType.AVG,
@@ -57,10 +47,6 @@ class ResetUsage(StrEnum):
 
     BILLING_PERIOD = "BILLING_PERIOD"
     NEVER = "NEVER"
-
-
-OFFERED_RESETS: Final = (ResetUsage.BILLING_PERIOD,)
-"""The same for resets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +96,11 @@ class Meter:
             raise Invalid(f"aggregation.field is required for {self.aggregation}", field="aggregation.field")
         _check_multiplier(self)
         _check_buckets(self)
+
+    @property
+    def is_cumulative(self) -> bool:
+        """Whether its quantity belongs to a period as a whole and cannot be told day by day: a level carried on."""
+        return self.reset_usage is ResetUsage.NEVER or self.aggregation is AggregationType.WEIGHTED_SUM
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,10 +161,17 @@ class UsageSnapshot:
         check_utc(self.cutoff, "cutoff")
 
 
+def share_so_far(passed_usage: UsageQuantity, passed: Period, period: Period) -> UsageQuantity:
+    """What a level, weighted over the `passed` beginning of `period`, is worth of the whole; anything else as it is."""
+    if passed == period:
+        return passed_usage
+    exact = passed_usage.value * Fraction(passed.microseconds, period.microseconds)
+    shown = shown_decimal(exact)
+    return replace(passed_usage, quantity=shown, exact=None if Fraction(shown) == exact else exact)
+
+
 def check_offered(meter: Meter) -> None:
     """Raises Invalid for a meter that a running stack cannot read from its store."""
-    parse_aggregation(meter.aggregation)
-    parse_reset_usage(meter.reset_usage)
     if meter.bucket_size is not None:
         raise Invalid("aggregation.bucket_size must be absent: meters have no buckets", "aggregation.bucket_size")
     if meter.expression is not None:
@@ -181,18 +179,18 @@ def check_offered(meter: Meter) -> None:
 
 
 def parse_aggregation(text: str) -> AggregationType:
-    """The aggregation named `text` on the API's wire. Raises Invalid naming those that are offered."""
-    if text in OFFERED_AGGREGATIONS:
+    """The aggregation named `text` on the API's wire. Raises Invalid naming the possible ones."""
+    if text in set(AggregationType):
         return AggregationType(text)
-    known = ", ".join(OFFERED_AGGREGATIONS)
+    known = ", ".join(AggregationType)
     raise Invalid(f"aggregation.type must be one of {known}; got {text!r}", field="aggregation.type")
 
 
 def parse_reset_usage(text: str) -> ResetUsage:
-    """The reset named `text` on the API's wire. Raises Invalid naming those that are offered."""
-    if text in OFFERED_RESETS:
+    """The reset named `text` on the API's wire. Raises Invalid naming the possible ones."""
+    if text in set(ResetUsage):
         return ResetUsage(text)
-    known = ", ".join(OFFERED_RESETS)
+    known = ", ".join(ResetUsage)
     raise Invalid(f"reset_usage must be one of {known}; got {text!r}", field="reset_usage")
 
 

@@ -14,7 +14,7 @@ from fractions import Fraction
 from billing.errors import Invalid
 from billing.event_values import event_value, property_text
 from billing.expressions.evaluation import expression_value
-from billing.meters import AggregationType, Meter, ResetUsage, UsagePart, UsageQuantity
+from billing.meters import AggregationType, Meter, ResetUsage, UsagePart, UsageQuantity, share_so_far
 from billing.money import shown_decimal
 from billing.periods import Period, check_utc
 from billing.windows import window_at
@@ -92,8 +92,7 @@ def measure_until(meter: Meter, events: Sequence[UsageEvent], period: Period, at
     found = measure(meter, events, passed)
     if meter.aggregation is not AggregationType.WEIGHTED_SUM:
         return found
-    exact = found.value * Fraction(passed.microseconds, period.microseconds)
-    return _usage(meter, exact, _values(meter, events, passed))
+    return share_so_far(found, passed, period)
 
 
 def measure_parts(

@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 from billing.meters import Filter, Meter, parse_aggregation, parse_reset_usage
+from billing.money import decimal_text
 from billing.periods import BillingCycle, BillingPeriod, Cadence, Period
 from billing.prices import BillingModel, InvoiceCadence, Price, PriceType, RoundMode, Tier, TierMode, TransformQuantity
 from billing.subscriptions import SubscriptionState, SubscriptionStatus
@@ -67,7 +68,18 @@ def meter_from_row(row: MeterRow) -> Meter:
         field=row.aggregation.get("field") or None,
         filters=tuple(Filter(item["key"], tuple(item["values"])) for item in row.filters),
         reset_usage=parse_reset_usage(row.reset_usage),
+        multiplier=Decimal(row.aggregation["multiplier"]) if row.aggregation.get("multiplier") else None,
     )
+
+
+def aggregation_json(meter: Meter) -> dict[str, Any]:
+    """A meter's aggregation as it is stored, and shown: only what the meter has."""
+    stored = {
+        "type": meter.aggregation.value,
+        "field": meter.field,
+        "multiplier": None if meter.multiplier is None else decimal_text(meter.multiplier),
+    }
+    return {name: value for name, value in stored.items() if value is not None}
 
 
 def tax_rate_from_row(row: TaxRateRow) -> TaxRate:

@@ -14,7 +14,7 @@ from fractions import Fraction
 from typing import Any
 
 from billing.errors import Invalid
-from billing.meters import AggregationType, Meter, UsageQuantity
+from billing.meters import AggregationType, Meter, ResetUsage, UsageQuantity
 from billing.money import shown_decimal
 from models.clickhouse.times import milliseconds
 from models.clickhouse.windows import Window
@@ -41,9 +41,10 @@ _SETTINGS = "SETTINGS do_not_merge_across_partitions_select_final = 1"
 class MeterQuery:
     """Usage of `meters` in [start, end): of one customer, or of all where `external_customer_id` is None.
 
-    One statement reads the events once and folds every meter. With `window`, one row a window that has events. With
-    `each_of`, one row (or its windows) for each of these customers that has events. With `group_by` (`source`, or
-    `properties.NAME`), one row for each combination of values; a property that is absent has the value "".
+    One statement reads the events once and folds every meter. Meters that never reset measure everything before the
+    end; they are not mixed with others. With `window`, one row a window that has events. With `each_of`, one row (or
+    its windows) for each of these customers that has events. With `group_by` (`source`, or `properties.NAME`), one row
+    for each combination of values; a property that is absent has the value "".
     """
 
     tenant_id: str
@@ -70,8 +71,13 @@ class MeterQuery:
         for name in self.group_by:
             if name != SOURCE and not (name.startswith(PROPERTY) and name != PROPERTY):
                 raise Invalid(f"group_by must name {SOURCE} or {PROPERTY}NAME; got {name!r}", field="group_by")
-        if self.window and any(meter.aggregation is AggregationType.WEIGHTED_SUM for meter in self.meters):
-            raise Invalid("a WEIGHTED_SUM is weighted over a whole period: it has no windows", field="window_size")
+        if self.window and any(meter.is_cumulative for meter in self.meters):
+            raise Invalid(
+                "window_size must be absent: a WEIGHTED_SUM, and a meter that never resets, have no windows",
+                field="window_size",
+            )
+        if len({meter.reset_usage for meter in self.meters}) > 1:
+            raise Invalid("meters must all reset, or all never", field="meters")
 
     @property
     def microseconds(self) -> int:
@@ -117,7 +123,6 @@ class MeterQuery:
         bound |= {
             "tenant_id": self.tenant_id,
             "environment_id": self.environment_id,
-            "start": milliseconds(self.start),
             "end": milliseconds(self.end),
         }
         conditions = ["tenant_id = {tenant_id:String}", "environment_id = {environment_id:String}"]
@@ -133,7 +138,9 @@ class MeterQuery:
         names = list(dict.fromkeys(meter.event_name for meter in self.meters))
         bound |= {f"name_{number}": name for number, name in enumerate(names)}
         conditions.append(f"event_name IN ({', '.join(f'{{name_{number}:String}}' for number in range(len(names)))})")
-        conditions.append("timestamp >= fromUnixTimestamp64Milli({start:Int64}, 'UTC')")
+        if self.meters[0].reset_usage is ResetUsage.BILLING_PERIOD:
+            bound["start"] = milliseconds(self.start)
+            conditions.append("timestamp >= fromUnixTimestamp64Milli({start:Int64}, 'UTC')")
         conditions.append("timestamp < fromUnixTimestamp64Milli({end:Int64}, 'UTC')")
         return conditions
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from billing.meters import Meter, UsageQuantity
+from billing.meters import Meter, ResetUsage, UsageQuantity
 from models.clickhouse.client import ClickHouse
 from models.clickhouse.meter_query import MeterQuery, quantities
 from models.clickhouse.times import instant
@@ -65,5 +65,8 @@ async def usage_by_group(
 
 
 def in_batches(meters: Sequence[Meter]) -> list[tuple[Meter, ...]]:
-    """`meters` cut into lists that one statement can carry."""
-    return [tuple(meters[start : start + METERS_A_QUERY]) for start in range(0, len(meters), METERS_A_QUERY)]
+    """`meters` cut into lists that one statement can carry: those that never reset read more events than others."""
+    alike = [[meter for meter in meters if meter.reset_usage is reset] for reset in ResetUsage]
+    return [
+        tuple(some[start : start + METERS_A_QUERY]) for some in alike for start in range(0, len(some), METERS_A_QUERY)
+    ]

@@ -42,16 +42,19 @@ class MeterFilterBody(Request):
 
 
 class AggregationBody(Request):
-    """How a period's events fold into one quantity: COUNT, SUM, MAX, LATEST or COUNT_UNIQUE of `field`."""
+    """How a period's events fold into one quantity: a count, or a sum, mean, extreme or level of `field`.
+
+    SUM_WITH_MULTIPLIER multiplies the sum by `multiplier`.
+    """
 
     absent: ClassVar[dict[str, str]] = {
         "expression": "meters read one field",
-        "multiplier": "quantities are not multiplied",
         "bucket_size": "meters have no buckets",
         "group_by": "meters are not grouped",
     }
     type: ShortText
     field: ShortText | None = None
+    multiplier: DecimalIn | None = None
 
 
 MeterFilters = Annotated[list[MeterFilterBody], Field(max_length=100)]
@@ -75,6 +78,7 @@ class CreateMeterRequest(Request):
             field=self.aggregation.field,
             filters=tuple(entry.value() for entry in self.filters),
             reset_usage=self.reset_usage,
+            multiplier=self.aggregation.multiplier,
         )
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
-from billing.meters import OFFERED_AGGREGATIONS, OFFERED_RESETS, AggregationType
 from billing.money import ZERO, total
 from billing.periods import BillingPeriod
 from billing.prices import Price
@@ -35,7 +34,7 @@ class Gap:
 PRICE: Final = ("maximum_amount", "trial_period_days", "price_unit_config")
 PLAN: Final = ("entitlements", "credit_grants")
 WALLET: Final = ("auto_topup", "alert_settings")
-AGGREGATION: Final = ("expression", "multiplier", "bucket_size", "group_by")
+AGGREGATION: Final = ("expression", "bucket_size", "group_by")
 SUBSCRIPTION: Final = {
     "trial_period_days": "subscriptions: trial_period_days",
     "auto_invoice_threshold": "subscriptions: auto_invoice_threshold",
@@ -103,10 +102,6 @@ def _of_catalog(scenario: doc.Scenario, catalog: Catalog) -> Iterator[Gap]:
 
 def _of_meter(part: MeterPart, path: str) -> Iterator[Gap]:
     yield from _given(part.aggregation, f"{path}.aggregation", AGGREGATION, "meters: aggregation")
-    if AggregationType(part.aggregation.type) not in OFFERED_AGGREGATIONS:
-        yield Gap(f"{path}.aggregation.type", f"meters: aggregation.type {part.aggregation.type}")
-    if part.reset_usage not in OFFERED_RESETS:
-        yield Gap(f"{path}.reset_usage", f"meters: reset_usage {part.reset_usage}")
 
 
 def _of_price(scenario: doc.Scenario, part: PricePart, price: Price, path: str) -> Iterator[Gap]:

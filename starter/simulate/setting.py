@@ -103,7 +103,7 @@ def _used_meters(scenario: doc.Scenario, catalog: Catalog) -> list[Meter]:
 
 
 def _meter(meter: Meter) -> Json:
-    aggregation = {"type": meter.aggregation.value, "field": meter.field}
+    aggregation = {"type": meter.aggregation.value, "field": meter.field, "multiplier": _maybe(meter.multiplier)}
     return {
         "name": meter.name,
         "event_name": meter.event_name,

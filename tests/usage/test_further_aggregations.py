@@ -1,4 +1,6 @@
-"""AVG, MIN, SUM_WITH_MULTIPLIER and WEIGHTED_SUM: the engine's sums and the rules in memory agree to the last digit."""
+"""AVG, MIN, SUM_WITH_MULTIPLIER, WEIGHTED_SUM, and meters that never reset: the engine's sums and the rules in memory
+agree to the last digit.
+"""
 
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -8,7 +10,7 @@ import pytest
 from activities.adapters.clickhouse import ClickHouseConnection
 from activities.usage_reader import UsageReader
 from billing.errors import Invalid
-from billing.meters import AggregationType, Filter, Meter
+from billing.meters import AggregationType, Filter, Meter, ResetUsage
 from billing.periods import Period
 from billing.usage_aggregation import first_accepted, measure
 from models.clickhouse.windows import Window, WindowSize
@@ -17,6 +19,7 @@ from tests.usage.test_in_memory_usage import in_memory
 from tests.usage.test_usage_exact import CUSTOMER, START, YEAR, event, random_events, stored, without_checksum
 
 FILTERS = (Filter("model", ("a", "1")),)
+EVER = [kind for kind in AggregationType if kind not in (AggregationType.COUNT, AggregationType.SUM_WITH_MULTIPLIER)]
 METERS = [
     Meter("average", "m", "call", AggregationType.AVG, "value"),
     Meter("average_of_some", "m", "call", AggregationType.AVG, "value", FILTERS),
@@ -26,6 +29,8 @@ METERS = [
     Meter("level", "m", "call", AggregationType.WEIGHTED_SUM, "value"),
     Meter("level_of_some", "m", "call", AggregationType.WEIGHTED_SUM, "value", FILTERS),
     Meter("sum", "m", "call", AggregationType.SUM, "value"),
+    *(Meter(f"ever_{kind}", "m", "call", kind, "value", FILTERS, ResetUsage.NEVER) for kind in EVER),
+    Meter("ever_count", "m", "call", AggregationType.COUNT, reset_usage=ResetUsage.NEVER),
     *(Meter(f"no_{kind}", "m", "never", kind, "value") for kind in (AggregationType.AVG, AggregationType.WEIGHTED_SUM)),
 ]
 
@@ -36,7 +41,8 @@ async def test_the_engine_and_the_rules_agree(usage_store: ClickHouseConnection,
     await stored(usage_store, sent)
     events = first_accepted(in_memory(one) for one in sent)
     odd = Period(START, datetime(2025, 1, 20, 23, 59, 59, 123_000, tzinfo=UTC))
-    for period in (YEAR, odd):
+    later = Period(datetime(2025, 1, 10, 12, tzinfo=UTC), odd.end)
+    for period in (YEAR, odd, later):
         found = without_checksum(await UsageReader(usage_store).read(scope, CUSTOMER, METERS, period))
         assert found == {meter.id: measure(meter, events, period) for meter in METERS}
 

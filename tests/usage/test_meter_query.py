@@ -1,12 +1,13 @@
 """The SQL of a meter query, as text."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from billing.errors import Invalid
-from billing.meters import AggregationType, Filter, Meter
+from billing.meters import AggregationType, Filter, Meter, ResetUsage
 from models.clickhouse.meter_query import NUMBER, MeterQuery
 from models.clickhouse.times import milliseconds
 from models.clickhouse.windows import Window, WindowSize
@@ -101,6 +102,19 @@ def test_windows_group_the_same_read() -> None:
     assert lines[1] == "  toInt64(toUnixTimestamp(toStartOfDay(timestamp, {zone:String}))) * 1000 AS window_start,"
     assert lines[-3:-1] == ["GROUP BY window_start", "ORDER BY window_start"]
     assert parameters["zone"] == "Asia/Kolkata"
+
+
+def test_what_never_resets_is_read_from_the_beginning() -> None:
+    level = replace(TALK, reset_usage=ResetUsage.NEVER)
+    sql, parameters = query(level).to_sql()
+    assert sql == query(TALK).to_sql()[0].replace(
+        "    AND timestamp >= fromUnixTimestamp64Milli({start:Int64}, 'UTC')\n", ""
+    )
+    assert "start" not in parameters
+    with pytest.raises(Invalid, match="must all reset, or all never"):
+        query(TALK, level)
+    with pytest.raises(Invalid, match="have no windows"):
+        query(level, window=Window(WindowSize.DAY))
 
 
 def test_all_customers_means_no_condition_on_the_customer() -> None:

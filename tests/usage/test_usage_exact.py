@@ -16,7 +16,7 @@ from activities.adapters.clickhouse import ClickHouseConnection
 from activities.ingestion.events import Event, Placed
 from activities.ingestion.sink import Sink
 from activities.usage_reader import UsageReader
-from billing.meters import OFFERED_AGGREGATIONS, AggregationType, Filter, Meter, UsageQuantity
+from billing.meters import AggregationType, Filter, Meter, UsageQuantity
 from billing.periods import Period
 from models.clickhouse.times import milliseconds
 from models.clickhouse.windows import Window, WindowSize
@@ -42,13 +42,14 @@ def sum_of(field: str, *filters: Filter, aggregation: AggregationType = Aggregat
     return Meter(f"meter_{aggregation}", "m", "call", aggregation, field, filters)
 
 
+OF_A_FIELD = (AggregationType.SUM, AggregationType.MAX, AggregationType.LATEST, AggregationType.COUNT_UNIQUE)
 METERS = [
     Meter("count", "m", "call", AggregationType.COUNT),
     Meter("other", "m", "transfer", AggregationType.SUM, "value"),
     Meter(
         "filtered", "m", "call", AggregationType.SUM, "value", (Filter("model", ("a", "1")), Filter("up", ("true",)))
     ),
-    *(sum_of("value", aggregation=kind) for kind in OFFERED_AGGREGATIONS if kind is not AggregationType.COUNT),
+    *(sum_of("value", aggregation=kind) for kind in OF_A_FIELD),
     Meter("models", "m", "call", AggregationType.COUNT_UNIQUE, "model", (Filter("value", ("1", "73.25", "")),)),
     Meter("nothing", "m", "never", AggregationType.LATEST, "value"),
 ]

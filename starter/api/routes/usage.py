@@ -1,5 +1,6 @@
 """Usage by event name, by meter and by subscription; the list of stored events."""
 
+from dataclasses import replace
 from datetime import datetime
 
 from fastapi import APIRouter, Request
@@ -46,9 +47,7 @@ async def by_meter(body: GetUsageByMeterRequest, caller: CallerNow, request: Req
     async with clients_of(request).database.transaction(caller.scope) as session:
         stored = meter_from_row(await get_meter(session, caller.scope, body.meter_id))
     extra = tuple(Filter(key, tuple(values)) for key, values in body.filters.items())
-    meter = Meter(
-        stored.id, stored.name, stored.event_name, stored.aggregation, stored.field, (*stored.filters, *extra)
-    )
+    meter = replace(stored, filters=(*stored.filters, *extra))
     return await _usage(body, meter, caller, request)
 
 
@@ -57,7 +56,7 @@ async def by_subscription(body: GetUsageBySubscriptionRequest, caller: CallerNow
     """What its usage lines come to in the current period, rated as the invoice will be."""
     database = clients_of(request).database
     usage = await read_subscription_usage(
-        database, _reader(request), caller.scope, body.subscription_id, body.start_time, body.end_time
+        database, _reader(request), caller.scope, body.subscription_id, body.start_time, body.end_time, utc_now()
     )
     return json_answer(SubscriptionUsageAnswer.of(usage))
 
