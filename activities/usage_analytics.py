@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
+from fractions import Fraction
 from typing import Final
 
 from activities.usage_reader import NOTHING, UsageReader
@@ -145,8 +146,8 @@ async def _add_points(
     meters: dict[str, Meter],
     items: dict[tuple[str, Groups], UsageItem],
 ) -> None:
-    """Window by window; a level that is weighted over a whole period has none."""
-    shown = {key: meter for key, meter in meters.items() if meter.aggregation is not AggregationType.WEIGHTED_SUM}
+    """Window by window; what belongs to a period as a whole has none."""
+    shown = {key: meter for key, meter in meters.items() if not meter.is_cumulative}
     for start, groups, found in await _read(usage, question, shown, question.group_by, question.window):
         for item in items.values():
             measured = found.get(item.meter.id, NOTHING)
@@ -176,9 +177,10 @@ async def _add_costs(
         asked = question.period
         span = Period(max(asked.start, line.start_date), min(asked.end, line.end_date or asked.end))
         found = await _read(usage, question, {meter.id: meter}, question.group_by, None, span)
-        charged = {groups: quantities[meter.id].quantity for _, groups, quantities in found}
-        weights = [charged.get(part.groups, Decimal(0)) for part in parts]
-        whole = sum(weights, Decimal(0)) if question.group_by else weights[0]
+        charged = {groups: quantities[meter.id] for _, groups, quantities in found}
+        measured = [charged.get(part.groups, NOTHING) for part in parts]
+        weights = [each.quantity for each in measured]
+        whole = sum((each.value for each in measured), Fraction(0))
         cost = round_amount(rate(price_from_row(price), whole).amount, line.currency)
         shares = allocate(cost, weights, line.currency) if whole else _all_zero(cost, parts)
         for part, share in zip(parts, shares, strict=True):
