@@ -20,6 +20,7 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker, WorkerDeploymen
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from activities.adapters.kafka_consumer import KafkaEventSource
+from activities.book_checks import BOOK_CHECKS
 from activities.breaker import Breakers
 from activities.disputes import DisputeActivities
 from activities.errors import ErrorTranslator
@@ -104,7 +105,7 @@ def activities_by_queue(clients: Clients, gate: TemporalGate, progress: UsagePro
     disputes = DisputeActivities(database)
     reconciliation = ReconciliationActivities(database, required(clients.clickhouse, "clickhouse"), progress)
     clickhouse, lazy = required(clients.clickhouse, "clickhouse"), clients.settings.lazy_tenants
-    findings = FindingActivities(database, gate, WORKFLOW_CHECKS)
+    findings = FindingActivities(database, gate, {**WORKFLOW_CHECKS, **BOOK_CHECKS})
     return {
         BILLING: [
             subscriptions.close_period,

@@ -1,9 +1,11 @@
 """Passes over the books and over Temporal: what does not agree is repaired where that is safe, or kept as a finding.
 
-Each check is one activity of its own with one of the names below; docs/operators.md says what to do about each. Owns
-no check: those that compare with Temporal are in `activities.workflow_checks`.
+Each check is an execution of its own, by one of the names below; docs/operators.md says what to do about each. Owns
+no check: those that compare with Temporal are in `activities.workflow_checks`, those of
+the books in `activities.book_checks`.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,14 +25,25 @@ SUBSCRIPTION_WITHOUT_WORKFLOW: Final = "subscription_without_workflow"
 WORKFLOW_WITHOUT_SUBSCRIPTION: Final = "workflow_without_subscription"
 OVERDUE_ACTION: Final = "overdue_action"
 INVOICE_WITHOUT_DOCUMENT: Final = "invoice_without_document"
+UNBALANCED_LEDGER: Final = "unbalanced_ledger"
+NUMBER_GAP: Final = "number_gap"
+WALLET_LOT_UNEVEN: Final = "wallet_lot_uneven"
+OUTBOX_STUCK: Final = "outbox_stuck"
+WEBHOOK_UNDELIVERED: Final = "webhook_undelivered"
 
 NAMES: Final = (
     SUBSCRIPTION_WITHOUT_WORKFLOW,
     WORKFLOW_WITHOUT_SUBSCRIPTION,
     OVERDUE_ACTION,
     INVOICE_WITHOUT_DOCUMENT,
+    UNBALANCED_LEDGER,
+    NUMBER_GAP,
+    WALLET_LOT_UNEVEN,
+    OUTBOX_STUCK,
+    WEBHOOK_UNDELIVERED,
 )
 
+BEAT_SECONDS: Final = 10
 OPEN = Gauge("durabill_findings", "Findings of reconciliation and audit that are open", ["name"])
 log = structlog.get_logger(__name__)
 
@@ -87,7 +100,11 @@ class FindingActivities:
         """Looks, repairs what is safe to repair, stores the findings and closes those that are gone."""
         async with self._database.system_transaction() as session:
             known = await open_references(session, command.name)
-        met = await self._checks[command.name](Means(self._database, self._gate, known), command)
+        beating = asyncio.create_task(_beat())
+        try:
+            met = await self._checks[command.name](Means(self._database, self._gate, known), command)
+        finally:
+            beating.cancel()
         async with self._database.system_transaction() as session:
             await keep_findings(session, command.name, met.findings, command.now)
             if met.complete:
@@ -99,6 +116,13 @@ class FindingActivities:
                     tenant_id=each.scope.tenant_id,
                 )  # fmt: skip
         return Looked(len(met.findings), sum(each.repaired for each in met.findings), met.to_draw)
+
+
+async def _beat() -> None:
+    """A question to a large database takes its time: only the end of the worker is to be noticed early."""
+    while True:
+        activity.heartbeat()
+        await asyncio.sleep(BEAT_SECONDS)
 
 
 async def measure_findings(session: AsyncSession) -> None:

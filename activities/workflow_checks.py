@@ -9,8 +9,6 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Final
 
-from temporalio import activity
-
 from activities.bookkeeping import scope_of
 from activities.business_time import clock_now
 from activities.collection import collection_state
@@ -61,7 +59,6 @@ async def subscriptions_without_workflow(means: Means, look: Look) -> Met:
         for start in range(0, len(rows), ASKED_AT_ONCE):
             some = rows[start : start + ASKED_AT_ONCE]
             found += [each for each in await asyncio.gather(*(_look_up(means, row) for row in some)) if each]
-            activity.heartbeat(some[-1].id)
         if len(rows) < PAGE:
             return Met(tuple(found))
         behind = rows[-1].id
@@ -116,7 +113,6 @@ async def workflows_without_subscription(means: Means, look: Look) -> Met:
                     " the workflow in the Temporal UI."
                 )
                 found.append(Finding(Scope(each.tenant_id, ""), each.workflow_id, said))
-        activity.heartbeat(len(found))
         if len(found) >= MOST:
             return Met(tuple(found[:MOST]), complete=False)
     return Met(tuple(found))
@@ -133,7 +129,6 @@ async def overdue_actions(means: Means, look: Look) -> Met:
     for row in rows:
         if row.id not in means.known:
             await _wake(means, row)
-            activity.heartbeat(row.id)
         found.append(_overdue(row, told=row.id not in means.known))
     return Met(tuple(found), complete=max(len(subscriptions), len(invoices)) < MOST)
 

@@ -3,11 +3,23 @@
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from activities.findings import SUBSCRIPTION_WITHOUT_WORKFLOW, WORKFLOW_WITHOUT_SUBSCRIPTION
+    from activities.findings import (
+        NUMBER_GAP,
+        SUBSCRIPTION_WITHOUT_WORKFLOW,
+        UNBALANCED_LEDGER,
+        WALLET_LOT_UNEVEN,
+        WORKFLOW_WITHOUT_SUBSCRIPTION,
+    )
 
 from workflows.checks import Pass, make_checks
 
-CHECKS = (SUBSCRIPTION_WITHOUT_WORKFLOW, WORKFLOW_WITHOUT_SUBSCRIPTION)
+CHECKS = (
+    SUBSCRIPTION_WITHOUT_WORKFLOW,
+    WORKFLOW_WITHOUT_SUBSCRIPTION,
+    UNBALANCED_LEDGER,
+    NUMBER_GAP,
+    WALLET_LOT_UNEVEN,
+)
 
 
 @workflow.defn(name="AuditWorkflow")

@@ -47,7 +47,7 @@ async def make_checks(names: Sequence[str], *, everything: bool = False) -> Pass
 
 
 async def _look(look: Look) -> Looked:
-    # Many pages of rows, or of workflows, and a heartbeat with each; an outage is waited out, and no pass is doubled.
+    # Much to read takes long; a worker that has died is noticed by its heartbeat, an outage is waited out.
     timeouts = {"start_to_close_timeout": LONGEST_CHECK, "heartbeat_timeout": timedelta(minutes=1)}
     return await workflow.execute_activity_method(
         FindingActivities.look, look, summary=look.name, **{**DATABASE, **timeouts}

@@ -3,11 +3,17 @@
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from activities.findings import INVOICE_WITHOUT_DOCUMENT, OVERDUE_ACTION, SUBSCRIPTION_WITHOUT_WORKFLOW
+    from activities.findings import (
+        INVOICE_WITHOUT_DOCUMENT,
+        OUTBOX_STUCK,
+        OVERDUE_ACTION,
+        SUBSCRIPTION_WITHOUT_WORKFLOW,
+        WEBHOOK_UNDELIVERED,
+    )
 
 from workflows.checks import Pass, make_checks
 
-CHECKS = (SUBSCRIPTION_WITHOUT_WORKFLOW, OVERDUE_ACTION, INVOICE_WITHOUT_DOCUMENT)
+CHECKS = (SUBSCRIPTION_WITHOUT_WORKFLOW, OVERDUE_ACTION, INVOICE_WITHOUT_DOCUMENT, OUTBOX_STUCK, WEBHOOK_UNDELIVERED)
 
 
 @workflow.defn(name="ReconciliationWorkflow")
