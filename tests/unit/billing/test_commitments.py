@@ -244,6 +244,36 @@ def test_windows_in_units_and_wrong_windows() -> None:
         billed(inputs(due, usage=(wrong,)), windowed(due, units))
 
 
+def test_lines_of_one_item_are_met_by_the_windows_of_their_own_period() -> None:
+    """A shorter cadence, or a price that changes: one invoice has the item's line twice, and the promise with each."""
+    days = ("2025-02-01", "2025-02-02", "2025-02-03", "2025-02-04", "2025-02-05")
+    first, second = span(days[0], days[2]), span(days[2], days[4])
+    amounts = {first: (3, 12), second: (25, 4)}
+    usage = tuple(
+        replace(
+            snapshot("meter_talk", period, str(sum(read))),
+            parts=tuple(
+                UsagePart(span(start, end), Fraction(amount))
+                for start, end, amount in zip(days[place:], days[place + 1 :], read, strict=False)
+            ),
+            bucketed=True,
+        )
+        for place, (period, read) in zip((0, 2), amounts.items(), strict=True)
+    )
+    lines = tuple(usage_due(tiered(TierMode.SLAB, (None, "1", "0")), period) for period in amounts)
+    by_window = promise("10", "line_1", windowed=True, true_up=True, overage_factor=Decimal(2))
+    made, packages = agreed(promise("5", "line_2"), by_window), replace(usage_due(package()), line_item_id="line_2")
+    due = due_commitments(made, USED, (*lines, packages), None, (), (("meter_talk", WindowSize.DAY),))
+    assert [(one.commitment.line_item_id, one.period) for one in due] == [
+        ("line_2", USED), ("line_1", first), ("line_1", second),
+    ]  # fmt: skip
+    # of 3 and 12 count 3 + 10, of 25 and 4 count 10 + 4; 2 and 15 are beyond, x 2; 7 and 6 are missing
+    assert lines_of(billed(inputs(*lines, usage=usage), *due[1:])) == [
+        ("usage", "13.00"), ("overage", "4.00"), ("usage", "14.00"), ("overage", "30.00"),
+        ("true_up", "7.00"), ("true_up", "6.00"),
+    ]  # fmt: skip
+
+
 # Which commitments are due.
 
 

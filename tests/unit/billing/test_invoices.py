@@ -101,6 +101,28 @@ def test_a_credit_beside_larger_charges_lowers_the_tax_base() -> None:
     assert [str(line.exclusive_tax) for line in invoice.lines] == ["18.00", "-5.40"]
 
 
+@pytest.mark.parametrize(
+    ("charge", "carried", "inclusive"),
+    [
+        # half of 59.00 with 9.00 of tax inside is 29.50 with 4.50, half of 22.00 with 2.00 is 11.00 with 1.00
+        ("0", "40.50", "5.50"),
+        # 0.50 is left of the 40.50: 0.36 of the first with 0.36 x 9 / 59 = 0.055, 0.14 of the second with 0.013
+        ("40.00", "0.50", "0.07"),
+        ("40.50", "0.00", "0.00"),
+    ],
+)
+def test_credits_that_are_carried_together_keep_the_taxes_inside_each(
+    charge: str, carried: str, inclusive: str
+) -> None:
+    credits = [
+        credit_due("59.00", Fraction(1, 2), inclusive_tax="9.00"),
+        credit_due("22.00", Fraction(1, 2), inclusive_tax="2.00"),
+    ]
+    invoice = build_invoice(inputs(fixed_due(seat(charge), quantity="1"), *credits))
+    assert (invoice.carried.amount, invoice.carried.inclusive_tax) == (Decimal(carried), Decimal(inclusive))
+    assert invoice.carried.exclusive_tax == 0
+
+
 def test_credit_beyond_the_charges_is_carried_with_the_tax_that_it_was_billed_with() -> None:
     invoice = build_invoice(
         inputs(

@@ -196,6 +196,21 @@ def test_credited_usage_pays_other_usage_before_a_wallet_does() -> None:
     assert (invoice.total_prepaid_credits_applied, invoice.total) == (Decimal(5), Decimal("62.50"))
 
 
+@pytest.mark.parametrize(
+    ("now", "paid", "left"),
+    [
+        # 80 x 0.5 + 1 = 41 was charged of the usage; the seats are 62.50
+        ("150", "62.50", "20.00"),  # 61 - 41 = 20 more: for the card
+        ("10", "27.50", "0.00"),  # 6 - 41 = 35 less: 62.50 - 35 are asked for
+    ],
+)
+def test_a_wallet_for_fixed_charges_pays_no_late_usage(now: str, paid: str, left: str) -> None:
+    wallet = replace(wallet_of("99"), allowed_price_types=AllowedPriceTypes.FIXED)
+    _, invoice = next_invoice(corrected(closed("80"), now), wallet=wallet)
+    assert (invoice.total_prepaid_credits_applied, invoice.total) == (Decimal(paid), Decimal(left))
+    assert [line.prepaid_credits for line in invoice.lines] == [Decimal(paid), 0]
+
+
 def test_a_credit_beyond_the_invoice_is_carried_with_the_tax_it_was_billed_with() -> None:
     own, invoice = billed("250", tax())
     assert (invoice.subtotal, invoice.total_tax) == (Decimal("81.00"), Decimal("14.58"))

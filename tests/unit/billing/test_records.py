@@ -6,9 +6,18 @@ from fractions import Fraction
 
 import pytest
 
+from billing.codec import from_json, to_json
 from billing.dunning import DunningSettings, next_attempt
 from billing.errors import Conflict, Invalid, InvariantBroken
-from billing.invoices import InvoiceLine, billed_line, build_final_invoice, build_invoice, is_deferred, verify
+from billing.invoices import (
+    Invoice,
+    InvoiceLine,
+    billed_line,
+    build_final_invoice,
+    build_invoice,
+    is_deferred,
+    verify,
+)
 from billing.money import amount_text, parse_decimal, round_amount
 from billing.periods import Period
 from billing.taxes import TaxRateType
@@ -106,6 +115,28 @@ def test_verify_sees_a_line_that_is_gone_and_one_that_was_added() -> None:
     (difference,) = verify(given, replace(stored, lines=(bare, stored.lines[1])))
     assert difference.startswith("lines[0].derivation.usage: expected {")
     assert difference.endswith("stored None")
+
+
+@pytest.mark.parametrize(("line_field", "named"), [
+    # 1000 x 0.0015 = 1.50, of which 18 % are 0.27; the invoice's own sums catch what they are made of
+    ("period", "lines[0] is incomplete"),
+    ("amount", "lines[0] is incomplete"),
+    ("exclusive_tax", "the lines' taxes add up"),
+    ("taxable", "lines[0].taxable: expected '1.5', stored '0'"),
+    ("line_item_id", "lines[0].line_item_id: expected 'line_1', stored None"),
+    ("price_id", "lines[0].price_id: expected 'price_talk', stored None"),
+])  # fmt: skip
+def test_a_field_that_a_stored_invoice_lacks_is_named_or_refused(line_field: str, named: str) -> None:
+    given = inputs(usage_due(talk()), taxes=(tax("18"),), usage=(snapshot("meter_talk", USED, "1000"),))
+    stored = to_json(build_final_invoice(given))
+    assert verify(given, from_json(Invoice, stored)) == ()
+    del stored["lines"][0][line_field]
+    try:
+        found = verify(given, from_json(Invoice, stored))
+    except (Invalid, InvariantBroken) as refusal:
+        found = (str(refusal),)
+    assert len(found) == 1
+    assert named in found[0]
 
 
 def test_a_fixed_tax_is_whole_on_the_smallest_base() -> None:
