@@ -20,6 +20,8 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker, WorkerDeploymen
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from activities.adapters.kafka_consumer import KafkaEventSource
+from activities.billing_previews import BillingPreviewActivities
+from activities.billing_runs import BillingRunActivities
 from activities.book_checks import BOOK_CHECKS
 from activities.breaker import Breakers
 from activities.disputes import DisputeActivities
@@ -45,7 +47,17 @@ from starter.settings import Settings, load_settings, log_format
 from starter.telemetry import LogContext, configure_logging, temporal_runtime
 from starter.worker_health import serve_health
 from workflows.audit import AuditWorkflow
-from workflows.contracts import BILLING, DOCUMENTS, INGEST, PAYMENT_PROVIDERS, QUEUES, WEBHOOKS, payments_queue
+from workflows.billing_run import BillingRunWorkflow
+from workflows.contracts import (
+    BILLING,
+    DOCUMENTS,
+    INGEST,
+    PAYMENT_PROVIDERS,
+    QUEUES,
+    RUNS,
+    WEBHOOKS,
+    payments_queue,
+)
 from workflows.dispute import DisputeWorkflow
 from workflows.gate import TemporalGate
 from workflows.ingestion import IngestionWorkflow
@@ -75,12 +87,15 @@ WORKFLOWS: dict[str, list[type]] = {
     ],
     WEBHOOKS: [WebhookDeliveryWorkflow],
     INGEST: [IngestionWorkflow],
+    RUNS: [BillingRunWorkflow],
 }
-# The behavior is the worker's and not the workflow's: one without a deployment may not name any. Deliveries are short
-# and stay on the build they began on; all else outlives builds and moves on with them (replay tests guard that).
-VERSIONING = {WEBHOOKS: VersioningBehavior.PINNED}
-# Drawing is pure CPU, so more at once only makes each slower; the rest mostly waits for others.
-MOST_ACTIVITIES = {DOCUMENTS: 2}
+# The behavior is the worker's and not the workflow's: one without a deployment may not name any. Deliveries and billing
+# runs are short and stay on the build they began on, each in a queue of its own; all else outlives builds and moves on
+# with them (replay tests guard that).
+VERSIONING = {WEBHOOKS: VersioningBehavior.PINNED, RUNS: VersioningBehavior.PINNED}
+# Drawing is pure CPU, so more at once only makes each slower; the rest mostly waits for others. A run's scans must not
+# take the connections of those who do the work.
+MOST_ACTIVITIES = {DOCUMENTS: 2, RUNS: 2}
 MOST_ACTIVITIES_ELSEWHERE = 50
 MOST_CACHED_WORKFLOWS = 500
 
@@ -103,6 +118,8 @@ def activities_by_queue(clients: Clients, gate: TemporalGate, progress: UsagePro
     wallets = WalletActivities(database)
     refunds = RefundActivities(database, clients.providers, breakers)
     disputes = DisputeActivities(database)
+    runs = BillingRunActivities(database, gate, clients.settings.wake_spread_seconds)
+    previews = BillingPreviewActivities(database, usage)
     reconciliation = ReconciliationActivities(database, required(clients.clickhouse, "clickhouse"), progress)
     clickhouse, lazy = required(clients.clickhouse, "clickhouse"), clients.settings.lazy_tenants
     findings = FindingActivities(database, gate, {**WORKFLOW_CHECKS, **BOOK_CHECKS})
@@ -127,6 +144,7 @@ def activities_by_queue(clients: Clients, gate: TemporalGate, progress: UsagePro
         DOCUMENTS: [documents.render],
         INGEST: [SinkActivities(lambda lane: _source_of(clients.settings, lane), clickhouse, lazy).consume],
         WEBHOOKS: [webhooks.deliver, webhooks.give_up],
+        RUNS: [runs.begin, runs.count, runs.wake, runs.explain, previews.preview],
         **{
             payments_queue(provider): [payments.collect, payments.withdraw, refunds.send]
             for provider in PAYMENT_PROVIDERS

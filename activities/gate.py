@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from activities.billing_run_states import Kind
 from activities.states import ClockState, DisputeState, InvoiceState, RefundState, SubscriptionState
 from models.scope import Scope
 
@@ -78,3 +79,19 @@ class WorkflowWatch(Protocol):
 
 class WatchingGate(WorkflowGate, WorkflowWatch, Protocol):
     """Both: reconciliation compares, and sets going what stands still."""
+
+
+class Waker(Protocol):
+    """What a billing run does to the workflows of what is due."""
+
+    async def wake_subscription(self, state: SubscriptionState, *, restart: bool) -> None:
+        """Start the subscription's workflow, or have the one that runs do what is due.
+
+        One that has ended, as by somebody's hand, is started again only with `restart`.
+        """
+
+    async def wake_invoice(self, state: InvoiceState, *, restart: bool) -> None:
+        """The same for an invoice."""
+
+    async def standing(self, kind: Kind, tenant_id: str, entity_id: str) -> str:
+        """In words: why the workflow has not done yet what is due."""

@@ -70,6 +70,20 @@ async def _days(
     return tuple((day.isoformat(), decimal_text(quantity)) for day, quantity in days)
 
 
+async def read_quantities(
+    database: Database, usage: UsageReader, row: InvoiceRow, inputs: InvoiceInputs, cutoff: datetime
+) -> tuple[UsageSnapshot, ...]:
+    """The same quantities for looking ahead: without what proves them, and nothing is written."""
+    external_id, meters = await _customer_and_meters(database, row, inputs)
+    snapshots: list[UsageSnapshot] = []
+    for period, wanted in _by_period(inputs, meters).items():
+        quantities = await usage.read(scope_of(row), external_id, wanted, period)
+        for meter in wanted:
+            snapshot_id = derived_id("snap", row.id, meter.id, to_json(period.start))
+            snapshots.append(UsageSnapshot(snapshot_id, meter.id, period, cutoff, quantities[meter.id], ""))
+    return tuple(snapshots)
+
+
 async def _customer_and_meters(
     database: Database, row: InvoiceRow, inputs: InvoiceInputs
 ) -> tuple[str, dict[str, Meter]]:

@@ -21,6 +21,14 @@ DATABASE: Final[dict[str, Any]] = {
     ),
 }
 
+SCAN: Final[dict[str, Any]] = {
+    # A page of a hundred with a call each, which heartbeats after every one: a lost worker is noticed by that.
+    "start_to_close_timeout": timedelta(minutes=5),
+    "heartbeat_timeout": timedelta(seconds=30),
+    "schedule_to_close_timeout": _PATIENCE,
+    "retry_policy": DATABASE["retry_policy"],
+}
+
 VENDOR: Final[dict[str, Any]] = {
     # Payment companies answer within seconds or not at all; their outages last minutes, so back off further.
     "start_to_close_timeout": timedelta(seconds=30),

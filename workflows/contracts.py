@@ -1,9 +1,10 @@
 """What others need to know to start or steer a workflow: queues, ids, inputs, updates and signals. No I/O."""
 
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from activities.billing_run_states import BillingRunReport, Kind
 from activities.states import ClockState, DisputeState, InvoiceState, RefundState, SubscriptionState
 from models.scope import Scope
 
@@ -11,6 +12,8 @@ BILLING: Final = "billing"
 DOCUMENTS: Final = "documents"
 WEBHOOKS: Final = "webhooks"
 INGEST: Final = "ingest"
+RUNS: Final = "runs"
+"""Billing runs: short workflows that stay on the build they began on, and their scans of Postgres."""
 PAYMENT_PROVIDERS: Final = ("sandbox", "stripe", "razorpay")
 
 COMMAND_LIFETIME: Final = timedelta(seconds=12)
@@ -27,7 +30,14 @@ def payments_queue(provider: str) -> str:
     return f"payments-{provider}"
 
 
-QUEUES: Final = (BILLING, DOCUMENTS, WEBHOOKS, INGEST, *(payments_queue(provider) for provider in PAYMENT_PROVIDERS))
+QUEUES: Final = (
+    BILLING,
+    DOCUMENTS,
+    WEBHOOKS,
+    INGEST,
+    RUNS,
+    *(payments_queue(provider) for provider in PAYMENT_PROVIDERS),
+)
 
 
 def subscription_workflow_id(scope: Scope, subscription_id: str) -> str:
@@ -63,6 +73,41 @@ def ingestion_workflow_id(lane: str) -> str:
 def clock_workflow_id(clock_id: str) -> str:
     """`test-clock/{id}`."""
     return f"test-clock/{clock_id}"
+
+
+def billing_run_workflow_id(
+    as_of: datetime, tenant_id: str | None = None, customer_id: str | None = None, *, dry_run: bool = False
+) -> str:
+    """`billing-run/{tenant or all}/{as_of}`, then `/{customer}` for one; `billing-preview/...` for a dry run."""
+    name = "billing-preview" if dry_run else "billing-run"
+    of_customer = "" if customer_id is None else f"/{customer_id}"
+    return f"{name}/{tenant_id or 'all'}/{as_of.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}{of_customer}"
+
+
+@dataclass(frozen=True, slots=True)
+class BillingRunInput:
+    """Starts or continues a billing run over what is due at `as_of`, or (None) has been due for `overdue_seconds`."""
+
+    as_of: datetime | None = None
+    tenant_id: str | None = None
+    customer_id: str | None = None
+    dry_run: bool = False
+    per_second: int = 20
+    """So many are woken in a second at most."""
+    patience_seconds: int = 60
+    """How long a run waits when nothing gets done any more, before it reports what is left."""
+    overdue_seconds: int = 3600
+    progress: "BillingRunProgress | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class BillingRunProgress:
+    """Where a run is when it continues as new: the kind of work, and the id behind which it goes on."""
+
+    report: BillingRunReport
+    known_by: datetime
+    kind: Kind
+    after: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from temporalio.common import TypedSearchAttributes, WorkflowIDConflictPolicy, W
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
+from activities.billing_run_states import Kind
 from activities.gate import RunningWorkflow, Standing
 from activities.states import ClockState, DisputeState, InvoiceState, RefundState, SubscriptionState
 from models.scope import Scope
@@ -32,6 +33,7 @@ from workflows.contracts import (
     subscription_workflow_id,
 )
 from workflows.messaging import WorkflowGone, send_command
+from workflows.standing import workflow_standing
 
 STEP_LIFETIME = timedelta(minutes=10)
 """How long a test clock waits for one customer: long enough for retries of every step, but not for ever."""
@@ -125,10 +127,10 @@ class TemporalGate:
         """Signals `subscription/{tenant}/{id}`."""
         await self._tell(subscription_workflow_id(scope, subscription_id))
 
-    async def _tell(self, workflow_id: str) -> bool:
+    async def _tell(self, workflow_id: str, signal: str = "facts_changed") -> bool:
         handle: WorkflowHandle[Any, Any] = self._client.get_workflow_handle(workflow_id)
         try:
-            await handle.signal("facts_changed")
+            await handle.signal(signal)
         except RPCError as error:
             if error.status is not RPCStatusCode.NOT_FOUND:
                 raise
@@ -169,6 +171,36 @@ class TemporalGate:
         await self.start_invoice(state, to)
         await self._advance(workflow_id, to, InvoiceState)
 
+    async def wake_subscription(self, state: SubscriptionState, *, restart: bool) -> None:
+        """Postgres says that something is due: safe whatever has become of the workflow, as its first step reads it."""
+        workflow_id = subscription_workflow_id(state.scope, state.subscription_id)
+        await self._start(
+            "SubscriptionWorkflow",
+            SubscriptionInput(state, None, self._wake_spread_seconds),
+            workflow_id,
+            attributes=search_attributes.of_subscription(state),
+            reuse=_reuse(restart),
+            summary=f"{state.subscription_id} of {state.customer_id}",
+            signal="facts_changed",
+        )
+        await self._tell(workflow_id, "retry")  # the hour's wait of a step that failed ends, too
+
+    async def wake_invoice(self, state: InvoiceState, *, restart: bool) -> None:
+        """The same for an invoice; the news end the wait of a step that failed."""
+        await self._start(
+            "InvoiceWorkflow",
+            InvoiceInput(state, None),
+            invoice_workflow_id(state.scope, state.invoice_id),
+            attributes=search_attributes.of_invoice(state),
+            reuse=_reuse(restart),
+            summary=f"{state.invoice_id} of {state.customer_id}",
+            signal="facts_changed",
+        )
+
+    async def standing(self, kind: Kind, tenant_id: str, entity_id: str) -> str:
+        """What Temporal knows of the workflow, in words."""
+        return await workflow_standing(self._client, f"{kind}/{tenant_id}/{entity_id}")
+
     async def _advance(self, workflow_id: str, to: datetime, answer: type[Any]) -> None:
         command = AdvanceClock(f"clock-{to.isoformat()}-{uuid4()}", to, to)
         try:
@@ -202,3 +234,7 @@ class TemporalGate:
             )
         except WorkflowAlreadyStartedError:
             return  # it ran to its end before; the business id is used once
+
+
+def _reuse(restart: bool) -> WorkflowIDReusePolicy:
+    return WorkflowIDReusePolicy.ALLOW_DUPLICATE if restart else WorkflowIDReusePolicy.REJECT_DUPLICATE

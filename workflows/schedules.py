@@ -18,7 +18,7 @@ from temporalio.client import (
     ScheduleUpdateInput,
 )
 
-from workflows.contracts import BILLING
+from workflows.contracts import BILLING, RUNS, BillingRunInput
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,7 @@ class ScheduleEntry:
     catchup_window: timedelta = timedelta(hours=1)
     queue: str = BILLING
     note: str = ""
+    arguments: tuple[object, ...] = ()
 
 
 SCHEDULES: Final[tuple[ScheduleEntry, ...]] = (
@@ -69,6 +70,14 @@ SCHEDULES: Final[tuple[ScheduleEntry, ...]] = (
         catchup_window=timedelta(days=1),
         note="Everything that must hold whatever has happened; keeps what does not as a finding.",
     ),
+    ScheduleEntry(
+        "billing-run",
+        "BillingRunWorkflow",
+        "37 * * * *",
+        queue=RUNS,
+        note="Safety net: what has been due for an hour and is not done is woken, and reported if that does not help.",
+        arguments=(BillingRunInput(),),
+    ),
 )
 
 
@@ -91,7 +100,9 @@ def _keep_pause(found: ScheduleUpdateInput, wanted: Schedule) -> ScheduleUpdate:
 
 def _schedule(entry: ScheduleEntry) -> Schedule:
     schedule = Schedule(
-        action=ScheduleActionStartWorkflow(entry.workflow, id=f"schedule/{entry.id}", task_queue=entry.queue),
+        action=ScheduleActionStartWorkflow(
+            entry.workflow, args=entry.arguments, id=f"schedule/{entry.id}", task_queue=entry.queue
+        ),
         spec=ScheduleSpec(cron_expressions=[entry.cron], time_zone_name=entry.zone),
         policy=SchedulePolicy(overlap=entry.overlap, catchup_window=entry.catchup_window),
     )

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from starter.cli import (
+    billing,
     clock,
     configuration,
     customers,
@@ -59,5 +60,6 @@ stack.register(app)
 processes.register(app)
 simulate.register(app)
 findings.register(app)
-for _group in (configuration, keys, customers, subscriptions, invoices, events, usage, clock, webhooks, schedules):
+_GROUPS = (configuration, keys, customers, subscriptions, invoices, events, usage, clock, billing, webhooks, schedules)
+for _group in _GROUPS:
     app.add_typer(_group.commands)

@@ -25,6 +25,7 @@ from activities.refunds import cancel_refund
 from billing.periods import BillingPeriod
 from models.tables import SubscriptionRow, WebhookDeliveryRow
 from tests.parts import Parts
+from tests.workflows.test_billing_runs import lost, started
 from tests.workflows.test_catching_up import runs_of
 from tests.workflows.test_refunds import disputed, given_back_elsewhere, refund, until_status, workflow_of
 from tests.world import Servers, World, open_world, until, utc
@@ -69,7 +70,7 @@ async def record(world: World, names: Sequence[str]) -> None:
     """Every story once, or those that are named."""
     stories = (
         in_real_time, under_a_test_clock, commanded, with_an_action, with_a_problem, delivered, released, expired,
-        counted, given_back, taken_back, supervised, reconciled, audited,
+        counted, given_back, taken_back, supervised, reconciled, audited, run_over,
     )  # fmt: skip
     for story in stories:
         if not names or story.__name__ in names:
@@ -257,6 +258,15 @@ async def audited(world: World) -> None:
     )
     await workflow.result()
     await keep("audit/passed", workflow)
+
+
+async def run_over(world: World) -> None:
+    """A preview of a lost subscription's boundary, and the run that has it crossed."""
+    await lost(world, 1)
+    for name, dry_run in (("previewed", True), ("done", False)):
+        workflow = await started(world, dry_run=dry_run)
+        await workflow.result()
+        await keep(f"billing_run/{name}", workflow)
 
 
 async def given_back(world: World) -> None:
