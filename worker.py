@@ -208,7 +208,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     queues = chosen_queues(settings)
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(max_workers=16, thread_name_prefix="blocking"))
     runtime = temporal_runtime(settings.metrics_port, settings.log_level)
-    client = await connect_temporal(wait=True, runtime=runtime)
+    client = await connect_temporal(settings, wait=True, runtime=runtime)
     async with AsyncExitStack() as stack:
         clients = await stack.enter_async_context(open_clients(settings, EVERYTHING - {"temporal"}))
         gate = TemporalGate(client, wake_spread_seconds=settings.wake_spread_seconds)

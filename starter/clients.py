@@ -24,7 +24,6 @@ from temporalio.client import (
     WorkflowHandle,
     WorkflowUpdateHandle,
 )
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.runtime import Runtime
 from temporalio.service import GrpcCompression, RPCError, RPCStatusCode
 
@@ -33,6 +32,7 @@ from activities.adapters.directory_store import DirectoryStore
 from activities.adapters.kafka_consumer import KafkaUsageProgress
 from activities.adapters.kafka_producer import KafkaEventLog
 from activities.adapters.kafka_settings import KafkaSettings
+from activities.adapters.payload_encryption import data_converter
 from activities.adapters.razorpay_provider import RazorpayProvider
 from activities.adapters.s3_store import S3Settings, S3Store
 from activities.adapters.sandbox import SandboxProvider
@@ -127,7 +127,7 @@ async def open_clients(settings: Settings, need: Collection[Need] = EVERYTHING) 
         yield Clients(
             settings=settings,
             database=database,
-            temporal=await connect_temporal() if "temporal" in need else None,
+            temporal=await connect_temporal(settings) if "temporal" in need else None,
             clickhouse=clickhouse,
             usage=UsageReader(clickhouse) if clickhouse is not None else None,
             object_store=open_object_store(settings) if "documents" in need else None,
@@ -194,7 +194,7 @@ def payment_providers(settings: Settings) -> dict[str, PaymentProvider]:
     return {provider.name: provider for provider in providers}
 
 
-async def connect_temporal(*, wait: bool = False, runtime: Runtime | None = None) -> Client:
+async def connect_temporal(settings: Settings, *, wait: bool = False, runtime: Runtime | None = None) -> Client:
     """A client that connects at its first call and answers UNAVAILABLE while the server is down.
 
     With `wait`, a connected one, as a worker needs it: tries until the server answers, and logs that it is waiting.
@@ -204,7 +204,7 @@ async def connect_temporal(*, wait: bool = False, runtime: Runtime | None = None
         try:
             return await Client.connect(
                 **where,
-                data_converter=pydantic_data_converter,
+                data_converter=data_converter(settings.codec()),
                 interceptors=[UnavailableWhileDown()],
                 grpc_compression=GrpcCompression.NONE,  # messages are a few hundred bytes: packing them costs more CPU
                 lazy=not wait,

@@ -19,6 +19,8 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from starter.codec_keys import parse_keys
+
 if TYPE_CHECKING:
     from temporalio.envconfig import ClientConnectConfig
 
@@ -91,6 +93,12 @@ class Settings(BaseSettings):
     temporal_build_id: str | None = Field(
         default=None, validation_alias="TEMPORAL_WORKER_BUILD_ID", description="Build of this worker in its deployment."
     )
+    codec_keys: SecretStr | None = Field(
+        default=None, description="`id:key,...`: encrypts what Temporal stores; the first encrypts, all decrypt."
+    )
+    codec_server_token: SecretStr | None = Field(
+        default=None, description="What `durabill codec-server` asks for; 32 characters or more."
+    )
     sandbox: bool = Field(
         default=True,
         description="Temporal's workflow sandbox; `off` saves 30 to 40 % of a worker's CPU, keep it on in tests.",
@@ -161,12 +169,22 @@ class Settings(BaseSettings):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
-    @field_validator("documents_secret")
+    @field_validator("documents_secret", "codec_server_token")
     @classmethod
     def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and len(value.get_secret_value()) < 32:
             raise ValueError("must have 32 characters or more, e.g. the output of `openssl rand -hex 32`")
         return value
+
+    @field_validator("codec_keys")
+    @classmethod
+    def _readable(cls, value: SecretStr | None) -> SecretStr | None:
+        _ = value and parse_keys(value.get_secret_value())
+        return value
+
+    def codec(self) -> dict[str, bytes]:
+        """The keys of the payload codec by id, the one that encrypts first; none: payloads stay readable."""
+        return parse_keys(self.codec_keys.get_secret_value()) if self.codec_keys else {}
 
     @property
     def base_url(self) -> str:

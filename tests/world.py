@@ -16,12 +16,12 @@ from typing import Any
 import httpx
 from sqlmodel import col, select
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Worker
 
 import worker
 from activities.adapters.clickhouse import migrate_clickhouse
+from activities.adapters.payload_encryption import data_converter
 from activities.adapters.webhook_signature import new_secret
 from activities.api_keys import bootstrap
 from activities.catalog import NewMeter, NewPlan, create_meter, create_plan
@@ -59,6 +59,7 @@ class Servers:
     clickhouse_dsn: str
     temporal_address: str
     folder: Path
+    codec_keys: str | None = None
 
 
 @dataclass
@@ -349,10 +350,11 @@ async def open_world(servers: Servers) -> AsyncIterator[World]:
         sandbox_webhook_secret=secret,
         webhooks_allow_private=True,
         worker_drain_seconds=1,
+        codec_keys=servers.codec_keys,
     )
     try:
         await provider.ready()
-        temporal = await Client.connect(servers.temporal_address, data_converter=pydantic_data_converter)
+        temporal = await Client.connect(servers.temporal_address, data_converter=data_converter(settings.codec()))
         async with open_clients(settings, {"clickhouse", "documents", "payments", "webhooks"}) as clients:
             gate = TemporalGate(temporal)
             crew = Crew(settings, clients, temporal, gate)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from starter.cli.shared import CliError, JsonFlag, LimitOption, examples, group
+from starter.cli.shared import CliError, JsonFlag, LimitOption, examples, group, read_settings
 
 if TYPE_CHECKING:
     from activities.billing_run_states import BillingRunReport
@@ -113,7 +113,7 @@ async def _start(
     from starter.clients import connect_temporal
 
     try:
-        handle = await start_run(await connect_temporal(), wanted)
+        handle = await start_run(await connect_temporal(read_settings()), wanted)
         return handle.id, await follow(handle, tell) if wait else None
     except RunFailed as problem:
         raise CliError(f"the run has failed: {problem}") from problem
@@ -128,7 +128,7 @@ async def _standing(run_id: str) -> "tuple[str, BillingRunReport | None]":
     from starter.clients import connect_temporal
 
     try:
-        return await report_of(run_of(await connect_temporal(), run_id))
+        return await report_of(run_of(await connect_temporal(read_settings()), run_id))
     except (RPCError, RuntimeError) as problem:
         if isinstance(problem, RPCError) and problem.status is RPCStatusCode.NOT_FOUND:
             raise CliError(f"there is no run {run_id!r}; `durabill billing status` lists them") from problem
@@ -142,7 +142,7 @@ async def _recent(limit: int) -> list[Any]:
     from starter.clients import connect_temporal
 
     try:
-        return list(await recent_runs(await connect_temporal(), limit))
+        return list(await recent_runs(await connect_temporal(read_settings()), limit))
     except (RPCError, RuntimeError) as problem:
         raise _unreachable(problem) from problem
 

@@ -15,10 +15,10 @@ from workflows.contracts import INGEST, IngestionInput, ingestion_workflow_id
 log = structlog.get_logger(__name__)
 
 
-async def supervise(lazy: bool, consumers: int) -> str:
+async def supervise(settings: Settings, lazy: bool, consumers: int) -> str:
     """Starts the workflow that keeps consumers of a lane alive and returns its id; one that runs already goes on."""
     lane = LAZY if lazy else USUAL
-    client = await connect_temporal()
+    client = await connect_temporal(settings)
     try:
         handle = await client.start_workflow(
             "IngestionWorkflow",

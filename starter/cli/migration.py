@@ -29,7 +29,7 @@ async def migrate_all(settings: Settings) -> dict[str, list[str]]:
             "DURABILL_CLICKHOUSE_DSN",
             migrate_clickhouse(clickhouse, settings.event_retention_months),
         ),
-        "Temporal": await _reach("Temporal", "TEMPORAL_ADDRESS", _prepare_namespace()),
+        "Temporal": await _reach("Temporal", "TEMPORAL_ADDRESS", _prepare_namespace(settings)),
     }
     if settings.kafka_brokers is not None:
         await _reach("Kafka", "DURABILL_KAFKA_BROKERS", _make_topics(settings))
@@ -44,9 +44,9 @@ async def _make_topics(settings: Settings) -> None:
         raise ConnectionError(str(problem)) from problem
 
 
-async def _prepare_namespace() -> list[str]:
+async def _prepare_namespace(settings: Settings) -> list[str]:
     """Search attributes that were missing; Schedules are brought to their table each time."""
-    client = await connect_temporal()
+    client = await connect_temporal(settings)
     await client.service_client.check_health(timeout=PROBE)
     added = await register(client)
     await apply_schedules(client)

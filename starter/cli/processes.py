@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from starter.cli.codec import codec_server
 from starter.cli.shared import CliError, JsonFlag, examples, read_settings
 
 if TYPE_CHECKING:
@@ -36,6 +37,10 @@ def register(app: typer.Typer) -> None:
         rich_help_panel=SERVERS,
         epilog=examples("durabill sandbox-provider --port 8200 --books .durabill/books.db"),
     )(sandbox_provider)
+
+    app.command("codec-server", rich_help_panel=SERVERS, epilog=examples("durabill codec-server --port 8081"))(
+        codec_server
+    )
 
 
 def api(
@@ -86,7 +91,7 @@ def consume(
     from starter.cli.consumer import serve, supervise
 
     if supervised is not None:
-        typer.echo(f"{asyncio.run(supervise(lazy, supervised))}: cancel this workflow to end it")
+        typer.echo(f"{asyncio.run(supervise(settings, lazy, supervised))}: cancel this workflow to end it")
         return
 
     asyncio.run(serve(settings, lazy))

@@ -4,7 +4,7 @@ import asyncio
 
 import typer
 
-from starter.cli.shared import CliError, JsonFlag, examples, group
+from starter.cli.shared import CliError, JsonFlag, examples, group, read_settings
 
 commands = group("schedules", "Schedules: what runs by the clock for everybody.")
 
@@ -42,8 +42,10 @@ def apply() -> None:
     from starter.clients import connect_temporal
     from workflows.schedules import apply_schedules
 
+    settings = read_settings()
+
     async def applied() -> list[str]:
-        return await apply_schedules(await connect_temporal())
+        return await apply_schedules(await connect_temporal(settings))
 
     try:
         for name in asyncio.run(applied()):

@@ -167,7 +167,7 @@ def _serve(settings: Settings, running: _Running) -> None:
 
 async def _start_workers(settings: Settings, clients: Clients, stack: AsyncExitStack) -> None:
     """Every task queue and the relay; they end with the stack."""
-    temporal = await connect_temporal(wait=True)
+    temporal = await connect_temporal(settings, wait=True)
     gate = TemporalGate(temporal)
     served = worker.activities_by_queue(clients, gate, StoredBeforeAnswered())
     for each in worker.make_workers(temporal, settings, served):
