@@ -2,9 +2,11 @@
 
 from dataclasses import replace
 from decimal import Decimal
+from fractions import Fraction
 
 import pytest
 
+from billing.due_lines import arrear_lines, credit_lines
 from billing.errors import Conflict, Invalid
 from billing.periods import BillingPeriod, Cadence
 from billing.subscription_changes import (
@@ -15,8 +17,15 @@ from billing.subscription_changes import (
     resume,
     with_quantity,
 )
-from billing.subscriptions import SubscriptionState, SubscriptionStatus, open_subscription
-from billing.terms import BilledLine, LineItem, LineKind, ProrationBehavior, Terms
+from billing.subscriptions import (
+    CancellationType,
+    SubscriptionState,
+    SubscriptionStatus,
+    cancel,
+    close_period,
+    open_subscription,
+)
+from billing.terms import BilledLine, DueLine, LineItem, LineKind, ProrationBehavior, Terms
 
 from .builders import seat, span, talk, terms, utc
 
@@ -142,3 +151,36 @@ def test_a_pause_may_end_at_once_but_not_before_it_began() -> None:
     with pytest.raises(Invalid, match="not be before the pause") as refusal:
         resume(paused.terms, paused.state, utc("2025-02-09"), names)
     assert refusal.value.field == "at"
+
+
+def test_what_a_due_line_says_beside_its_share() -> None:
+    """Usage is not known yet, so its quantity is 0; a credit keeps the quantity and the whole period of its charge."""
+    february, rest = span("2025-02-01", "2025-03-01"), span("2025-02-15", "2025-03-01")
+    (usage,) = arrear_lines(FEBRUARY, february, None)
+    assert usage == DueLine(LineKind.usage, "line_1", talk(), D(0), february, Fraction(1), february)
+    # 14 of the 28 days are left of 28.00
+    (billed,) = paid(FEBRUARY)
+    (credit,) = credit_lines(FEBRUARY, (billed,), rest.start)
+    assert credit == DueLine(
+        LineKind.proration_credit, "line_0", billed.price, D(1), rest, Fraction(1, 2), february, billed
+    )
+
+
+def test_a_cancellation_at_once_ends_the_period_and_says_when() -> None:
+    at = utc("2025-02-15")
+    state = cancel(FEBRUARY, opened(FEBRUARY), at, CancellationType.immediate).state
+    assert state == SubscriptionState(
+        SubscriptionStatus.cancelled, span("2025-02-01", "2025-02-15"), cancel_at=at, cancelled_at=at
+    )
+    assert state.next_boundary is None
+
+
+@pytest.mark.parametrize("status", [SubscriptionStatus.paused, SubscriptionStatus.cancelled])
+def test_only_a_running_subscription_reaches_its_boundary_or_is_cancelled(status: SubscriptionStatus) -> None:
+    state = replace(opened(FEBRUARY), status=status)
+    with pytest.raises(Conflict, match=f"close_period is not possible: the subscription is {status}") as refusal:
+        close_period(FEBRUARY, state)
+    assert refusal.value.state == status
+    with pytest.raises(Conflict, match=f"cancel is not possible: the subscription is {status}") as refusal:
+        cancel(FEBRUARY, state, utc("2025-02-15"), CancellationType.immediate)
+    assert refusal.value.state == status

@@ -176,3 +176,22 @@ def test_parse_decimal_refuses(value: object) -> None:
 @given(st.decimals(allow_nan=False, allow_infinity=False, places=12, min_value=-(10**20), max_value=10**20))
 def test_decimal_text_reads_back(value: Decimal) -> None:
     assert parse_decimal(decimal_text(value), "x") == value
+
+
+def test_an_amount_of_more_digits_than_the_default_context_is_split_whole() -> None:
+    """31 digits, where Python's own context keeps 28: half of ...789.13 is ...394.565, and the first has the cent."""
+    parts = allocate(Decimal("12345678901234567890123456789.13"), [1, 1], "usd")
+    assert [str(part) for part in parts] == ["6172839450617283945061728394.57", "6172839450617283945061728394.56"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("0.1234", "price has more than 3 digits after the point: 0.1234"),
+        ("1" * 24, f"price has more than 23 digits before the point: {'1' * 24}"),
+    ],
+)
+def test_a_number_that_is_too_long_is_told_its_bound(text: str, message: str) -> None:
+    with pytest.raises(Invalid, match=f"^{message}$") as refusal:
+        parse_decimal(text, "price", places=3)
+    assert refusal.value.field == "price"

@@ -226,3 +226,22 @@ def test_a_cadence_counts_from_1_to_1000_and_a_one_time_charge_comes_once(period
         Cadence(period, count)
     assert refusal.value.field == "billing_period_count"
     assert Cadence(BillingPeriod.MONTHLY, 1000).months == 1000
+
+
+@pytest.mark.parametrize(
+    ("period", "expected"),
+    [
+        (BillingPeriod.MONTHLY, "2017-09-01T04:00"),
+        (BillingPeriod.QUARTERLY, "2017-07-01T04:00"),
+        (BillingPeriod.HALF_YEARLY, "2018-01-01T03:00"),
+    ],
+)
+def test_where_the_first_midnight_of_a_month_is_skipped_the_anchor_is_one_cadence_earlier(
+    period: BillingPeriod, expected: str
+) -> None:
+    """Paraguay went from -04:00 to -03:00 at midnight of 1 October 2017: months and quarters start there at 01:00."""
+    start = utc("2017-09-15T10:20").replace(second=30, microsecond=40)
+    anchor = calendar_anchor(start, "America/Asuncion", Cadence(period))
+    assert anchor == utc(expected)
+    if period is not BillingPeriod.HALF_YEARLY:
+        assert next_boundary(anchor, "America/Asuncion", Cadence(period), start) == utc("2017-10-01T04:00")
