@@ -52,8 +52,9 @@ def test_nothing_costs_nothing(price: Price) -> None:
 
 
 def test_negative_quantity_is_refused() -> None:
-    with pytest.raises(Invalid, match="must not be negative"):
+    with pytest.raises(Invalid, match="quantity must not be negative; got -1") as refusal:
         rate(seat(), Decimal("-1"))
+    assert refusal.value.field == "quantity"
 
 
 def test_steps_show_each_tier() -> None:
