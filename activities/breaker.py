@@ -53,8 +53,13 @@ class Breaker:
             )
         try:
             answer = await make()
-        except (ProviderUnavailable, OutcomeUnknown) as problem:
+        except ProviderUnavailable as problem:
             self._failed(str(problem)[:LONGEST_PROBLEM])
+            raise
+        except OutcomeUnknown:
+            # It was reached, only its answer is lost: the look-up that comes next tells whether it is there.
+            if self._opens_at is not None:
+                self._answered()
             raise
         except ProviderError:
             self._answered()

@@ -62,9 +62,9 @@ async def test_a_company_that_does_not_answer_is_asked_less_and_less() -> None:
 async def test_only_one_call_finds_out_whether_it_is_back() -> None:
     now, company = [0.0], Company()
     guard = Breaker("other", lambda: now[0])
-    company.problem = OutcomeUnknown("other: no answer")
+    company.problem = ProviderUnavailable("other: cannot be reached")
     for _ in range(5):
-        await fails(lambda: guard.call(company.answer), OutcomeUnknown)
+        await fails(lambda: guard.call(company.answer), ProviderUnavailable)
     now[0] = 15.0
 
     async def slow() -> str:
@@ -73,6 +73,21 @@ async def test_only_one_call_finds_out_whether_it_is_back() -> None:
         return "charged"
 
     assert await guard.call(slow) == "charged"
+
+
+async def test_a_lost_answer_does_not_close_the_door() -> None:
+    now, company = [0.0], Company()
+    guard = Breaker("fourth", lambda: now[0])
+    company.problem = OutcomeUnknown("fourth: no answer")
+    for _ in range(20):
+        await fails(lambda: guard.call(company.answer), OutcomeUnknown)
+    company.problem = ProviderUnavailable("fourth: cannot be reached")
+    for _ in range(5):
+        await fails(lambda: guard.call(company.answer), ProviderUnavailable)
+    now[0], company.problem = 15.0, OutcomeUnknown("fourth: no answer")
+    await fails(lambda: guard.call(company.answer), OutcomeUnknown)  # it is there again, though its answer is lost
+    company.problem = None
+    assert await guard.call(company.answer) == "charged"
 
 
 async def test_a_refusal_is_an_answer() -> None:
