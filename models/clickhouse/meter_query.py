@@ -26,12 +26,15 @@ NUMBER = (
 """Texts that are numbers, whether sent as JSON strings or numbers. Values of 10^26 and more are rejected as well."""
 
 _LIMIT = "toDecimal256('100000000000000000000000000', 0)"
-# A sum of hashes does not depend on the order in which parts are read, and knows every event and revision.
-_EVENT = "reinterpretAsUInt128(sipHash128(concat(event_id, '\\0', toString(revision)))) AS event"
+EVENT = "reinterpretAsUInt128(sipHash128(concat(event_id, '\\0', toString(revision)))) AS event"
+"""A sum of hashes does not depend on the order in which parts are read, and knows every event and revision."""
+
 _LASTING = "toDecimal256({end_us:Int64} - greatest(toUnixTimestamp64Milli(timestamp) * 1000, {start_us:Int64}), 0)"
 """How long a change of a level lasts within the period, in microseconds."""
 
-_CARRIED_ON = (AggregationType.AVG, AggregationType.SUM_WITH_MULTIPLIER, AggregationType.WEIGHTED_SUM)
+CARRIED_ON = (AggregationType.AVG, AggregationType.SUM_WITH_MULTIPLIER, AggregationType.WEIGHTED_SUM)
+"""Whose quantity `carried_on` makes of what has been added up."""
+
 SOURCE = "source"
 PROPERTY = "properties."
 _SETTINGS = "SETTINGS do_not_merge_across_partitions_select_final = 1"
@@ -97,11 +100,11 @@ class MeterQuery:
         outer += [f"group_{number}" for number in range(len(self.group_by))]
         groups = [column.rpartition(" ")[2] for column in outer]
         inner = ["external_customer_id"] if self.each_of else []
-        inner += ["timestamp", "accepted_at", "kafka_offset", "event_id", _EVENT]
+        inner += ["timestamp", "accepted_at", "kafka_offset", "event_id", EVENT]
         inner += _group_columns(self.group_by, bound)
-        inner += _property_columns(self.meters, bound)
+        inner += property_columns(self.meters, bound)
         for number, meter in enumerate(self.meters):
-            inner.append(_match_column(number, meter, self.meters, bound))
+            inner.append(match_column(number, meter, self.meters, bound))
             if meter.aggregation is AggregationType.WEIGHTED_SUM:
                 bound |= {"start_us": _microseconds(self.start), "end_us": _microseconds(self.end)}
             outer.extend(_folds(number, meter, self.meters))
@@ -158,13 +161,13 @@ def _group_columns(group_by: Sequence[str], bound: dict[str, Any]) -> list[str]:
     return columns
 
 
-def _keys(meters: Sequence[Meter]) -> list[str]:
+def property_keys(meters: Sequence[Meter]) -> list[str]:
     """The properties that `meters` read, each once; their places name the columns t_0, n_0, v_0, t_1 ..."""
     read = [key for meter in meters for key in (meter.field, *(filter_.key for filter_ in meter.filters)) if key]
     return list(dict.fromkeys(read))
 
 
-def _property_columns(meters: Sequence[Meter], bound: dict[str, Any]) -> list[str]:
+def property_columns(meters: Sequence[Meter], bound: dict[str, Any]) -> list[str]:
     """`t`: the text of a scalar property, or NULL; `n`: the number in it; `v`: that number unless it is rejected; `w`:
     the same where a negative number counts, as a level that falls.
 
@@ -175,7 +178,7 @@ def _property_columns(meters: Sequence[Meter], bound: dict[str, Any]) -> list[st
     levels = {meter.field for meter in meters if meter.aggregation is AggregationType.WEIGHTED_SUM}
     pattern = NUMBER.replace("\\", "\\\\")
     columns = []
-    for place, key in enumerate(_keys(meters)):
+    for place, key in enumerate(property_keys(meters)):
         bound[f"key_{place}"] = key
         name = f"properties, {{key_{place}:String}}"
         scalar = f"JSONType({name}) NOT IN ('Null', 'Object', 'Array')"
@@ -189,7 +192,7 @@ def _property_columns(meters: Sequence[Meter], bound: dict[str, Any]) -> list[st
     return columns
 
 
-def _match_column(number: int, meter: Meter, meters: Sequence[Meter], bound: dict[str, Any]) -> str:
+def match_column(number: int, meter: Meter, meters: Sequence[Meter], bound: dict[str, Any]) -> str:
     """Whether an event counts for the meter: its name and every filter."""
     bound[f"event_{number}"] = meter.event_name
     tests = [f"event_name = {{event_{number}:String}}"]
@@ -197,13 +200,13 @@ def _match_column(number: int, meter: Meter, meters: Sequence[Meter], bound: dic
         names = [f"value_{number}_{place}_{position}" for position in range(len(filter_.values))]
         bound |= dict(zip(names, filter_.values, strict=True))
         listed = ", ".join(f"{{{name}:String}}" for name in names)
-        tests.append(f"ifNull(t_{_keys(meters).index(filter_.key)} IN ({listed}), 0)")
+        tests.append(f"ifNull(t_{property_keys(meters).index(filter_.key)} IN ({listed}), 0)")
     return f"{' AND '.join(tests)} AS m_{number}"
 
 
 def _folds(number: int, meter: Meter, meters: Sequence[Meter]) -> list[str]:
     matches = f"m_{number}"
-    place = _keys(meters).index(meter.field) if meter.field else 0
+    place = property_keys(meters).index(meter.field) if meter.field else 0
     value = f"ifNull(v_{place}, toDecimal256(0, 13))"
     quantity = {
         AggregationType.COUNT: f"countIf({matches})",
@@ -237,15 +240,15 @@ def quantities(query: MeterQuery, row: Sequence[Any]) -> dict[str, UsageQuantity
     for number, meter in enumerate(query.meters):
         folded, events, rejected, checksum = row[number * 4 : number * 4 + 4]
         quantity, exact = Decimal(folded), None
-        if meter.aggregation in _CARRIED_ON:
-            carried = _carried_on(meter, Fraction(quantity), int(events), query.microseconds)
+        if meter.aggregation in CARRIED_ON:
+            carried = carried_on(meter, Fraction(quantity), int(events), query.microseconds)
             quantity = shown_decimal(carried)
             exact = None if Fraction(quantity) == carried else carried
         found[meter.id] = UsageQuantity(quantity, int(events), int(rejected), f"{int(checksum):032x}", exact)
     return found
 
 
-def _carried_on(meter: Meter, folded: Fraction, events: int, microseconds: int) -> Fraction:
+def carried_on(meter: Meter, folded: Fraction, events: int, microseconds: int) -> Fraction:
     """The quantity of what ClickHouse has added up, without a rounding; 0 where nothing was."""
     if meter.aggregation is AggregationType.AVG:
         return folded / events if events else Fraction(0)
