@@ -1,10 +1,10 @@
 """Invoices in the database: drafting one from what is due, and writing down what it was computed to be."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 
+from msgspec import structs
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -248,9 +248,9 @@ def stored_invoice(row: InvoiceRow, lines: Sequence[InvoiceLineRow]) -> Invoice:
     Raises InvariantBroken when they do not add up.
     """
     rebuilt = build_invoice(inputs_from_row(row))
-    return replace(
+    return structs.replace(
         rebuilt,
-        lines=tuple(replace(line_from_row(line), amount=line.amount, quantity=line.quantity) for line in lines),
+        lines=tuple(structs.replace(line_from_row(line), amount=line.amount, quantity=line.quantity) for line in lines),
         subtotal=row.subtotal,
         total_discount=row.total_discount,
         total_tax=row.total_tax,

@@ -1,8 +1,8 @@
 """Why an invoice says what it says: the stored derivations, and the words that `billing/explain` makes of them."""
 
-from dataclasses import replace
 from typing import Any
 
+from msgspec import structs
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from activities.drafting import inputs_from_row, stored_invoice
@@ -20,7 +20,7 @@ async def explain_invoice(session: AsyncSession, invoice_id: str) -> dict[str, A
     row = await get_invoice(session, invoice_id)
     lines = await list_lines(session, invoice_id)
     inputs = inputs_from_row(row)
-    stored = replace(stored_invoice(row, lines), status=InvoiceStatus(row.invoice_status))
+    stored = structs.replace(stored_invoice(row, lines), status=InvoiceStatus(row.invoice_status))
     return {
         "invoice_id": row.id,
         **({"invoice_number": row.invoice_number} if row.invoice_number else {}),

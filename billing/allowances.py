@@ -5,10 +5,11 @@ Rules: billing-rules.md section 10; windows: section 2.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from fractions import Fraction
 from typing import Final
+
+from msgspec import Struct
 
 from billing.due_lines import share_of
 from billing.entitlements import Allowance, AllowanceDraw, EffectiveEntitlement, UsageResetPeriod
@@ -31,8 +32,7 @@ _CADENCES: Final = {
 _CALENDAR: Final = {UsageResetPeriod.DAILY: WindowSize.DAY, UsageResetPeriod.WEEKLY: WindowSize.WEEK}
 
 
-@dataclass(frozen=True, slots=True)
-class LineUsage:
+class LineUsage(Struct, frozen=True):
     """The usage of one line, in parts in time order; `bucketed`: they are buckets of the meter."""
 
     meter_id: str
@@ -40,8 +40,7 @@ class LineUsage:
     bucketed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class FreePart:
+class FreePart(Struct, frozen=True):
     """Usage of a line in one part of its period: `free` of `quantity` is paid by the allowance of `window`.
 
     `limit` is the whole allowance of that window, of which `used` were taken before; None where no allowance covers the

@@ -12,6 +12,8 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Final
 
+from msgspec import structs
+
 from billing.invoice_lines import BilledUsage, InvoiceInputs, InvoiceLine, LineCorrection, UsageCharge, Workings
 from billing.money import minus, shown_decimal, total
 from billing.periods import Period
@@ -51,7 +53,7 @@ def bill_the_rest(done: Workings, inputs: InvoiceInputs) -> Workings:
             lines[place] = line
     if on_account:
         lines = [_until(line, inputs.due.at) for line in lines if line.kind in _BILLED and line.amount > 0]
-    return replace(done, lines=tuple(lines))
+    return structs.replace(done, lines=tuple(lines))
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +78,11 @@ def _rest(lines: Sequence[InvoiceLine], one: BilledUsage, currency: str) -> list
 
 
 def _less(line: InvoiceLine, gross: Decimal, quantity: Decimal) -> InvoiceLine:
-    return replace(
+    return structs.replace(
         line,
         amount=minus(line.amount, gross),
         quantity=minus(line.quantity, quantity),
-        derivation=replace(line.derivation, billed_before=gross),
+        derivation=structs.replace(line.derivation, billed_before=gross),
     )
 
 
@@ -90,16 +92,16 @@ def _given_back(
     """The last line when more was billed than all of them come to: the difference, net of the discount it had."""
     charge = replace(one.charge, period=line.period)
     amount = minus(net_target(charge, total(own.amount for own in now), currency), charge.net)
-    derivation = replace(
+    derivation = structs.replace(
         line.derivation,
         billed_before=total((line.derivation.billed_before, left.gross)),
         correction=LineCorrection(one.invoice_id, charge, tuple(now)),
     )
-    return replace(line, amount=amount, quantity=minus(line.quantity, left.quantity), derivation=derivation)
+    return structs.replace(line, amount=amount, quantity=minus(line.quantity, left.quantity), derivation=derivation)
 
 
 def _until(line: InvoiceLine, at: datetime) -> InvoiceLine:
-    return replace(line, period=Period(line.period.start, min(line.period.end, at)))
+    return structs.replace(line, period=Period(line.period.start, min(line.period.end, at)))
 
 
 def _charge(lines: Sequence[InvoiceLine]) -> UsageCharge:

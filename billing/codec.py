@@ -1,7 +1,7 @@
 """JSON form of the values of this package, for storing what an invoice was computed from and reading it back exactly.
 
 Decimals are text without trailing zeros, fractions "n/d", instants RFC 3339 in UTC, enums their value,
-dataclasses are objects by field name. Owns no schema: the dataclasses are the schema.
+dataclasses and structs are objects by field name. Owns no schema: their fields are the schema.
 """
 
 import dataclasses
@@ -14,6 +14,8 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
+from msgspec import Struct
+
 from billing.errors import Invalid
 from billing.money import decimal_text
 
@@ -21,9 +23,11 @@ Value = TypeVar("Value")
 
 
 def to_json(value: object) -> Any:
-    """`value` (a dataclass of this package, or a part of one) as dicts, lists, strings, integers and booleans."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: to_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    """`value` (a value of this package, or a part of one) as dicts, lists, strings, integers and booleans."""
+    kind: type = type(value)
+    names = _field_names(kind)
+    if names:
+        return {name: to_json(getattr(value, name)) for name in names}
     if isinstance(value, tuple):
         return [to_json(item) for item in value]
     if isinstance(value, Enum):
@@ -55,7 +59,7 @@ def _decode(kind: Any, data: object, path: str) -> object:
         return None if data is None else _decode(_without_none(kind), data, path)
     if origin is tuple and isinstance(data, list):
         return tuple(_decode(get_args(kind)[0], item, f"{path}[{index}]") for index, item in enumerate(data))
-    if dataclasses.is_dataclass(kind) and isinstance(kind, type) and isinstance(data, Mapping):
+    if isinstance(kind, type) and isinstance(data, Mapping) and _field_names(kind):
         return _decode_fields(kind, data, path)
     if kind in (str, int, bool) and type(data) is kind:
         return data
@@ -88,6 +92,14 @@ def _decode_text(kind: type, data: str, path: str) -> object:
 
 def _without_none(kind: Any) -> Any:
     return next(argument for argument in get_args(kind) if argument is not type(None))
+
+
+@lru_cache(maxsize=512)
+def _field_names(kind: type) -> tuple[str, ...]:
+    """The fields of a dataclass or a struct; () for other types."""
+    if issubclass(kind, Struct):
+        return kind.__struct_fields__
+    return tuple(field.name for field in dataclasses.fields(kind)) if dataclasses.is_dataclass(kind) else ()
 
 
 @lru_cache(maxsize=256)

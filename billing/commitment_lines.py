@@ -6,10 +6,11 @@ amount; in a period cut short the commitment shrinks by the same share as a fixe
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
+
+from msgspec import structs
 
 from billing.commitment_windows import PromiseSum, sums_by_promise
 from billing.commitments import (
@@ -77,7 +78,7 @@ def apply_commitments(done: Workings, inputs: InvoiceInputs) -> Workings:
     for due in inputs.commitments:
         lines, added = (_by_window if due.commitment.windowed else _by_sum)(due, lines, inputs.currency)
         true_ups += added
-    return replace(done, lines=(*lines, *true_ups))
+    return structs.replace(done, lines=(*lines, *true_ups))
 
 
 def _of_period(
@@ -195,9 +196,9 @@ def _split_by_promise(
             quantity -= one.quantity
     counted = CommitmentPart(due.commitment.line_item_id, due.period, exact, within, due.commitment.overage_factor)
     if not overages:
-        return [replace(line, derivation=replace(line.derivation, commitment=counted))]
+        return [structs.replace(line, derivation=structs.replace(line.derivation, commitment=counted))]
     halves = [_cut(line, counted, quantity, within, currency), *overages] if within else overages
-    rest = [replace(half, derivation=replace(half.derivation, parts=())) for half in halves[1:]]
+    rest = [structs.replace(half, derivation=structs.replace(half.derivation, parts=())) for half in halves[1:]]
     return [halves[0], *rest]
 
 
@@ -210,24 +211,24 @@ def _split(line: InvoiceLine, part: CommitmentPart, currency: str) -> list[Invoi
     """The line up to the commitment and its overage; one line where there is nothing of the other."""
     beyond = part.whole - part.within
     if beyond == 0:
-        return [replace(line, derivation=replace(line.derivation, commitment=part))]
+        return [structs.replace(line, derivation=structs.replace(line.derivation, commitment=part))]
     quantity = line.derivation.quantity
     share = beyond / part.whole
     overage = _overage(_cut(line, part, quantity * share, beyond * Fraction(part.factor), currency), part)
     if part.within == 0:
         return [overage]
     counted = _cut(line, part, quantity * (part.within / part.whole), part.within, currency)
-    return [counted, replace(overage, derivation=replace(overage.derivation, parts=()))]
+    return [counted, structs.replace(overage, derivation=structs.replace(overage.derivation, parts=()))]
 
 
 def _overage(line: InvoiceLine, part: CommitmentPart) -> InvoiceLine:
     name = f"{line.display_name} beyond the commitment{_at_hours(part)}"
-    return replace(line, kind=LineKind.overage, display_name=name)
+    return structs.replace(line, kind=LineKind.overage, display_name=name)
 
 
 def _cut(line: InvoiceLine, part: CommitmentPart, quantity: Fraction, exact: Fraction, currency: str) -> InvoiceLine:
-    derivation = replace(line.derivation, quantity=quantity, exact=exact, commitment=part)
-    return replace(
+    derivation = structs.replace(line.derivation, quantity=quantity, exact=exact, commitment=part)
+    return structs.replace(
         line,
         quantity=shown_decimal(quantity),
         amount=round_amount(exact, currency),

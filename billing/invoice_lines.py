@@ -9,6 +9,8 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Final
 
+from msgspec import Struct
+
 from billing.commitments import CommitmentPart, DueCommitment, TimeBucket
 from billing.coupons import CouponAssociation, Discount
 from billing.entitlements import Allowance
@@ -103,8 +105,7 @@ class LineCorrection:
     now: "tuple[InvoiceLine, ...]" = ()
 
 
-@dataclass(frozen=True, slots=True)
-class RatedPart:
+class RatedPart(Struct, frozen=True):
     """One part of a line's usage: `quantity` less `free` of the allowance (`limit`) of `window`, `used` of it before.
 
     A bucket of a meter is priced by itself: `amount` is the sum of its `steps`, `time_bucket` the place of the time of
@@ -123,8 +124,7 @@ class RatedPart:
     time_bucket: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Derivation:
+class Derivation(Struct, frozen=True):
     """How a line's amount came about: `rated` (the sum of `steps`) x `share` = `exact`, rounded once to the amount.
 
     `quantity` is what was rated, exactly. `nominal` is the whole period of which `share` is a part. For a credit,
@@ -152,8 +152,7 @@ class Derivation:
     billed_before: Decimal = ZERO
 
 
-@dataclass(frozen=True, slots=True)
-class LineDiscount:
+class LineDiscount(Struct, frozen=True):
     """One line's part of what a coupon takes off the invoice."""
 
     association_id: str
@@ -161,8 +160,7 @@ class LineDiscount:
     amount: Decimal
 
 
-@dataclass(frozen=True, slots=True)
-class InvoiceLine:
+class InvoiceLine(Struct, frozen=True):
     """One line. `amount` (major units) contains the line's part of inclusive taxes, not of exclusive ones.
 
     `taxable` is the line's part of the tax base; the two taxes are its parts of the invoice's taxes. `discounts` are
@@ -221,8 +219,7 @@ def credited_charge(line: InvoiceLine) -> CreditedCharge | None:
     return CreditedCharge(correction.invoice_id, charge.charged, charge.exclusive_tax, charge.inclusive_tax)
 
 
-@dataclass(frozen=True, slots=True)
-class CarriedCredit:
+class CarriedCredit(Struct, frozen=True):
     """Credit beyond the invoice's charges, which goes to the customer's balance: `amount` plus `exclusive_tax`.
 
     Both taxes are parts of what the credited lines were billed with, for the credit that met no charge of the same
@@ -242,8 +239,7 @@ class CarriedCredit:
 NOTHING_CARRIED: Final = CarriedCredit()
 
 
-@dataclass(frozen=True, slots=True)
-class Workings:
+class Workings(Struct, frozen=True):
     """The invoice while the steps work on it. `taxable` is each line's part of the tax base, once that is known."""
 
     lines: tuple[InvoiceLine, ...] = ()

@@ -5,10 +5,11 @@ done and the inputs and returns what is done. Rules: billing-rules.md section 6.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 from typing import Final
+
+from msgspec import structs
 
 from billing.billed_usage import bill_the_rest
 from billing.commitment_lines import apply_commitments
@@ -57,7 +58,7 @@ def rate_lines(done: Workings, inputs: InvoiceInputs) -> Workings:
         else:
             rated = usage.get(place) or rate_fixed(due.price, due.quantity)
             lines.append(_rated_line(due, rated, inputs.currency))
-    return replace(done, lines=tuple(lines))
+    return structs.replace(done, lines=tuple(lines))
 
 
 def apply_coupons(done: Workings, inputs: InvoiceInputs) -> Workings:
@@ -69,8 +70,8 @@ def apply_coupons(done: Workings, inputs: InvoiceInputs) -> Workings:
     lines = []
     for index, line in enumerate(done.lines):
         own = [LineDiscount(one.association_id, one.coupon.name, one.parts[index]) for one in found if one.parts[index]]
-        lines.append(replace(line, discounts=tuple(own)))
-    return replace(done, lines=tuple(lines), discounts=found)
+        lines.append(structs.replace(line, discounts=tuple(own)))
+    return structs.replace(done, lines=tuple(lines), discounts=found)
 
 
 def carry_excess_credit(done: Workings, inputs: InvoiceInputs) -> Workings:
@@ -96,9 +97,9 @@ def carry_excess_credit(done: Workings, inputs: InvoiceInputs) -> Workings:
     excess = max(negated(total(net)), ZERO)
     carried = CarriedCredit(excess, round_amount(exclusive, inputs.currency), round_amount(inclusive, inputs.currency))
     if not excess:
-        return replace(done, taxable=tuple(taxable), carried=carried)
+        return structs.replace(done, taxable=tuple(taxable), carried=carried)
     lines = (*done.lines, _carry_line(carried, inputs))
-    return replace(done, lines=lines, taxable=(*taxable, ZERO), carried=carried)
+    return structs.replace(done, lines=lines, taxable=(*taxable, ZERO), carried=carried)
 
 
 def apply_taxes(done: Workings, inputs: InvoiceInputs) -> Workings:
@@ -107,10 +108,10 @@ def apply_taxes(done: Workings, inputs: InvoiceInputs) -> Workings:
     exclusive = _by_line([one.parts for one in shared if not one.tax.rate.inclusive], len(done.lines))
     inclusive = _by_line([one.parts for one in shared if one.tax.rate.inclusive], len(done.lines))
     lines = tuple(
-        replace(line, taxable=taxable, exclusive_tax=added, inclusive_tax=contained)
+        structs.replace(line, taxable=taxable, exclusive_tax=added, inclusive_tax=contained)
         for line, taxable, added, contained in zip(done.lines, done.taxable, exclusive, inclusive, strict=True)
     )
-    return replace(done, lines=lines, taxes=tuple(one.tax for one in shared))
+    return structs.replace(done, lines=lines, taxes=tuple(one.tax for one in shared))
 
 
 def apply_credits(done: Workings, inputs: InvoiceInputs) -> Workings:
@@ -130,8 +131,8 @@ def apply_credits(done: Workings, inputs: InvoiceInputs) -> Workings:
     for line, own in zip(done.lines, payable, strict=True):
         paid = max(min(own, left), ZERO)
         left = minus(left, paid)
-        lines.append(replace(line, prepaid_credits=paid) if paid else line)
-    return replace(done, lines=tuple(lines), draws=draws)
+        lines.append(structs.replace(line, prepaid_credits=paid) if paid else line)
+    return structs.replace(done, lines=tuple(lines), draws=draws)
 
 
 Step = Callable[[Workings, InvoiceInputs], Workings]

@@ -5,10 +5,11 @@ billing.invoice_states. The same pipeline serves the draft (usage not yet known)
 `verify`: same inputs, same result. Rules: billing-rules.md sections 1 and 6.
 """
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final
+
+from msgspec import Struct
 
 from billing.codec import instant_text, to_json
 from billing.coupons import Discount
@@ -32,8 +33,7 @@ STEPS: Final = (*RATING, add_corrections, *SETTLING)
 """The sum of an invoice, in the one order that there is."""
 
 
-@dataclass(frozen=True, slots=True)
-class Invoice:
+class Invoice(Struct, frozen=True):
     """A computed invoice: DRAFT, or SKIPPED when it has no line. Its sums are checked whenever one is made or read.
 
     subtotal = sum of lines >= 0; total = subtotal - total_discount + exclusive taxes - prepaid credits >= 0.

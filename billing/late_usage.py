@@ -14,6 +14,8 @@ from enum import StrEnum
 from fractions import Fraction
 from typing import Final, TypeVar
 
+from msgspec import structs
+
 from billing.commitment_lines import commitment_counts
 from billing.credit_notes import CreditNoteType, InvoiceBalance
 from billing.errors import Invalid
@@ -179,7 +181,7 @@ def correction_lines(correction: PeriodCorrection) -> tuple[InvoiceLine, ...]:
 def add_corrections(done: Workings, inputs: InvoiceInputs) -> Workings:
     """The step of an invoice that adds its corrections, behind all other lines."""
     added = [line for one in inputs.corrections if not one.by_credit_note for line in correction_lines(one)]
-    return replace(done, lines=(*done.lines, *added)) if added else done
+    return structs.replace(done, lines=(*done.lines, *added)) if added else done
 
 
 def credit_notes_for(

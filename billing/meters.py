@@ -12,6 +12,8 @@ from enum import StrEnum
 from fractions import Fraction
 from typing import Final
 
+from msgspec import Struct
+
 from billing.errors import Invalid
 from billing.expressions.parsing import parse_expression
 from billing.money import shown_decimal
@@ -130,8 +132,7 @@ class UsageQuantity:
         return Fraction(self.quantity) if self.exact is None else self.exact
 
 
-@dataclass(frozen=True, slots=True)
-class UsagePart:
+class UsagePart(Struct, frozen=True):
     """Usage of one window of a period: a bucket (of one `group`, where the meter groups) or an allowance's window."""
 
     period: Period

@@ -10,6 +10,8 @@ from enum import StrEnum
 from fractions import Fraction
 from typing import Final
 
+from msgspec import Struct
+
 from billing.errors import Invalid
 from billing.money import NOTHING, ZERO, Number, exponent, fraction_of, product
 from billing.periods import BillingPeriod, Cadence
@@ -106,8 +108,7 @@ class Price:
         _check_model(self)
 
 
-@dataclass(frozen=True, slots=True)
-class RatingStep:
+class RatingStep(Struct, frozen=True):
     """One part of a rating: `quantity` x `unit_amount` + `flat_amount` = `amount`.
 
     `tier` counts from 0. For packages `quantity` is the number of packages.
@@ -120,8 +121,7 @@ class RatingStep:
     tier: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Rating:
+class Rating(Struct, frozen=True):
     """The exact amount of a quantity, and the steps that add up to it. Quantity 0 has no steps."""
 
     amount: Fraction

@@ -10,6 +10,8 @@ from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
 
+from msgspec import Struct
+
 from billing.errors import Invalid
 from billing.money import NOTHING, apportion, exact_total, fraction_of, product, round_amount, total
 
@@ -49,16 +51,14 @@ class LineTaxRates:
     rates: tuple[TaxRate, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class TaxBase:
+class TaxBase(Struct, frozen=True):
     """What one line adds to the bases of its `rates`, in major units: less than nothing for a credit."""
 
     taxable: Decimal
     rates: tuple[TaxRate, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class TaxAmount:
+class TaxAmount(Struct, frozen=True):
     """What `rate` takes from `base`: `exact`, and `amount` at the currency's precision."""
 
     rate: TaxRate
@@ -67,8 +67,7 @@ class TaxAmount:
     amount: Decimal
 
 
-@dataclass(frozen=True, slots=True)
-class SharedTax:
+class SharedTax(Struct, frozen=True):
     """A tax, and its parts: one for each line, 0 for a line without its rate."""
 
     tax: TaxAmount

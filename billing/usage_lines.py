@@ -5,8 +5,9 @@ billing-rules.md sections 2, 6 and 10.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from fractions import Fraction
+
+from msgspec import Struct, structs
 
 from billing.allowances import FreePart, LineUsage, draw_free
 from billing.commitments import Commitment, TimeBucket
@@ -18,8 +19,7 @@ from billing.prices import Price, Rating, RatingStep, rate
 from billing.terms import DueLine, LineKind
 
 
-@dataclass(frozen=True, slots=True)
-class RatedUsage:
+class RatedUsage(Struct, frozen=True):
     """What a line rates: `quantity` (billable) costs `rated`, after the price's cap; `uncapped` where that cut it."""
 
     quantity: Fraction
@@ -82,7 +82,7 @@ def _rated(due: DueLine, usage: UsageSnapshot, parts: tuple[FreePart, ...], time
         stored = tuple(_bucket(due.price, timed, one) for one in parts)
         whole = Rating(sum((part.amount for part in stored if part.amount), NOTHING), ())
         rated = _capped(due.price, billable, whole, stored, usage)
-        return rated if timed is None else replace(rated, time_buckets=timed.time_buckets)
+        return rated if timed is None else structs.replace(rated, time_buckets=timed.time_buckets)
     plain = len(parts) == 1 and parts[0].window is None
     stored = () if plain else tuple(_part(one) for one in parts)
     return _capped(due.price, billable, rate(due.price, billable), stored, usage)

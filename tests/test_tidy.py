@@ -46,7 +46,7 @@ CLOCKS = {
     "datetime.now", "datetime.utcnow", "datetime.today", "date.today", "time.time", "time.time_ns", "time.monotonic",
     "random.random", "random.randint", "random.choice", "uuid.uuid4", "uuid4", "uuid.uuid1",
 }  # fmt: skip
-BILLING_MAY_IMPORT = {"billing", "celpy", "iso4217", "lark"}
+BILLING_MAY_IMPORT = {"billing", "celpy", "iso4217", "lark", "msgspec"}
 """Besides the standard library; the time zone data comes by the wheel tzdata, without an import."""
 BILLING_MAY_NOT_IMPORT = {
     "asyncio",

@@ -9,6 +9,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from billing.allowances import LIFETIME_END, LineUsage, allowance_cuts, allowances_for, draw_free, reset_windows
 from billing.codec import from_json, to_json
@@ -287,7 +288,7 @@ def test_usage_that_was_not_read_in_the_windows_of_its_allowance_is_never_billed
 
 
 def bucketed(*quantities: int, group: str | None = None) -> InvoiceInputs:
-    parts = tuple(replace(part, group=group) for part in weekly_usage(*quantities))
+    parts = tuple(structs.replace(part, group=group) for part in weekly_usage(*quantities))
     price = tiered(TierMode.SLAB, ("10", "2", "3"), (None, "1", "0"))
     usage = replace(snapshot("meter_talk", USED, str(sum(quantities))), parts=parts, bucketed=True)
     return inputs(usage_due(price), usage=(usage,))

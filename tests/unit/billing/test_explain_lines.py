@@ -1,9 +1,9 @@
 """Single lines explained: a credit that comes second, and lines that do not say what they follow from."""
 
-from dataclasses import replace
 from fractions import Fraction
 
 import pytest
+from msgspec import structs
 
 from billing.errors import InvariantBroken
 from billing.explain import explain_line
@@ -29,10 +29,10 @@ def test_a_credit_takes_at_most_what_earlier_ones_have_left() -> None:
 def test_a_line_that_hides_its_reason_is_no_line(kind: LineKind, message: str) -> None:
     line = build_invoice(inputs(fixed_due(seat()))).lines[0]
     with pytest.raises(InvariantBroken, match=f"line line_0 does not say {message}"):
-        explain_line(replace(line, kind=kind))
+        explain_line(structs.replace(line, kind=kind))
 
 
 def test_a_line_that_is_rated_has_a_price() -> None:
     line = build_invoice(inputs(fixed_due(seat()))).lines[0]
     with pytest.raises(InvariantBroken, match="must have a price"):
-        explain_line(replace(line, derivation=replace(line.derivation, price=None)))
+        explain_line(structs.replace(line, derivation=structs.replace(line.derivation, price=None)))

@@ -5,6 +5,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 import pytest
+from msgspec import structs
 
 from billing.coupons import Coupon, CouponAssociation, CouponCadence, CouponType
 from billing.entitlements import Allowance
@@ -170,9 +171,9 @@ def test_a_line_that_does_not_say_what_it_follows_from_is_not_explained() -> Non
     made = inputs(fixed_due(seat("10")), credit_due("5", Fraction(1, 2)))
     fixed, credit = build_final_invoice(made).lines
     for broken in (
-        replace(fixed, derivation=replace(fixed.derivation, price=None)),
-        replace(credit, derivation=replace(credit.derivation, credit_of=None)),
-        replace(fixed, kind=LineKind.true_up),
+        structs.replace(fixed, derivation=structs.replace(fixed.derivation, price=None)),
+        structs.replace(credit, derivation=structs.replace(credit.derivation, credit_of=None)),
+        structs.replace(fixed, kind=LineKind.true_up),
     ):
         with pytest.raises(InvariantBroken):
             explain_line(broken)

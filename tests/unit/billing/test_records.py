@@ -5,6 +5,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 import pytest
+from msgspec import structs
 
 from billing.codec import from_json, to_json
 from billing.dunning import DunningSettings, next_attempt
@@ -82,9 +83,9 @@ def test_what_was_billed_in_advance_keeps_its_place_and_its_taxes(inclusive: boo
 def test_the_shortest_span_of_time_is_deferred_and_a_moment_is_not() -> None:
     line = line_of(False)
     start = line.period.start
-    assert is_deferred(replace(line, period=Period(start, start.replace(microsecond=1))))
-    assert not is_deferred(replace(line, period=Period(start, start)))
-    assert not is_deferred(replace(line, derivation=replace(line.derivation, price=None)))
+    assert is_deferred(structs.replace(line, period=Period(start, start.replace(microsecond=1))))
+    assert not is_deferred(structs.replace(line, period=Period(start, start)))
+    assert not is_deferred(structs.replace(line, derivation=structs.replace(line.derivation, price=None)))
 
 
 def test_a_credit_says_what_it_credits() -> None:
@@ -108,11 +109,11 @@ def test_verify_sees_a_line_that_is_gone_and_one_that_was_added() -> None:
         snapshot("meter_talk", USED, "1000"), snapshot("meter_premium", USED, "0"),
     ))  # fmt: skip
     stored = build_final_invoice(given)
-    for lines in (stored.lines[:1], (*stored.lines, replace(stored.lines[1]))):
-        (difference,) = verify(given, replace(stored, lines=lines))
+    for lines in (stored.lines[:1], (*stored.lines, structs.replace(stored.lines[1]))):
+        (difference,) = verify(given, structs.replace(stored, lines=lines))
         assert difference.startswith("lines: expected [{")
-    bare = replace(stored.lines[0], derivation=replace(stored.lines[0].derivation, usage=None))
-    (difference,) = verify(given, replace(stored, lines=(bare, stored.lines[1])))
+    bare = structs.replace(stored.lines[0], derivation=structs.replace(stored.lines[0].derivation, usage=None))
+    (difference,) = verify(given, structs.replace(stored, lines=(bare, stored.lines[1])))
     assert difference.startswith("lines[0].derivation.usage: expected {")
     assert difference.endswith("stored None")
 
