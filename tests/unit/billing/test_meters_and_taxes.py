@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from billing.errors import Invalid
-from billing.meters import AggregationType, Filter, Meter, UsageQuantity, parse_aggregation, parse_reset_usage
+from billing.meters import (
+    AggregationType,
+    Filter,
+    Meter,
+    ResetUsage,
+    UsageQuantity,
+    parse_aggregation,
+    parse_reset_usage,
+)
 from billing.taxes import TaxBase, TaxRate, TaxRateType, shared_taxes
 
 from .builders import tax
@@ -42,6 +50,9 @@ def test_names_on_the_wire() -> None:
     assert parse_aggregation("COUNT_UNIQUE") is AggregationType.COUNT_UNIQUE
     with pytest.raises(Invalid, match="COUNT, SUM, MAX, LATEST, COUNT_UNIQUE"):
         parse_aggregation("MEDIAN")
+    assert parse_reset_usage("NEVER") is ResetUsage.NEVER
+    with pytest.raises(Invalid, match="BILLING_PERIOD, NEVER; got 'ALWAYS'"):
+        parse_reset_usage("ALWAYS")
 
 
 @pytest.mark.parametrize(
