@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
 	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; done)
 STAMP := $(VENV)/installed
+# Test files that run at a time, each side over servers of its own: many tests wait more than they compute.
+JOBS ?= 2
 OPTIONS := $(if $(filter-out 0,$(KAFKA)),--kafka) $(if $(filter-out 0,$(S3)),--s3)
 
 .PHONY: help setup demo dev test test-full coverage lint format bench bench-rating stop clean lock
@@ -40,7 +42,7 @@ dev: setup ## The whole stack with API and workers, until Ctrl-C
 test: setup ## Lint, types, import contracts and all tests against the real servers
 	@$(BIN)/python -m deploy.embedded.prepare
 	@$(MAKE) --no-print-directory lint
-	@$(BIN)/python -m pytest $(TESTS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(TESTS)
 
 test-full: setup ## All tests, with the long fault runs
 	@FAULTS_LONG=1 $(MAKE) --no-print-directory test
