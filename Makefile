@@ -11,7 +11,7 @@ STAMP := $(VENV)/installed
 JOBS ?= 2
 OPTIONS := $(if $(filter-out 0,$(KAFKA)),--kafka) $(if $(filter-out 0,$(S3)),--s3)
 
-.PHONY: help setup demo dev test test-full coverage lint format bench bench-rating stop clean lock
+.PHONY: help setup demo dev test test-full coverage mutations lint format bench bench-rating stop clean lock
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -50,6 +50,11 @@ test-full: setup ## All tests, with the long fault runs
 coverage: setup ## Branch coverage of billing/ by the tests that need no server
 	@$(BIN)/python -m coverage run -m pytest -q tests/unit tests/simulation tests/scenarios
 	@$(BIN)/python -m coverage report
+
+# mutmut is installed when it is needed: it is no part of what runs or tests the product.
+mutations: setup ## Change billing/ in one place at a time, and see whether a test notices (FILES="billing/prices.py ...")
+	@$(BIN)/python -c 'import mutmut' 2>/dev/null || $(BIN)/python -m pip install --disable-pip-version-check --quiet mutmut==3.8.1
+	@$(BIN)/python -m tests.mutations $(FILES) $(MUTATIONS)
 
 lint: setup ## Lint, types and import contracts
 	@$(BIN)/ruff check .

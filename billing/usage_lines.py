@@ -102,7 +102,7 @@ def _capped(
 
 
 def _part(one: FreePart) -> RatedPart:
-    return RatedPart(one.part.period, one.part.quantity, one.free, one.window, one.limit, one.part.group, used=one.used)
+    return RatedPart(one.part.period, one.part.quantity, one.free, one.window, one.limit, used=one.used)
 
 
 def _bucket(price: Price, timed: Commitment | None, one: FreePart) -> RatedPart:

@@ -11,6 +11,7 @@ from billing.errors import Conflict, Invalid
 from billing.periods import BillingPeriod, Cadence
 from billing.subscription_changes import (
     change_billing_period,
+    change_lines,
     change_lines_at_period_end,
     lines_to_resume,
     pause,
@@ -45,7 +46,7 @@ def paid(made: Terms) -> tuple[BilledLine, ...]:
 
 def test_a_line_with_another_quantity_ends_where_the_first_was_to_end() -> None:
     ends = utc("2025-06-01")
-    line = replace(FEBRUARY.lines[0], end=ends, agreed_end=ends)
+    line = replace(FEBRUARY.lines[0], end=utc("2025-02-15"), agreed_end=ends)  # it was ended for the change already
     after = with_quantity(line, "line_9", D(3), utc("2025-02-15"))
     assert (after.id, after.quantity, after.start, after.end) == ("line_9", D(3), utc("2025-02-15"), ends)
 
@@ -54,6 +55,8 @@ def test_a_line_with_another_quantity_ends_where_the_first_was_to_end() -> None:
 def test_only_a_running_subscription_changes(status: SubscriptionStatus) -> None:
     state = replace(opened(FEBRUARY), status=status)
     at = utc("2025-02-10")
+    with pytest.raises(Conflict, match=f"change is not possible: the subscription is {status}"):
+        change_lines(FEBRUARY, state, at, ["line_0"], ())
     with pytest.raises(Conflict, match=f"change is not possible: the subscription is {status}"):
         change_lines_at_period_end(FEBRUARY, state, ["line_0"], ())
     with pytest.raises(Conflict, match=f"change is not possible: the subscription is {status}"):
@@ -78,6 +81,33 @@ def test_a_longer_period_ends_with_the_subscription() -> None:
     ]
     # 182.5 of 365 days
     assert changed.invoice.lines[1].share == D("0.5")
+
+
+def test_a_change_bills_what_it_adds_and_nothing_else() -> None:
+    """A weekly line was billed for all weeks that begin in February; a change on the 8th does not bill two again."""
+    weekly = replace(seat("7", Cadence(BillingPeriod.WEEKLY)), id="weekly")
+    made = replace(FEBRUARY, lines=(*FEBRUARY.lines, LineItem("w", weekly, D(1), utc("2025-02-01"))))
+    new = LineItem("new", seat("56"), D(1), utc("2025-02-08"))
+    changed = change_lines(made, opened(made), utc("2025-02-08"), ["line_0"], (new,))
+    assert changed.invoice is not None
+    assert [line.line_item_id for line in changed.invoice.lines] == ["new"]
+
+
+def test_an_added_line_of_a_longer_period_ends_with_the_subscription() -> None:
+    """A year from 8 February, of a subscription that ends on 12 April: 63 of 365 days."""
+    made = replace(FEBRUARY, end_date=utc("2025-04-12"))
+    support = LineItem("year", replace(seat("365", ANNUAL), id="year"), D(1), utc("2025-02-08"))
+    changed = change_lines(made, opened(made), utc("2025-02-08"), (), (support,))
+    assert changed.invoice is not None
+    (line,) = changed.invoice.lines
+    assert (line.period, line.share) == (span("2025-02-08", "2025-04-12"), Fraction(63, 365))
+
+
+def test_a_line_that_ends_when_the_billing_period_changes_ended_by_itself() -> None:
+    at = utc("2025-02-15")
+    made = replace(FEBRUARY, lines=(FEBRUARY.lines[0], replace(FEBRUARY.lines[1], end=at, agreed_end=at)))
+    changed = change_billing_period(made, opened(made), at, ANNUAL, ())
+    assert [line.end for line in changed.terms.lines] == [at, at]
 
 
 def test_a_change_that_asks_for_no_credit_gives_none() -> None:

@@ -309,10 +309,25 @@ def test_each_bucket_is_priced_by_itself() -> None:
 def test_an_allowance_is_consumed_bucket_by_bucket() -> None:
     # 12 free: 5, 0 and 7 of the third; left are 3 x 2 + 3 = 9 and 28
     invoice = billed(bucketed(5, 0, 10, 15), Allowance("meter_talk", USED, Fraction(12)))
-    assert [part.free for part in invoice.lines[0].derivation.parts] == [5, 0, 7, 0]
+    parts = invoice.lines[0].derivation.parts
+    assert [part.used for part in parts] == [0, 5, 5, 12]
+    assert [part.free for part in parts] == [5, 0, 7, 0]
     assert str(invoice.lines[0].amount) == "37.00"
     empty = replace(snapshot("meter_talk", USED, "0", 0), bucketed=True)
-    assert str(billed(inputs(usage_due(talk()), usage=(empty,))).lines[0].amount) == "0.00"
+    (line,) = billed(inputs(usage_due(talk()), usage=(empty,))).lines
+    assert (str(line.amount), line.derivation.parts) == ("0.00", ())
+
+
+def test_a_bucket_draws_on_the_window_in_which_it_starts() -> None:
+    """The week from Friday on is Friday's to Sunday's: of its 5 units 2 are free, though most of it is in the next."""
+    parts = (UsagePart(span("2025-01-31", "2025-02-07"), Fraction(5)),)
+    windows = (span("2025-01-31", "2025-02-03"), span("2025-02-03", "2025-02-10"))
+    each = [Allowance("meter_talk", window, Fraction(2)) for window in windows]
+    ((bucket,),) = draw_free([LineUsage("meter_talk", parts, bucketed=True)], each)
+    assert (bucket.free, bucket.window) == (Fraction(2), windows[0])
+    price = tiered(TierMode.SLAB, (None, "1", "0"))
+    usage = replace(snapshot("meter_talk", USED, "5"), parts=parts, bucketed=True)
+    assert str(billed(inputs(usage_due(price), usage=(usage,)), *each).lines[0].amount) == "3.00"
 
 
 def capped(price: Price, most: str) -> Price:
