@@ -6,7 +6,7 @@ Rules: billing-rules.md section 1.
 
 import re
 from collections.abc import Iterable, Sequence
-from decimal import ROUND_HALF_UP, Context, Decimal, Inexact, InvalidOperation, Overflow
+from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, ROUND_HALF_UP, Context, Decimal, Inexact, InvalidOperation, Overflow
 from fractions import Fraction
 from functools import lru_cache, reduce
 from math import lcm
@@ -20,6 +20,7 @@ Number = Decimal | Fraction | int
 
 # Python's default of 28 digits silently rounds a Decimal(38, 12). `Inexact` is trapped: sums never round.
 CONTEXT: Final = Context(prec=50, rounding=ROUND_HALF_UP, traps=[Inexact, InvalidOperation, Overflow])
+_UNBOUNDED: Final = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[Inexact, InvalidOperation, Overflow])
 ZERO: Final = Decimal(0)
 NOTHING: Final = Fraction(0)
 WHOLE: Final = Fraction(1)
@@ -179,5 +180,5 @@ def _read_decimal(value: object, field: str) -> Decimal:
 
 
 def _from_units(units: int, places: int) -> Decimal:
-    """`units` minor units as a Decimal with `places` digits, free of any context."""
-    return Decimal(f"{units}e-{places}")
+    """`units` minor units as a Decimal with `places` digits, of any size."""
+    return Decimal(units).scaleb(-places, _UNBOUNDED)

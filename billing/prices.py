@@ -131,9 +131,9 @@ class Rating(Struct, frozen=True):
 def rate(price: Price, quantity: Number) -> Rating:
     """What `quantity` units cost, exactly. Quantity 0 costs 0 in every model. Raises Invalid for negative ones."""
     units = quantity if isinstance(quantity, Fraction) else Fraction(quantity)
-    if units < 0:
+    if units.numerator < 0:
         raise Invalid(f"quantity must not be negative; got {quantity}", field="quantity")
-    if units == 0:
+    if not units:
         return Rating(NOTHING, ())
     if price.billing_model is BillingModel.TIERED:
         steps = _slab_steps(price, units) if price.tier_mode is TierMode.SLAB else _volume_steps(price, units)
