@@ -114,7 +114,8 @@ def _simulate_lines(names: Sequence[str], explain: bool) -> bool:
 def _simulate_documents(names: Sequence[str], json_output: bool, explain: bool) -> bool:
     from starter.simulate.outcomes import outcome
 
-    results = [(name, outcome("".join(_lines(name, keep_blank=True)), explain)) for name in names]
+    texts = {name: "".join(_lines(name, keep_blank=True)) for name in names}
+    results = [(name, outcome(text, explain)) for name, text in texts.items()]
     for name, result in results:
         if "error" in result:
             print_error(f"{_shown(name)}: {result['error']['message']}")
@@ -124,9 +125,9 @@ def _simulate_documents(names: Sequence[str], json_output: bool, explain: bool) 
     else:
         from starter.cli import explanation_page, simulation_page
 
-        for _, result in results:
+        for name, result in results:
             if "error" not in result:
-                simulation_page.show(result)
+                simulation_page.show(result, json.loads(texts[name]).get("currency", "usd"))
                 explanation_page.show_all(result.get("explanations", []))
     return any("error" in result for _, result in results)
 
