@@ -122,9 +122,10 @@ class UsageQuantity:
 
     def __post_init__(self) -> None:
         if self.quantity < 0 or self.event_count < 0 or self.rejected_values < 0:
-            raise Invalid(f"usage must not be negative: {self}", field="quantity")
+            found = f"quantity {self.quantity} of {self.event_count} events, {self.rejected_values} of them rejected"
+            raise Invalid(f"usage must not be negative; got {found}", field="quantity")
         if self.exact is not None and shown_decimal(self.exact) != self.quantity:
-            raise Invalid(f"quantity must be the exact value at 12 digits: {self}", field="quantity")
+            raise Invalid(f"quantity must be {self.exact} at 12 digits; got {self.quantity}", field="quantity")
 
     @property
     def value(self) -> Fraction:

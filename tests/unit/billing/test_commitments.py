@@ -60,18 +60,45 @@ def billed(made: InvoiceInputs, *due: DueCommitment) -> Invoice:
     return invoice
 
 
-REFUSED: list[tuple[Callable[[], object], str]] = [
-    (lambda: promise("0"), "commitment_amount"),
-    (lambda: Commitment(CommitmentType.quantity, Decimal(0), "line_1"), "commitment_quantity"),
-    (lambda: promise("5", type=CommitmentType.quantity), "commitment_quantity"),
-    (lambda: promise("5", overage_factor=Decimal("0.9")), "overage_factor"),
-    (lambda: promise("5", duration=BillingPeriod.ONETIME), "commitment_duration"),
-    (lambda: promise("5", windowed=True), "is_window_commitment"),
-    (lambda: promise("5", "line_1", windowed=True, duration=BillingPeriod.ANNUAL), "is_window_commitment"),
-    (lambda: agreed(promise("5", "line_0")), "line_item_commitments"),  # the seat has no usage
-    (lambda: agreed(promise("5", "line_9")), "line_item_commitments"),
-    (lambda: agreed(promise("5", "line_1"), promise("6", "line_1")), "line_item_commitments"),
-    (lambda: agreed(promise("5"), promise("6", "line_1")), "commitment_amount"),
+ABOVE_0 = "a commitment must be above 0; got 0"
+FOR_LINES = "is_window_commitment is for lines, without a commitment_duration"
+REFUSED: list[tuple[Callable[[], object], str, str]] = [
+    (lambda: promise("0"), "commitment_amount", ABOVE_0),
+    (lambda: Commitment(CommitmentType.quantity, Decimal(0), "line_1"), "commitment_quantity", ABOVE_0),
+    (
+        lambda: promise("5", type=CommitmentType.quantity),
+        "commitment_quantity",
+        "a subscription's commitment must be an amount",
+    ),
+    (
+        lambda: promise("5", overage_factor=Decimal("0.9")),
+        "overage_factor",
+        "overage_factor must be 1 or more; got 0.9",
+    ),
+    (
+        lambda: promise("5", duration=BillingPeriod.ONETIME),
+        "commitment_duration",
+        "commitment_duration must recur; ONETIME is for prices",
+    ),
+    (lambda: promise("5", windowed=True), "is_window_commitment", FOR_LINES),
+    (
+        lambda: promise("5", "line_1", windowed=True, duration=BillingPeriod.ANNUAL),
+        "is_window_commitment",
+        FOR_LINES,
+    ),
+    # the seat has no usage
+    (lambda: agreed(promise("5", "line_0")), "line_item_commitments", "line line_0 has no usage to commit to"),
+    (lambda: agreed(promise("5", "line_9")), "line_item_commitments", "line line_9 has no usage to commit to"),
+    (
+        lambda: agreed(promise("5", "line_1"), promise("6", "line_1")),
+        "line_item_commitments",
+        "there must be one commitment a line or subscription",
+    ),
+    (
+        lambda: agreed(promise("5"), promise("6", "line_1")),
+        "commitment_amount",
+        "commit to the whole subscription (commitment_amount) or to lines (line_item_commitments), not to both",
+    ),
 ]
 
 
@@ -79,11 +106,11 @@ def agreed(*commitments: Commitment, made: Terms | None = None) -> Terms:
     return replace(made or terms(seat(), talk(), package()), commitments=commitments)
 
 
-@pytest.mark.parametrize(("make", "field"), REFUSED)
-def test_what_makes_no_sense_is_refused(make: Callable[[], object], field: str) -> None:
+@pytest.mark.parametrize(("make", "field", "message"), REFUSED)
+def test_what_makes_no_sense_is_refused(make: Callable[[], object], field: str, message: str) -> None:
     with pytest.raises(Invalid) as refused:
         make()
-    assert refused.value.field == field
+    assert (refused.value.field, refused.value.message) == (field, message)
 
 
 @pytest.mark.parametrize(

@@ -51,35 +51,80 @@ def off(amounts: list[str], *associations: CouponAssociation, currency: str = "u
     return [[str(part) for part in one.parts] for one in discounts(lines, associations, currency)]
 
 
-REFUSED: list[tuple[Callable[[], object], str]] = [
-    (lambda: percent("0"), "percentage_off"),
-    (lambda: percent("100.01"), "percentage_off"),
-    (lambda: Coupon("c", "c", CouponType.percentage), "percentage_off"),
-    (lambda: Coupon("c", "c", CouponType.percentage, Decimal(5), Decimal(5)), "amount_off"),
-    (lambda: Coupon("c", "c", CouponType.percentage, Decimal(5), currency="usd"), "amount_off"),
-    (lambda: Coupon("c", "c", CouponType.fixed, Decimal(5), Decimal(5), "usd"), "percentage_off"),
-    (lambda: Coupon("c", "c", CouponType.fixed, None, Decimal(5)), "currency"),
-    (lambda: Coupon("c", "c", CouponType.fixed, None, None, "usd"), "amount_off"),
-    (lambda: fixed("0"), "amount_off"),
-    (lambda: fixed("0.001"), "amount_off"),
-    (lambda: fixed("0.5", "jpy"), "amount_off"),
-    (lambda: replace(percent("5"), cadence=CouponCadence.repeated), "duration_in_periods"),
-    (lambda: replace(percent("5"), cadence=CouponCadence.repeated, duration_in_periods=0), "duration_in_periods"),
-    (lambda: replace(percent("5"), duration_in_periods=2), "duration_in_periods"),
-    (lambda: replace(percent("5"), max_redemptions=0), "max_redemptions"),
+REFUSED: list[tuple[Callable[[], object], str, str]] = [
+    (lambda: percent("0"), "percentage_off", "percentage_off must be above 0 and at most 100; got 0"),
+    (lambda: percent("100.01"), "percentage_off", "percentage_off must be above 0 and at most 100; got 100.01"),
+    (
+        lambda: Coupon("c", "c", CouponType.percentage),
+        "percentage_off",
+        "percentage_off must be above 0 and at most 100; got nothing",
+    ),
+    (
+        lambda: Coupon("c", "c", CouponType.percentage, Decimal(5), Decimal(5)),
+        "amount_off",
+        "amount_off and currency must be absent for percentage coupons",
+    ),
+    (
+        lambda: Coupon("c", "c", CouponType.percentage, Decimal(5), currency="usd"),
+        "amount_off",
+        "amount_off and currency must be absent for percentage coupons",
+    ),
+    (
+        lambda: Coupon("c", "c", CouponType.fixed, Decimal(5), Decimal(5), "usd"),
+        "percentage_off",
+        "percentage_off must be absent for fixed coupons",
+    ),
+    (
+        lambda: Coupon("c", "c", CouponType.fixed, None, Decimal(5)),
+        "currency",
+        "currency is required for fixed coupons",
+    ),
+    (
+        lambda: Coupon("c", "c", CouponType.fixed, None, None, "usd"),
+        "amount_off",
+        "amount_off must be above 0, with no more digits than usd has; got nothing",
+    ),
+    (lambda: fixed("0"), "amount_off", "amount_off must be above 0, with no more digits than usd has; got 0"),
+    (lambda: fixed("0.001"), "amount_off", "amount_off must be above 0, with no more digits than usd has; got 0.001"),
+    (
+        lambda: fixed("0.5", "jpy"),
+        "amount_off",
+        "amount_off must be above 0, with no more digits than jpy has; got 0.5",
+    ),
+    (
+        lambda: replace(percent("5"), cadence=CouponCadence.repeated),
+        "duration_in_periods",
+        "duration_in_periods must be 1 or more for repeated coupons, and absent for others",
+    ),
+    (
+        lambda: replace(percent("5"), cadence=CouponCadence.repeated, duration_in_periods=0),
+        "duration_in_periods",
+        "duration_in_periods must be 1 or more for repeated coupons, and absent for others",
+    ),
+    (
+        lambda: replace(percent("5"), duration_in_periods=2),
+        "duration_in_periods",
+        "duration_in_periods must be 1 or more for repeated coupons, and absent for others",
+    ),
+    (lambda: replace(percent("5"), max_redemptions=0), "max_redemptions", "max_redemptions must be 1 or more; got 0"),
     (
         lambda: replace(percent("5"), redeem_after=utc("2025-02-01"), redeem_before=utc("2025-02-01")),
         "redeem_before",
+        "redeem_before must be after redeem_after",
     ),
-    (lambda: replace(percent("5"), redeem_after=utc("2025-02-01").replace(tzinfo=None)), "redeem_after"),
+    (
+        lambda: replace(percent("5"), redeem_after=utc("2025-02-01").replace(tzinfo=None)),
+        "redeem_after",
+        "redeem_after must be an instant in UTC; got 2025-02-01T00:00:00",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("make", "field"), REFUSED)
-def test_a_coupon_that_makes_no_sense_is_refused(make: Callable[[], object], field: str) -> None:
+@pytest.mark.parametrize(("make", "field", "message"), REFUSED)
+def test_a_coupon_that_makes_no_sense_is_refused(make: Callable[[], object], field: str, message: str) -> None:
     with pytest.raises(Invalid) as refused:
         make()
-    assert refused.value.field == field
+    assert (refused.value.field, refused.value.message) == (field, message)
 
 
 @pytest.mark.parametrize(

@@ -54,23 +54,47 @@ def entitled(made: Terms, limit: str | None, reset: UsageResetPeriod = RESET.BIL
     return replace(made, entitlements=(own,))
 
 
-REFUSED: list[tuple[Callable[[], object], str]] = [
-    (lambda: Entitlement("e", "f"), "meter_id"),
-    (lambda: Entitlement("e", "f", FeatureType.boolean, "meter"), "meter_id"),
-    (lambda: grant("e", "-1"), "usage_limit"),
-    (lambda: Entitlement("e", "f", FeatureType.boolean, usage_limit=Decimal(1)), "usage_limit"),
-    (lambda: Entitlement("e", "f", FeatureType.static), "static_value"),
-    (lambda: Entitlement("e", "f", FeatureType.config), "config_value"),
-    (lambda: grant("e", "1", value="x"), "static_value"),
-    (lambda: effective_entitlements((grant("a", "1"), grant("b", "1", meter_id="other"))), "feature_id"),
+REFUSED: list[tuple[Callable[[], object], str, str]] = [
+    (lambda: Entitlement("e", "f"), "meter_id", "a metered entitlement names its meter, and only a metered one"),
+    (
+        lambda: Entitlement("e", "f", FeatureType.boolean, "meter"),
+        "meter_id",
+        "a metered entitlement names its meter, and only a metered one",
+    ),
+    (lambda: grant("e", "-1"), "usage_limit", "usage_limit must be 0 or more, and only metered features have one"),
+    (
+        lambda: Entitlement("e", "f", FeatureType.boolean, usage_limit=Decimal(1)),
+        "usage_limit",
+        "usage_limit must be 0 or more, and only metered features have one",
+    ),
+    (
+        lambda: Entitlement("e", "f", FeatureType.static),
+        "static_value",
+        "static_value is required for static and config features, and only for them",
+    ),
+    (
+        lambda: Entitlement("e", "f", FeatureType.config),
+        "config_value",
+        "config_value is required for static and config features, and only for them",
+    ),
+    (
+        lambda: grant("e", "1", value="x"),
+        "static_value",
+        "static_value is required for static and config features, and only for them",
+    ),
+    (
+        lambda: effective_entitlements((grant("a", "1"), grant("b", "1", meter_id="other"))),
+        "feature_id",
+        "entitlements of feature talk must be of one type and meter",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("make", "field"), REFUSED)
-def test_what_makes_no_sense_is_refused(make: Callable[[], object], field: str) -> None:
+@pytest.mark.parametrize(("make", "field", "message"), REFUSED)
+def test_what_makes_no_sense_is_refused(make: Callable[[], object], field: str, message: str) -> None:
     with pytest.raises(Invalid) as refused:
         make()
-    assert refused.value.field == field
+    assert (refused.value.field, refused.value.message) == (field, message)
 
 
 @pytest.mark.parametrize(

@@ -22,28 +22,61 @@ from billing.taxes import TaxBase, TaxRate, TaxRateType, shared_taxes
 
 from .builders import tax
 
-REFUSED: list[tuple[Callable[[], object], str]] = [
-    (lambda: Meter("m", "n", "call", AggregationType.SUM), "aggregation.field"),
-    (lambda: Meter("m", "n", "call", AggregationType.COUNT, "x"), "aggregation.field"),
-    (lambda: Meter("m", "n", " call", AggregationType.COUNT), "event_name"),
-    (lambda: Meter("m", "n", "", AggregationType.COUNT), "event_name"),
-    (lambda: Filter("", ("a",)), "filters.key"),
-    (lambda: Filter("model", ()), "filters.values"),
-    (lambda: UsageQuantity(Decimal(-1), 1), "quantity"),
-    (lambda: parse_aggregation("MEDIAN"), "aggregation.type"),
-    (lambda: parse_reset_usage("ALWAYS"), "reset_usage"),
-    (lambda: tax("-1"), "percentage_value"),
-    (lambda: tax("100.5"), "percentage_value"),
-    (lambda: tax("-1", kind=TaxRateType.fixed), "fixed_value"),
-    (lambda: tax("5", inclusive=True, kind=TaxRateType.fixed), "inclusive"),
+REFUSED: list[tuple[Callable[[], object], str, str]] = [
+    (
+        lambda: Meter("m", "n", "call", AggregationType.SUM),
+        "aggregation.field",
+        "aggregation.field is required for SUM",
+    ),
+    (
+        lambda: Meter("m", "n", "call", AggregationType.COUNT, "x"),
+        "aggregation.field",
+        "aggregation.field must be absent for COUNT",
+    ),
+    (
+        lambda: Meter("m", "n", " call", AggregationType.COUNT),
+        "event_name",
+        "event_name must be a name without spaces around it",
+    ),
+    (
+        lambda: Meter("m", "n", "", AggregationType.COUNT),
+        "event_name",
+        "event_name must be a name without spaces around it",
+    ),
+    (lambda: Filter("", ("a",)), "filters.key", "filters.key must not be empty"),
+    (lambda: Filter("model", ()), "filters.values", "filters.values must name at least one value for 'model'"),
+    (
+        lambda: UsageQuantity(Decimal(-1), 1),
+        "quantity",
+        "usage must not be negative; got quantity -1 of 1 events, 0 of them rejected",
+    ),
+    (
+        lambda: parse_aggregation("MEDIAN"),
+        "aggregation.type",
+        (
+            "aggregation.type must be one of COUNT, SUM, MAX, LATEST, COUNT_UNIQUE, AVG, MIN, "
+            "SUM_WITH_MULTIPLIER, WEIGHTED_SUM; got 'MEDIAN'"
+        ),
+    ),
+    (
+        lambda: parse_reset_usage("ALWAYS"),
+        "reset_usage",
+        "reset_usage must be one of BILLING_PERIOD, NEVER; got 'ALWAYS'",
+    ),
+    (lambda: tax("-1"), "percentage_value", "percentage value must be 0 or more; got -1"),
+    (lambda: tax("100.5"), "percentage_value", "percentage_value must be at most 100; got 100.5"),
+    (lambda: tax("-1", kind=TaxRateType.fixed), "fixed_value", "fixed value must be 0 or more; got -1"),
+    (lambda: tax("5", inclusive=True, kind=TaxRateType.fixed), "inclusive", "a fixed tax must not be inclusive"),
 ]
 
 
-@pytest.mark.parametrize(("make", "field"), REFUSED, ids=[f"{i}-{field}" for i, (_, field) in enumerate(REFUSED)])
-def test_bad_definitions_name_the_field(make: Callable[[], object], field: str) -> None:
+@pytest.mark.parametrize(
+    ("make", "field", "message"), REFUSED, ids=[f"{i}-{field}" for i, (_, field, _) in enumerate(REFUSED)]
+)
+def test_bad_definitions_name_the_field(make: Callable[[], object], field: str, message: str) -> None:
     with pytest.raises(Invalid) as caught:
         make()
-    assert caught.value.field == field
+    assert (caught.value.field, caught.value.message) == (field, message)
 
 
 def test_names_on_the_wire() -> None:

@@ -89,44 +89,112 @@ def test_slab_prices_every_unit_exactly_once(quantity: Decimal) -> None:
     assert sum((step.quantity for step in rate(SLAB, quantity).steps), Fraction(0)) == Fraction(quantity)
 
 
-REFUSED: list[tuple[Callable[[], object], str]] = [
+REFUSED: list[tuple[Callable[[], object], str, str]] = [
     (
         lambda: tiered(TierMode.SLAB, ("10", "1", "0")),
         "tiers[0].up_to",
+        "tiers[0].up_to must be null: the last tier has no end",
     ),  # the excess would be free
-    (lambda: tiered(TierMode.SLAB, ("10", "1", "0"), ("10", "1", "0"), (None, "1", "0")), "tiers[1].up_to"),
-    (lambda: tiered(TierMode.SLAB, (None, "1", "0"), (None, "1", "0")), "tiers[0].up_to"),
-    (lambda: tiered(TierMode.SLAB, ("0", "1", "0"), (None, "1", "0")), "tiers[0].up_to"),
-    (lambda: tiered(TierMode.SLAB, (None, "-1", "0")), "tiers[0].unit_amount"),
-    (lambda: tiered(TierMode.SLAB, ("5", "1", "0"), (None, "1", "-2")), "tiers[1].flat_amount"),
-    (lambda: tiered(TierMode.SLAB), "tiers"),
-    (lambda: replace(SLAB, tier_mode=None), "tier_mode"),
-    (lambda: replace(SLAB, amount=Decimal(3)), "amount"),
-    (lambda: replace(seat(), tiers=tiers((None, "1", "0"))), "tiers"),
-    (lambda: replace(seat(), tier_mode=TierMode.SLAB), "tier_mode"),
-    (lambda: replace(seat(), amount=None), "amount"),
-    (lambda: replace(seat(), amount=Decimal("-0.01")), "amount"),
-    (lambda: replace(seat(), billing_model=BillingModel.PACKAGE), "transform_quantity"),
-    (lambda: replace(seat(), transform_quantity=TransformQuantity(10)), "transform_quantity"),
-    (lambda: TransformQuantity(0), "transform_quantity.divide_by"),
-    (lambda: replace(seat(), meter_id="meter_1"), "meter_id"),
-    (lambda: replace(SLAB, meter_id=None), "meter_id"),
-    (lambda: replace(SLAB, invoice_cadence=InvoiceCadence.ADVANCE), "invoice_cadence"),
-    (lambda: replace(SLAB, min_quantity=Decimal(1)), "min_quantity"),
-    (lambda: replace(seat(), min_quantity=Decimal(-1)), "min_quantity"),
-    (lambda: replace(seat(), currency="USD"), "currency"),
+    (
+        lambda: tiered(TierMode.SLAB, ("10", "1", "0"), ("10", "1", "0"), (None, "1", "0")),
+        "tiers[1].up_to",
+        "tiers[1].up_to must be greater than 10; only the last is null",
+    ),
+    (
+        lambda: tiered(TierMode.SLAB, (None, "1", "0"), (None, "1", "0")),
+        "tiers[0].up_to",
+        "tiers[0].up_to must be greater than 0; only the last is null",
+    ),
+    (
+        lambda: tiered(TierMode.SLAB, ("0", "1", "0"), (None, "1", "0")),
+        "tiers[0].up_to",
+        "tiers[0].up_to must be greater than 0; only the last is null",
+    ),
+    (
+        lambda: tiered(TierMode.SLAB, (None, "-1", "0")),
+        "tiers[0].unit_amount",
+        "tiers[0].unit_amount must be 0 or more; got -1",
+    ),
+    (
+        lambda: tiered(TierMode.SLAB, ("5", "1", "0"), (None, "1", "-2")),
+        "tiers[1].flat_amount",
+        "tiers[1].flat_amount must be 0 or more; got -2",
+    ),
+    (lambda: tiered(TierMode.SLAB), "tiers", "tiers are required for TIERED prices, and only for them"),
+    (
+        lambda: replace(SLAB, tier_mode=None),
+        "tier_mode",
+        "tier_mode (VOLUME or SLAB) is required for TIERED prices, and only for them",
+    ),
+    (
+        lambda: replace(SLAB, amount=Decimal(3)),
+        "amount",
+        "amount must be absent for TIERED prices; the tiers carry the amounts",
+    ),
+    (
+        lambda: replace(seat(), tiers=tiers((None, "1", "0"))),
+        "tiers",
+        "tiers are required for TIERED prices, and only for them",
+    ),
+    (
+        lambda: replace(seat(), tier_mode=TierMode.SLAB),
+        "tier_mode",
+        "tier_mode (VOLUME or SLAB) is required for TIERED prices, and only for them",
+    ),
+    (lambda: replace(seat(), amount=None), "amount", "amount must be 0 or more for FLAT_FEE prices; got None"),
+    (
+        lambda: replace(seat(), amount=Decimal("-0.01")),
+        "amount",
+        "amount must be 0 or more for FLAT_FEE prices; got -0.01",
+    ),
+    (
+        lambda: replace(seat(), billing_model=BillingModel.PACKAGE),
+        "transform_quantity",
+        "transform_quantity (divide_by, round) is required for PACKAGE prices, and only for them",
+    ),
+    (
+        lambda: replace(seat(), transform_quantity=TransformQuantity(10)),
+        "transform_quantity",
+        "transform_quantity (divide_by, round) is required for PACKAGE prices, and only for them",
+    ),
+    (lambda: TransformQuantity(0), "transform_quantity.divide_by", "divide_by must be at least 1; got 0"),
+    (lambda: replace(seat(), meter_id="meter_1"), "meter_id", "meter_id must be absent for FIXED prices"),
+    (lambda: replace(SLAB, meter_id=None), "meter_id", "meter_id is required for USAGE prices"),
+    (
+        lambda: replace(SLAB, invoice_cadence=InvoiceCadence.ADVANCE),
+        "invoice_cadence",
+        "invoice_cadence must be ARREAR for USAGE prices",
+    ),
+    (
+        lambda: replace(SLAB, min_quantity=Decimal(1)),
+        "min_quantity",
+        "min_quantity must be 0 or more, and only FIXED prices have it",
+    ),
+    (
+        lambda: replace(seat(), min_quantity=Decimal(-1)),
+        "min_quantity",
+        "min_quantity must be 0 or more, and only FIXED prices have it",
+    ),
+    (
+        lambda: replace(seat(), currency="USD"),
+        "currency",
+        "currency 'USD' is not known; write a lower-case ISO 4217 code with a minor unit, such as 'usd'",
+    ),
     (
         lambda: replace(seat(invoice_cadence=InvoiceCadence.ARREAR), cadence=Cadence(BillingPeriod.ONETIME)),
         "billing_period",
+        "a ONETIME price must be FIXED and ADVANCE",
     ),
 ]
 
 
-@pytest.mark.parametrize(("make", "field"), REFUSED, ids=[f"{i}-{field}" for i, (_, field) in enumerate(REFUSED)])
-def test_bad_prices_name_the_field(make: Callable[[], object], field: str) -> None:
+@pytest.mark.parametrize(
+    ("make", "field", "message"), REFUSED, ids=[f"{i}-{field}" for i, (_, field, _) in enumerate(REFUSED)]
+)
+def test_bad_prices_name_the_field(make: Callable[[], object], field: str, message: str) -> None:
     with pytest.raises(Invalid) as caught:
         make()
-    assert caught.value.field == field
+    assert (caught.value.field, caught.value.message) == (field, message)
     assert caught.value.code == "validation_error"
 
 

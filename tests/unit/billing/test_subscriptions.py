@@ -67,6 +67,14 @@ def billed_by(invoice: DueInvoice | None, credited: str = "0") -> tuple[BilledLi
     return tuple(billed_line("inv_1", f"li_{i}", line, Decimal(credited)) for i, line in enumerate(lines))
 
 
+def test_a_subscription_that_ends_in_its_first_period_pays_for_its_days() -> None:
+    support = replace(seat(cadence=ANNUAL), id="support")
+    opening = open_subscription(terms(seat(), support, start="2025-02-01", end_date="2025-02-15"))
+    assert opening.state.current_period == span("2025-02-01", "2025-02-15")
+    # 14 of 28 days, and of 365
+    assert shown(opening.invoice) == [("line_0", "02-01", "02-15", "1/2"), ("line_1", "02-01", "02-15", "14/365")]
+
+
 def test_opening_bills_what_is_due_in_advance() -> None:
     opening = open_subscription(terms(seat(), talk()))
     assert opening.state == SubscriptionState(SubscriptionStatus.active, span("2025-01-31", "2025-02-28"))

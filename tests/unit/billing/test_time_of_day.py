@@ -131,31 +131,67 @@ def test_over_midnight() -> None:
     assert promise(NIGHT, NOON).bucket_at(utc("2025-02-01T13:59:59")) == 1
 
 
-REFUSED: list[tuple[Callable[[], object], str]] = [
-    (lambda: replace(NIGHT, start=24 * 60), "start"),
-    (lambda: replace(NIGHT, end=-1), "end"),
-    (lambda: replace(NIGHT, end=NIGHT.start), "end"),
-    (lambda: replace(NIGHT, value=Decimal(0)), "commitment_value"),
-    (lambda: replace(NIGHT, overage_factor=Decimal("0.9")), "overage_factor"),
-    (lambda: promise(), "commitment_amount"),
-    (lambda: promise(NIGHT, value="-1"), "commitment_amount"),
-    (lambda: replace(promise(NIGHT), windowed=False), "commitment_time_buckets"),
-    (lambda: promise(NOON, NIGHT, replace(NOON, start=13 * 60, end=15 * 60)), "commitment_time_buckets[2]"),
-    (lambda: promise(NIGHT, replace(NOON, start=20 * 60, end=23 * 60)), "commitment_time_buckets[1]"),
-    (lambda: check_aligned(NIGHT, WindowSize.DAY, "UTC", utc("2025-02-01")), "start"),
-    (lambda: check_aligned(replace(NIGHT, start=22 * 60 + 1), WindowSize.HOUR, "UTC", utc("2025-02-01")), "start"),
-    (lambda: check_aligned(NIGHT, WindowSize.TWELVE_HOURS, "UTC", utc("2025-02-01")), "start"),
-    (lambda: check_aligned(replace(NIGHT, start=0), WindowSize.TWELVE_HOURS, "UTC", utc("2025-02-01")), "end"),
+REFUSED: list[tuple[Callable[[], object], str, str]] = [
+    (lambda: replace(NIGHT, start=24 * 60), "start", "start must be a time from 00:00 to 23:59"),
+    (lambda: replace(NIGHT, end=-1), "end", "end must be a time from 00:00 to 23:59"),
+    (lambda: replace(NIGHT, end=NIGHT.start), "end", "end must not be the start, 22:00: nothing lies between"),
+    (lambda: replace(NIGHT, value=Decimal(0)), "commitment_value", "commitment_value must be above 0; got 0"),
+    (
+        lambda: replace(NIGHT, overage_factor=Decimal("0.9")),
+        "overage_factor",
+        "overage_factor must be 1 or more; got 0.9",
+    ),
+    (lambda: promise(), "commitment_amount", "a commitment must be above 0; got 0"),
+    (lambda: promise(NIGHT, value="-1"), "commitment_amount", "a commitment must be above 0; got -1"),
+    (
+        lambda: replace(promise(NIGHT), windowed=False),
+        "commitment_time_buckets",
+        "commitment_time_buckets are for window commitments: set is_window_commitment",
+    ),
+    (
+        lambda: promise(NOON, NIGHT, replace(NOON, start=13 * 60, end=15 * 60)),
+        "commitment_time_buckets[2]",
+        "commitment_time_buckets[2] must not overlap one before: both contain 13:00",
+    ),
+    (
+        lambda: promise(NIGHT, replace(NOON, start=20 * 60, end=23 * 60)),
+        "commitment_time_buckets[1]",
+        "commitment_time_buckets[1] must not overlap one before: both contain 22:00",
+    ),
+    (
+        lambda: check_aligned(NIGHT, WindowSize.DAY, "UTC", utc("2025-02-01")),
+        "start",
+        "start must be of a meter with windows shorter than a day; they are DAY",
+    ),
+    (
+        lambda: check_aligned(replace(NIGHT, start=22 * 60 + 1), WindowSize.HOUR, "UTC", utc("2025-02-01")),
+        "start",
+        "start must be where a window of HOUR starts in UTC; 22:01 UTC is inside one",
+    ),
+    (
+        lambda: check_aligned(NIGHT, WindowSize.TWELVE_HOURS, "UTC", utc("2025-02-01")),
+        "start",
+        "start must be where a window of 12HOUR starts in UTC; 22:00 UTC is inside one",
+    ),
+    (
+        lambda: check_aligned(replace(NIGHT, start=0), WindowSize.TWELVE_HOURS, "UTC", utc("2025-02-01")),
+        "end",
+        "end must be where a window of 12HOUR starts in UTC; 06:00 UTC is inside one",
+    ),
     # hours of India begin at the half hour of UTC
-    (lambda: check_aligned(NIGHT, WindowSize.HOUR, "Asia/Kolkata", utc("2025-02-01")), "start"),
+    (
+        lambda: check_aligned(NIGHT, WindowSize.HOUR, "Asia/Kolkata", utc("2025-02-01")),
+        "start",
+        "start must be where a window of HOUR starts in Asia/Kolkata; 22:00 UTC is inside one",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("make", "field"), REFUSED)
-def test_what_makes_no_sense_is_refused(make: Callable[[], object], field: str) -> None:
+@pytest.mark.parametrize(("make", "field", "message"), REFUSED)
+def test_what_makes_no_sense_is_refused(make: Callable[[], object], field: str, message: str) -> None:
     with pytest.raises(Invalid) as refusal:
         make()
-    assert refusal.value.field == field
+    assert (refusal.value.field, refusal.value.message) == (field, message)
 
 
 def test_what_fits_the_windows() -> None:

@@ -39,27 +39,63 @@ def above(threshold: str) -> AlertThreshold:
     return AlertThreshold(Decimal(threshold), AlertCondition.above)
 
 
-REFUSED: list[tuple[Callable[[], object], str]] = [
-    (lambda: replace(BOUGHT, credits=Decimal(0)), "credits"),
-    (lambda: replace(BOUGHT, bonus_credits=Decimal(-1)), "bonus_credits_to_add"),
-    (lambda: TopUp("t", TopUpKind.free, Decimal(1), bonus_credits=Decimal(1)), "bonus_credits_to_add"),
-    (lambda: replace(BOUGHT, bonus_expires_at=NOW), "bonus_credits_expiry_date_utc"),
-    (lambda: credited(WALLET, replace(BOUGHT, expires_at=NOW), NOW), "expiry_date_utc"),
-    (lambda: replace(WALLET, topup_conversion_rate=Decimal(0)), "topup_conversion_rate"),
-    (lambda: AutoTopUp(Decimal(1), Decimal(0)), "amount"),
-    (lambda: AutoTopUp(Decimal(1), Decimal(1), cooldown=-1), "cooldown"),
-    (lambda: AlertSettings(critical=below("10"), warning=below("5")), "critical.threshold"),
-    (lambda: AlertSettings(critical=below("10"), info=below("5")), "critical.threshold"),
-    (lambda: AlertSettings(warning=below("5"), info=above("10")), "warning.condition"),
-    (lambda: AlertSettings(warning=above("5"), info=above("10")), "warning.threshold"),
+REFUSED: list[tuple[Callable[[], object], str, str]] = [
+    (lambda: replace(BOUGHT, credits=Decimal(0)), "credits", "credits must be above 0; got 0"),
+    (
+        lambda: replace(BOUGHT, bonus_credits=Decimal(-1)),
+        "bonus_credits_to_add",
+        "bonus_credits_to_add must be 0 or more; got -1",
+    ),
+    (
+        lambda: TopUp("t", TopUpKind.free, Decimal(1), bonus_credits=Decimal(1)),
+        "bonus_credits_to_add",
+        "bonus_credits_to_add must be absent: free credits have no bonus",
+    ),
+    (
+        lambda: replace(BOUGHT, bonus_expires_at=NOW),
+        "bonus_credits_expiry_date_utc",
+        "bonus_credits_expiry_date_utc must be absent without bonus_credits_to_add",
+    ),
+    (
+        lambda: credited(WALLET, replace(BOUGHT, expires_at=NOW), NOW),
+        "expiry_date_utc",
+        "expiry_date_utc must be after the credits are granted",
+    ),
+    (
+        lambda: replace(WALLET, topup_conversion_rate=Decimal(0)),
+        "topup_conversion_rate",
+        "topup_conversion_rate must be above 0; got 0",
+    ),
+    (lambda: AutoTopUp(Decimal(1), Decimal(0)), "amount", "amount must be above 0; got 0"),
+    (lambda: AutoTopUp(Decimal(1), Decimal(1), cooldown=-1), "cooldown", "cooldown must be 0 or more seconds; got -1"),
+    (
+        lambda: AlertSettings(critical=below("10"), warning=below("5")),
+        "critical.threshold",
+        "critical.threshold must not be reached before that of warning, 5",
+    ),
+    (
+        lambda: AlertSettings(critical=below("10"), info=below("5")),
+        "critical.threshold",
+        "critical.threshold must not be reached before that of info, 5",
+    ),
+    (
+        lambda: AlertSettings(warning=below("5"), info=above("10")),
+        "warning.condition",
+        "warning.condition must be that of info: above",
+    ),
+    (
+        lambda: AlertSettings(warning=above("5"), info=above("10")),
+        "warning.threshold",
+        "warning.threshold must not be reached before that of info, 10",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("make", "field"), REFUSED)
-def test_what_makes_no_sense_is_refused(make: Callable[[], object], field: str) -> None:
+@pytest.mark.parametrize(("make", "field", "message"), REFUSED)
+def test_what_makes_no_sense_is_refused(make: Callable[[], object], field: str, message: str) -> None:
     with pytest.raises(Invalid) as refused:
         make()
-    assert refused.value.field == field
+    assert (refused.value.field, refused.value.message) == (field, message)
 
 
 @pytest.mark.parametrize(

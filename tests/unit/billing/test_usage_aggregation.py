@@ -283,31 +283,94 @@ def test_the_order_of_arrival_and_a_split_change_nothing(values: list[Decimal], 
     assert sum(part.quantity for part in parts) == whole == sum(Fraction(value) for value in values)
 
 
-REFUSED: list[tuple[Callable[[], object], str]] = [
-    (lambda: meter(AggregationType.SUM_WITH_MULTIPLIER, multiplier=None), "aggregation.multiplier"),
-    (lambda: meter(AggregationType.SUM_WITH_MULTIPLIER, multiplier=Decimal(0)), "aggregation.multiplier"),
-    (lambda: meter(multiplier=Decimal(2)), "aggregation.multiplier"),
-    (lambda: meter(AggregationType.AVG, bucket_size=WindowSize.DAY), "aggregation.bucket_size"),
-    (lambda: meter(bucket_size=WindowSize.DAY, reset_usage=ResetUsage.NEVER), "reset_usage"),
-    (lambda: meter(bucket_size=WindowSize.DAY, group_by="x"), "aggregation.group_by"),
-    (lambda: meter(AggregationType.MAX, group_by="x"), "aggregation.group_by"),
-    (lambda: UsageQuantity(Decimal("0.3"), 1, exact=Fraction(1, 3)), "quantity"),
-    (lambda: UsageEvent("e", "call", datetime(2025, 1, 1)), "timestamp"),  # noqa: DTZ001
-    (lambda: UsageEvent("e", "call", utc("2025-01-01"), {}, datetime(2025, 1, 1)), "received_at"),  # noqa: DTZ001
-    (lambda: measure(meter(bucket_size=WindowSize.DAY), (), FEBRUARY), "aggregation.bucket_size"),
-    (lambda: measure_buckets(meter(), (), FEBRUARY, "UTC", FEBRUARY.start), "aggregation.bucket_size"),
+REFUSED: list[tuple[Callable[[], object], str, str]] = [
+    (
+        lambda: meter(AggregationType.SUM_WITH_MULTIPLIER, multiplier=None),
+        "aggregation.multiplier",
+        "aggregation.multiplier must be above 0 for SUM_WITH_MULTIPLIER and expressions, and absent for others",
+    ),
+    (
+        lambda: meter(AggregationType.SUM_WITH_MULTIPLIER, multiplier=Decimal(0)),
+        "aggregation.multiplier",
+        "aggregation.multiplier must be above 0 for SUM_WITH_MULTIPLIER and expressions, and absent for others",
+    ),
+    (
+        lambda: meter(multiplier=Decimal(2)),
+        "aggregation.multiplier",
+        "aggregation.multiplier must be above 0 for SUM_WITH_MULTIPLIER and expressions, and absent for others",
+    ),
+    (
+        lambda: meter(AggregationType.AVG, bucket_size=WindowSize.DAY),
+        "aggregation.bucket_size",
+        "aggregation.bucket_size is for SUM and MAX only",
+    ),
+    (
+        lambda: meter(bucket_size=WindowSize.DAY, reset_usage=ResetUsage.NEVER),
+        "reset_usage",
+        "reset_usage must be BILLING_PERIOD for a meter with buckets",
+    ),
+    (
+        lambda: meter(bucket_size=WindowSize.DAY, group_by="x"),
+        "aggregation.group_by",
+        "aggregation.group_by is for MAX with a bucket_size only",
+    ),
+    (
+        lambda: meter(AggregationType.MAX, group_by="x"),
+        "aggregation.group_by",
+        "aggregation.group_by is for MAX with a bucket_size only",
+    ),
+    (
+        lambda: UsageQuantity(Decimal("0.3"), 1, exact=Fraction(1, 3)),
+        "quantity",
+        "quantity must be 1/3 at 12 digits; got 0.3",
+    ),
+    (
+        lambda: UsageEvent("e", "call", datetime(2025, 1, 1)),  # noqa: DTZ001
+        "timestamp",
+        "timestamp must be an instant in UTC; got 2025-01-01T00:00:00",
+    ),
+    (
+        lambda: UsageEvent("e", "call", utc("2025-01-01"), {}, datetime(2025, 1, 1)),  # noqa: DTZ001
+        "received_at",
+        "received_at must be an instant in UTC; got 2025-01-01T00:00:00",
+    ),
+    (
+        lambda: measure(meter(bucket_size=WindowSize.DAY), (), FEBRUARY),
+        "aggregation.bucket_size",
+        "meter meter has buckets: they are measured one by one",
+    ),
+    (
+        lambda: measure_buckets(meter(), (), FEBRUARY, "UTC", FEBRUARY.start),
+        "aggregation.bucket_size",
+        "meter meter has no buckets",
+    ),
     # what a running stack cannot read yet is refused where the API creates it
-    (lambda: parse_aggregation("MEDIAN"), "aggregation.type"),
-    (lambda: parse_reset_usage("ALWAYS"), "reset_usage"),
-    (lambda: check_offered(meter(bucket_size=WindowSize.DAY)), "aggregation.bucket_size"),
+    (
+        lambda: parse_aggregation("MEDIAN"),
+        "aggregation.type",
+        (
+            "aggregation.type must be one of COUNT, SUM, MAX, LATEST, COUNT_UNIQUE, AVG, MIN, "
+            "SUM_WITH_MULTIPLIER, WEIGHTED_SUM; got 'MEDIAN'"
+        ),
+    ),
+    (
+        lambda: parse_reset_usage("ALWAYS"),
+        "reset_usage",
+        "reset_usage must be one of BILLING_PERIOD, NEVER; got 'ALWAYS'",
+    ),
+    (
+        lambda: check_offered(meter(bucket_size=WindowSize.DAY)),
+        "aggregation.bucket_size",
+        "aggregation.bucket_size must be absent: meters have no buckets",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("make", "field"), REFUSED)
-def test_what_makes_no_sense_is_refused(make: Callable[[], object], field: str) -> None:
+@pytest.mark.parametrize(("make", "field", "message"), REFUSED)
+def test_what_makes_no_sense_is_refused(make: Callable[[], object], field: str, message: str) -> None:
     with pytest.raises(Invalid) as refused:
         make()
-    assert refused.value.field == field
+    assert (refused.value.field, refused.value.message) == (field, message)
 
 
 def test_what_is_offered() -> None:
