@@ -15,6 +15,7 @@ from billing.money import (
     exponent,
     is_rounded,
     minus,
+    negated,
     parse_decimal,
     round_amount,
     shown_decimal,
@@ -101,7 +102,9 @@ def test_allocation_gives_ties_to_the_earlier() -> None:
 
 @pytest.mark.parametrize("weights", [[0, 0], [1, -1], []])
 def test_allocation_needs_something_to_split_on(weights: list[int]) -> None:
-    with pytest.raises(InvariantBroken):
+    with pytest.raises(
+        InvariantBroken, match=r"^an amount can only be split by non-negative weights that are not all 0$"
+    ):
         allocate(Decimal("1"), weights, "usd")
 
 
@@ -115,7 +118,7 @@ def test_apportioned_shares_of_any_sign_add_up(shares: list[Fraction], currency:
 
 
 def test_apportion_refuses_an_amount_that_is_not_the_sum() -> None:
-    with pytest.raises(InvariantBroken):
+    with pytest.raises(InvariantBroken, match=r"^shares of .* usd do not add up to it$"):
         apportion(Decimal("5"), [Fraction(1), Fraction(1)], "usd")
 
 
@@ -195,3 +198,9 @@ def test_a_number_that_is_too_long_is_told_its_bound(text: str, message: str) ->
     with pytest.raises(Invalid, match=f"^{message}$") as refusal:
         parse_decimal(text, "price", places=3)
     assert refusal.value.field == "price"
+
+
+def test_nothing_negated_is_nothing_without_a_sign() -> None:
+    assert [str(negated(Decimal(text))) for text in ("0", "-0", "0.00", "1.5", "-1.5")] == [
+        "0", "0", "0.00", "-1.5", "1.5",
+    ]  # fmt: skip

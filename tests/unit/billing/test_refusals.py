@@ -18,10 +18,11 @@ from billing.periods import (
     check_utc,
     from_local,
 )
+from billing.prices import TierMode, rate
 from billing.subscription_changes import change_billing_period, change_lines, pause, resume
 from billing.subscriptions import billing_anchor, open_subscription
 
-from .builders import MONTHLY, seat, span, talk, utc
+from .builders import MONTHLY, seat, span, talk, tiered, utc
 from .story import ANNUAL, FEBRUARY, item
 
 Make = Callable[[], object]
@@ -163,3 +164,7 @@ def test_instants_are_in_utc_itself() -> None:
 def test_a_least_quantity_and_a_largest_amount_may_be_anything_from_0_on(least: str) -> None:
     price = replace(seat(min_quantity=least), maximum_amount=Decimal(least))
     assert (price.min_quantity, price.maximum_amount) == (Decimal(least), Decimal(least))
+
+
+def test_a_tier_may_cost_nothing() -> None:
+    assert rate(tiered(TierMode.SLAB, ("10", "0", "0"), (None, "1", "0")), 12).amount == 2
