@@ -77,8 +77,11 @@ class CreditLot:
         check_utc(self.granted_at, "granted_at")
         if self.expires_at is not None and check_utc(self.expires_at, "expiry_date_utc") <= self.granted_at:
             raise Invalid("expiry_date_utc must be after the credits are granted", field="expiry_date_utc")
-        if self.credits <= 0 or not 0 <= self.remaining <= self.credits:
+        if self.credits <= 0:
             raise Invalid(f"credits must be above 0; got {decimal_text(self.credits)}", field="credits")
+        if not 0 <= self.remaining <= self.credits:
+            most, got = decimal_text(self.credits), decimal_text(self.remaining)
+            raise Invalid(f"remaining must be from 0 to the lot's credits, {most}; got {got}", field="remaining")
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,19 +46,21 @@ def test_json_form() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "field"),
+    ("change", "field", "message"),
     [
-        ({"share": "x"}, "share"),
-        ({"share": 0.5}, "share"),
-        ({"colour": "red"}, "colour"),
-        ({"price": {"id": "p"}}, "price"),
-        ({"steps": [{"tier": "1"}]}, "steps[0].tier"),
+        ({"share": "x"}, "share", "share must be a Fraction; got 'x'"),
+        ({"share": 0.5}, "share", "share must be a Fraction; got 0.5"),
+        ({"colour": "red"}, "colour", "Derivation has no field 'colour'"),
+        ({"price": {"id": "p", "colour": 1}}, "price.colour", "price has no field 'colour'"),
+        ({"price": {"id": "p"}}, "price", "price is incomplete: "),
+        ({"steps": [{"tier": "1"}]}, "steps[0].tier", "steps[0].tier must be a int; got '1'"),
     ],
 )
-def test_what_does_not_fit_is_named(change: dict[str, object], field: str) -> None:
+def test_what_does_not_fit_is_named(change: dict[str, object], field: str, message: str) -> None:
     with pytest.raises(Invalid) as caught:
         from_json(Derivation, {**to_json(INVOICE.lines[0].derivation), **change})
     assert caught.value.field == field
+    assert caught.value.message.startswith(message)
 
 
 def test_a_stored_invoice_that_does_not_add_up_is_not_read() -> None:

@@ -66,10 +66,16 @@ def test_bad_settings(days: tuple[int, ...], hour: int | None, zone: str, field:
     with pytest.raises(Invalid) as caught:
         DunningSettings(schedule_days=days, hour=hour, zone=zone)
     assert caught.value.field == field
+    words = {
+        "dunning_days": f"dunning_days must be rising, each from 1 to 365; got {list(days)}",
+        "dunning_hour": "dunning_hour must be between 0 and 23; got 24",
+        "timezone": "timezone 'Nowhere' is not an IANA time zone; write it like 'Asia/Kolkata' or 'UTC'",
+    }
+    assert caught.value.message == words[field]
 
 
 def test_next_attempt_needs_a_failure() -> None:
-    with pytest.raises(Invalid):
+    with pytest.raises(Invalid, match=r"^failures must be at least 1; got 0$"):
         next_attempt(DunningSettings(), 0, utc("2025-03-01"))
 
 

@@ -197,20 +197,44 @@ def test_the_multiplier_is_applied_before_the_rounding() -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "field"),
+    ("make", "field", "message"),
     [
-        (lambda: minutes(field="seconds"), "aggregation.expression"),
-        (lambda: minutes(AggregationType.COUNT), "aggregation.expression"),
-        (lambda: minutes(AggregationType.WEIGHTED_SUM), "aggregation.expression"),
-        (lambda: minutes(multiplier=Decimal(0)), "aggregation.multiplier"),
-        (lambda: Meter("m", "m", "e", AggregationType.SUM, expression="sqrt(a)"), "aggregation.expression"),
-        (lambda: check_offered(minutes()), "aggregation.expression"),
+        (
+            lambda: minutes(field="seconds"),
+            "aggregation.expression",
+            "aggregation.expression must be absent beside aggregation.field",
+        ),
+        (
+            lambda: minutes(AggregationType.COUNT),
+            "aggregation.expression",
+            "aggregation.expression is for SUM, AVG, MAX, LATEST only",
+        ),
+        (
+            lambda: minutes(AggregationType.WEIGHTED_SUM),
+            "aggregation.expression",
+            "aggregation.expression is for SUM, AVG, MAX, LATEST only",
+        ),
+        (
+            lambda: minutes(multiplier=Decimal(0)),
+            "aggregation.multiplier",
+            ("aggregation.multiplier must be above 0 for SUM_WITH_MULTIPLIER and expressions, and absent for others"),
+        ),
+        (
+            lambda: Meter("m", "m", "e", AggregationType.SUM, expression="sqrt(a)"),
+            "aggregation.expression",
+            "aggregation.expression must not call sqrt: it has no exact result; numbers are exact decimals here",
+        ),
+        (
+            lambda: check_offered(minutes()),
+            "aggregation.expression",
+            "aggregation.expression must be absent: meters read one field",
+        ),
     ],
 )
-def test_meters_that_are_refused(make: Any, field: str) -> None:
+def test_meters_that_are_refused(make: Any, field: str, message: str) -> None:
     with pytest.raises(Invalid) as refusal:
         make()
-    assert refusal.value.field == field
+    assert (refusal.value.field, refusal.value.message) == (field, message)
 
 
 def test_an_expression_in_buckets() -> None:

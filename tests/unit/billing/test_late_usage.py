@@ -304,7 +304,10 @@ def test_it_is_stored_read_back_verified_and_explained() -> None:
 def test_settings_are_checked() -> None:
     assert LateUsageSettings().looks_back
     assert not LateUsageSettings(periods=0).looks_back
-    for given_settings, field in (({"periods": -1}, "late_usage_periods"), ({"days": 1001}, "late_usage_days")):
+    for given_settings, field, message in (
+        ({"periods": -1}, "late_usage_periods", "late_usage_periods must be from 0 to 24; got -1"),
+        ({"days": 1001}, "late_usage_days", "late_usage_days must be from 0 to 1000; got 1001"),
+    ):
         with pytest.raises(Invalid) as refusal:
             LateUsageSettings(**given_settings)  # type: ignore[arg-type]
-        assert refusal.value.field == field
+        assert (refusal.value.field, refusal.value.message) == (field, message)

@@ -73,29 +73,63 @@ def remaining(made: Wallet) -> list[str]:
     return [str(one.remaining) for one in made.lots]
 
 
-REFUSED: list[tuple[Callable[[], object], type[Invalid | Conflict], str | None]] = [
-    (lambda: lot("a", "0"), Invalid, "credits"),
-    (lambda: replace(lot("a"), remaining=Decimal(11)), Invalid, "credits"),
-    (lambda: lot("a", expires="2025-01-01"), Invalid, "expiry_date_utc"),
-    (lambda: wallet(rate="0"), Invalid, "conversion_rate"),
-    (lambda: replace(wallet(), currency="xyz"), Invalid, "currency"),
-    (lambda: top_up(wallet(lot("a")), lot("a")), Invalid, "credits"),
-    (lambda: top_up(wallet(), replace(lot("a"), remaining=Decimal(5))), Invalid, "credits"),
-    (lambda: top_up(replace(wallet(), status=WalletStatus.frozen), lot("a")), Conflict, None),
-    (lambda: debit(wallet(lot("a")), Decimal("10.01"), utc("2025-02-01")), Conflict, "credits"),
-    (lambda: debit(wallet(lot("a")), ZERO, utc("2025-02-01")), Conflict, "credits"),
-    (lambda: debit(wallet(lot("a")), Decimal(1), utc("2024-12-31")), Conflict, "credits"),
-    (lambda: terminate(replace(wallet(), status=WalletStatus.closed), utc("2025-02-01")), Conflict, None),
+EXPIRY = "expiry_date_utc must be after the credits are granted"
+CURRENCY = "currency 'xyz' is not known; write a lower-case ISO 4217 code with a minor unit, such as 'usd'"
+LEFT = "remaining must be from 0 to the lot's credits, 10; got "
+REFUSED: list[tuple[Callable[[], object], type[Invalid | Conflict], str | None, str]] = [
+    (lambda: lot("a", "0"), Invalid, "credits", "credits must be above 0; got 0"),
+    (lambda: replace(lot("a"), remaining=Decimal(11)), Invalid, "remaining", LEFT + "11"),
+    (lambda: replace(lot("a"), remaining=Decimal(-1)), Invalid, "remaining", LEFT + "-1"),
+    (lambda: lot("a", expires="2025-01-01"), Invalid, "expiry_date_utc", EXPIRY),
+    (lambda: wallet(rate="0"), Invalid, "conversion_rate", "conversion_rate must be above 0; got 0"),
+    (lambda: replace(wallet(), currency="xyz"), Invalid, "currency", CURRENCY),
+    (lambda: top_up(wallet(lot("a")), lot("a")), Invalid, "credits", "lot a must be new and whole"),
+    (
+        lambda: top_up(wallet(), replace(lot("a"), remaining=Decimal(5))),
+        Invalid,
+        "credits",
+        "lot a must be new and whole",
+    ),
+    (
+        lambda: top_up(replace(wallet(), status=WalletStatus.frozen), lot("a")),
+        Conflict,
+        None,
+        "top_up is not possible: wallet w is frozen",
+    ),
+    (
+        lambda: debit(wallet(lot("a")), Decimal("10.01"), utc("2025-02-01")),
+        Conflict,
+        "credits",
+        "credits must be above 0 and at most 10, which are there; got 10.01",
+    ),
+    (
+        lambda: debit(wallet(lot("a")), ZERO, utc("2025-02-01")),
+        Conflict,
+        "credits",
+        "credits must be above 0 and at most 10, which are there; got 0",
+    ),
+    (
+        lambda: debit(wallet(lot("a")), Decimal(1), utc("2024-12-31")),
+        Conflict,
+        "credits",
+        "credits must be above 0 and at most 0, which are there; got 1",
+    ),
+    (
+        lambda: terminate(replace(wallet(), status=WalletStatus.closed), utc("2025-02-01")),
+        Conflict,
+        None,
+        "wallet w is closed already",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("make", "error", "field"), REFUSED)
+@pytest.mark.parametrize(("make", "error", "field", "message"), REFUSED)
 def test_what_makes_no_sense_is_refused(
-    make: Callable[[], object], error: type[Invalid | Conflict], field: str | None
+    make: Callable[[], object], error: type[Invalid | Conflict], field: str | None, message: str
 ) -> None:
     with pytest.raises(error) as refused:
         make()
-    assert refused.value.field == field
+    assert (refused.value.field, refused.value.message) == (field, message)
 
 
 def test_lots_are_drawn_by_priority_then_expiry_then_age_then_id() -> None:
@@ -177,30 +211,48 @@ def grant(**changes: object) -> CreditGrant:
     return replace(made, **changes)  # type: ignore[arg-type]
 
 
+PERIOD_RULE = "period is required for RECURRING grants, and only for them"
 RECURRING = {"recurs": GrantCadence.RECURRING, "cadence": MONTHLY}
 LASTING = {"expiration": GrantExpiration.DURATION, "expiration_duration": 3}
 
 
 @pytest.mark.parametrize(
-    ("make", "field"),
+    ("make", "field", "message"),
     [
-        (lambda: grant(credits=ZERO), "credits"),
-        (lambda: grant(cadence=MONTHLY), "period"),
-        (lambda: grant(recurs=GrantCadence.RECURRING), "period"),
-        (lambda: grant(recurs=GrantCadence.RECURRING, cadence=Cadence(BillingPeriod.ONETIME)), "period"),
-        (lambda: grant(**LASTING), "expiration_duration_unit"),
-        (lambda: grant(expiration_duration=3), "expiration_duration"),
-        (lambda: grant(expiration_duration_unit=DurationUnit.DAY), "expiration_duration_unit"),
+        (lambda: grant(credits=ZERO), "credits", "credits must be above 0; got 0"),
+        (lambda: grant(cadence=MONTHLY), "period", PERIOD_RULE),
+        (lambda: grant(recurs=GrantCadence.RECURRING), "period", PERIOD_RULE),
+        (
+            lambda: grant(recurs=GrantCadence.RECURRING, cadence=Cadence(BillingPeriod.ONETIME)),
+            "period",
+            "period must recur; a grant that is given once is ONETIME",
+        ),
+        (
+            lambda: grant(**LASTING),
+            "expiration_duration_unit",
+            "expiration_duration_unit is required for expiration DURATION, and only for it",
+        ),
+        (
+            lambda: grant(expiration_duration=3),
+            "expiration_duration",
+            "expiration_duration is required for expiration DURATION, and only for it",
+        ),
+        (
+            lambda: grant(expiration_duration_unit=DurationUnit.DAY),
+            "expiration_duration_unit",
+            "expiration_duration_unit is required for expiration DURATION, and only for it",
+        ),
         (
             lambda: grant(**{**LASTING, "expiration_duration": 0}, expiration_duration_unit=DurationUnit.DAY),
             "expiration_duration",
+            "expiration_duration must be 1 or more",
         ),
     ],
 )
-def test_a_grant_that_makes_no_sense_is_refused(make: Callable[[], object], field: str) -> None:
+def test_a_grant_that_makes_no_sense_is_refused(make: Callable[[], object], field: str, message: str) -> None:
     with pytest.raises(Invalid) as refused:
         make()
-    assert refused.value.field == field
+    assert (refused.value.field, refused.value.message) == (field, message)
 
 
 YEARLY = terms(seat(), cadence=Cadence(BillingPeriod.ANNUAL), zone="Europe/Berlin", start="2025-01-31")
