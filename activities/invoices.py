@@ -1,4 +1,4 @@
-"""Invoices: finalizing, voiding, verifying and explaining. Rules are `billing.invoices`'s."""
+"""Invoices: finalizing and verifying; voiding is in `activities.voids`. Rules are `billing.invoices`'s."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -10,24 +10,25 @@ from temporalio.exceptions import ApplicationError
 from activities.bookkeeping import new_columns, remember_command, scope_of, touch
 from activities.business_time import business_time
 from activities.collection import collection_state, payment_source
-from activities.drafting import credited_line, inputs_from_row, rewrite_invoice, stored_invoice
+from activities.drafting import inputs_from_row, rewrite_invoice, stored_invoice
 from activities.ingestion.ports import UsageProgress
 from activities.invoice_usage import Frozen, read_usage
 from activities.outbox import emit
 from activities.payloads import invoice_payload
-from activities.revenue import defer_revenue, release_due, stop_deferral, take_credits_back
-from activities.states import PAID, InvoiceState
+from activities.revenue import defer_revenue, release_due
+from activities.states import InvoiceState
 from activities.usage_reader import UsageReader
+from activities.voids import void_invoice
 from activities.wallets import draw_down, give_back, open_prepaid
 from billing.errors import Conflict
 from billing.invoice_states import InvoiceCommand, InvoiceStatus, next_invoice_status
 from billing.invoices import Invoice, InvoiceInputs, build_final_invoice, invoice_number, verify
-from billing.ledger import Entry, Posting, PostingKind, post_finalized, post_void
+from billing.ledger import post_finalized
 from billing.money import ZERO
+from billing.wallets import EntryReason
 from models.database import Database
-from models.queries.invoices import get_invoice, list_credits, list_lines, take_number
-from models.queries.ledger import insert_posting, list_entries_of_invoice
-from models.queries.subscriptions import find_subscription
+from models.queries.invoices import get_invoice, list_lines, take_number
+from models.queries.ledger import insert_posting
 from models.scope import Scope
 from models.tables import InvoiceLineRow, InvoiceRow, UsageSnapshotRow
 
@@ -48,7 +49,7 @@ class FinalizeInvoice:
 
 @dataclass(frozen=True, slots=True)
 class VoidInvoice:
-    """Void an unpaid invoice at business instant `now`."""
+    """Void an invoice at business instant `now`."""
 
     scope: Scope
     invoice_id: str
@@ -83,7 +84,7 @@ class InvoiceActivities:
 
     @activity.defn(name="invoices.void")
     async def void(self, command: VoidInvoice) -> InvoiceState:
-        """Takes the invoice back: nothing is owed, its postings are reversed. Raises Conflict for a paid one."""
+        """Takes the invoice back: nothing is owed, what was paid is the customer's. Raises Conflict for its state."""
         async with self._database.transaction(command.scope) as session:
             row = await get_invoice(session, command.invoice_id, lock=True)
             if command.command_id not in row.seen_commands:
@@ -135,7 +136,7 @@ async def finalize_invoice(
     if prepaid is not None:
         await draw_down(session, prepaid, row, invoice, now)
     if row.carried_credit:
-        await give_back(session, row, row.carried_credit, "CREDIT_ADJUSTMENT", now)
+        await give_back(session, row, row.carried_credit, EntryReason.adjustment, now)
     await session.flush()
     if row.subscription_id is not None:
         await release_due(session, min(now, row.period_end), subscription_id=row.subscription_id)
@@ -180,61 +181,6 @@ def _snapshot_rows(
             )
         )
     return rows
-
-
-async def void_invoice(session: AsyncSession, row: InvoiceRow, now: datetime, reason: str) -> None:
-    """Voids a locked invoice that nothing was paid on, and no credit was given of."""
-    if row.amount_paid > ZERO or row.payment_status in {"PROCESSING", *PAID}:
-        state = "being paid" if row.payment_status == "PROCESSING" else "paid"
-        raise Conflict(
-            f"void is not possible: the invoice is {state}; only an invoice without any payment can be voided",
-            state=row.payment_status,
-        )
-    before = InvoiceStatus(row.invoice_status)
-    after = next_invoice_status(before, InvoiceCommand.void)
-    await _require_uncredited(session, row)
-    await take_credits_back(session, row)
-    row.invoice_status = after.value
-    row.payment_status = "VOIDED"
-    row.voided_at = now
-    row.next_action_at = None
-    row.needs_attention = None
-    row.invoice_metadata = {**row.invoice_metadata, **({"void_reason": reason} if reason else {})}
-    row.version += 1
-    touch(row)
-    if before is InvoiceStatus.FINALIZED:
-        if row.total_prepaid_credits_applied:
-            await give_back(session, row, row.total_prepaid_credits_applied, "INVOICE_VOID_REFUND", now)
-        posted = await _posted(session, row)
-        posting = post_void(row.id, posted, ZERO, row.currency)
-        await insert_posting(session, scope_of(row), posting, now, invoice_id=row.id, customer_id=row.customer_id)
-        await stop_deferral(session, row)
-    await session.flush()
-    await emit(session, scope_of(row), "invoice.update.voided", row.id, {"invoice": invoice_payload(row)}, now)
-
-
-async def _require_uncredited(session: AsyncSession, row: InvoiceRow) -> None:
-    """Raises Conflict when unused time of the invoice was credited: the customer would keep a credit of nothing."""
-    if row.subscription_id is None:
-        return
-    # Whoever drafts a credit holds the subscription: from here on none is drafted until this transaction ends.
-    await find_subscription(session, row.subscription_id, lock=True)
-    for credit, invoice in await list_credits(session, row.subscription_id):
-        if credited_line(credit).invoice_id == row.id:
-            raise Conflict(
-                f"void is not possible: invoice {invoice.invoice_number or invoice.id} credits unused time of this"
-                f" one; void {invoice.id} first",
-                state=row.invoice_status,
-            )
-
-
-async def _posted(session: AsyncSession, row: InvoiceRow) -> list[Posting]:
-    kinds = (PostingKind.invoice_finalized, PostingKind.deferred_released)
-    found: dict[str, tuple[PostingKind, str, list[Entry]]] = {}
-    for header, entry in await list_entries_of_invoice(session, row.id, [kind.value for kind in kinds]):
-        _, _, entries = found.setdefault(header.id, (PostingKind(header.kind), header.reference, []))
-        entries.append(Entry(entry.account, entry.debit, entry.credit, entry.currency))
-    return [Posting(kind, reference, tuple(entries)) for kind, reference, entries in found.values()]
 
 
 async def verify_invoice(session: AsyncSession, invoice_id: str) -> tuple[str, ...]:

@@ -13,12 +13,14 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from activities.bookkeeping import new_columns, scope_of, touch
 from activities.outbox import emit
 from activities.payloads import amount_remaining, invoice_payload, payment_payload
+from activities.wallets import give_back
 from billing.collection import after_receipt, check_offline_payment, split_payment
-from billing.errors import Conflict, Invalid
+from billing.errors import Conflict
 from billing.invoice_states import InvoiceStatus, PaymentStatus
 from billing.ledger import post_payment
-from billing.money import ZERO, decimal_text, minus, total
+from billing.money import ZERO, minus, total
 from billing.subscriptions import clear_past_due
+from billing.wallets import EntryReason
 from models.conversions import state_from_row
 from models.ids import new_id
 from models.queries.ledger import insert_posting
@@ -46,45 +48,54 @@ class NewPayment:
     metadata: dict[str, str] | None = None
 
 
-async def receive(session: AsyncSession, row: InvoiceRow, payment: PaymentRow, money: Money, now: datetime) -> Decimal:
-    """Money has arrived for a locked invoice. Returns what is beyond that which was owed: a person refunds it."""
+async def receive(session: AsyncSession, row: InvoiceRow, payment: PaymentRow, money: Money, now: datetime) -> None:
+    """Money has arrived for a locked invoice.
+
+    What is beyond that which was owed goes to the customer's wallet. For a void invoice all of it is held, to be
+    refunded.
+    """
     scope = scope_of(row)
-    _, beyond = split_payment(money.amount, amount_remaining(row))
-    owed = minus(row.amount_due, row.adjustment_amount) if row.invoice_status == InvoiceStatus.FINALIZED else ZERO
-    status = after_receipt(owed, row.amount_paid, money.amount)
-    row.amount_paid = total((row.amount_paid, money.amount))
-    row.payment_status = status.value
-    paid = status is not PaymentStatus.PENDING
-    row.next_action_at = None
-    row.needs_attention = None
-    if beyond:
-        row.needs_attention = f"{decimal_text(beyond)} {row.currency} more than was owed has been paid: refund it"
-    if paid and row.invoice_status == InvoiceStatus.FINALIZED:
-        row.paid_at = row.paid_at or now
-    row.uncollectible = row.uncollectible and not paid
+    finalized = row.invoice_status == InvoiceStatus.FINALIZED
+    part, beyond = split_payment(money.amount, amount_remaining(row))
+    if not finalized:
+        part, beyond = money.amount, ZERO
+    if part:
+        _pay(row, part, now)
     row.version += 1
-    posting = post_payment(money.reference, money.provider, money.amount, row.currency)
+    posting = post_payment(money.reference, money.provider, money.amount, row.currency, beyond)
     await insert_posting(session, scope, posting, now, invoice_id=row.id, customer_id=row.customer_id)
-    if paid:
+    if finalized and not amount_remaining(row):
         await _subscription_paid(session, row)
+    if beyond:
+        await give_back(session, row, beyond, EntryReason.adjustment, now, payment.id)
     await session.flush()
     await tell_payment(session, row, payment, "payment.success", now)
     await emit(session, scope, "invoice.update.payment", row.id, {"invoice": invoice_payload(row)}, now)
-    return beyond
+
+
+def _pay(row: InvoiceRow, amount: Decimal, now: datetime) -> None:
+    """`amount`, no more than is owed on a finalized invoice, is paid of it."""
+    finalized = row.invoice_status == InvoiceStatus.FINALIZED
+    owed = minus(row.amount_due, row.adjustment_amount) if finalized else ZERO
+    status = after_receipt(owed, row.amount_paid, amount)
+    row.amount_paid = total((row.amount_paid, amount))
+    row.payment_status = status.value
+    row.next_action_at = row.needs_attention = None
+    paid = status is not PaymentStatus.PENDING
+    if paid and finalized:
+        row.paid_at = row.paid_at or now
+    row.uncollectible = row.uncollectible and not paid
 
 
 async def record_payment(session: AsyncSession, row: InvoiceRow, new: NewPayment, now: datetime) -> PaymentRow:
-    """Books an offline payment on a locked invoice. Raises Conflict or Invalid, and then nothing has changed."""
+    """Books an offline payment on a locked invoice; what is beyond it goes to the customer's wallet.
+
+    Raises Conflict or Invalid, and then nothing has changed.
+    """
     owed = amount_remaining(row)
     check_offline_payment(InvoiceStatus(row.invoice_status), new.amount, owed, row.currency)
     if row.payment_status == PaymentStatus.PROCESSING:
         raise Conflict("pay is not possible while an attempt at the provider is under way", state="PROCESSING")
-    if new.amount > owed:
-        raise Invalid(
-            f"amount must be at most {decimal_text(owed)} {row.currency}, what the invoice still owes; got"
-            f" {decimal_text(new.amount)}",
-            field="amount",
-        )
     payment = PaymentRow(
         id=new_id("pay"),
         **new_columns(scope_of(row)),

@@ -21,7 +21,7 @@ from activities.ports import PaymentProvider, Refunded, RefundOutcome, RefundPen
 from activities.receipts import tell_payment
 from activities.refund_payloads import refund_payload
 from activities.states import RefundState
-from billing.collection import after_refund, check_refund
+from billing.collection import after_refund, check_refund, refundable
 from billing.errors import Conflict, Invalid
 from billing.invoice_states import InvoiceStatus
 from billing.ledger import post_refund
@@ -31,7 +31,13 @@ from models.ids import new_id
 from models.queries.invoices import get_invoice
 from models.queries.ledger import insert_posting
 from models.queries.payments import get_payment, list_attempts_of_payment
-from models.queries.refunds import find_refund_by_key, get_refund, list_refunds_of_payment
+from models.queries.refunds import (
+    find_refund_by_key,
+    get_refund,
+    list_disputes_of_invoice,
+    list_refunds_of_invoice,
+    list_refunds_of_payment,
+)
 from models.scope import Scope
 from models.tables import InvoiceRow, PaymentRow, RefundRow
 
@@ -131,7 +137,7 @@ async def create_refund(
         return known
     await session.refresh(payment)
     now = await business_time(session, invoice.test_clock_id, now)
-    charge, amount = _chosen(await charges_of(session, payment), new.amount, payment.currency)
+    charge, amount = _chosen(await charges_of(session, payment), new.amount, await _held(session, invoice), invoice)
     row = RefundRow(
         id=new_id("refund"),
         **new_columns(scope),
@@ -165,6 +171,8 @@ async def create_refund(
 async def retry_refund(session: AsyncSession, refund_id: str) -> RefundRow:
     """A failed refund is tried again, as a new request to the provider. Raises Conflict for any other."""
     row = await _failed(session, refund_id, "retry")
+    invoice = await get_invoice(session, row.invoice_id, lock=True)
+    check_refund(row.amount, await _held(session, invoice), row.currency)
     row.refund_status, row.failed_at, row.failure_reason = "PENDING", None, None
     row.gateway_refund_id = None
     row.attempt += 1
@@ -258,9 +266,23 @@ async def _known(session: AsyncSession, scope: Scope, payment_id: str, new: NewR
     return row
 
 
-def _chosen(charges: Sequence[Charge], amount: Decimal | None, currency: str) -> tuple[Charge, Decimal]:
+async def _held(session: AsyncSession, invoice: InvoiceRow) -> Decimal:
+    """What of all the invoice's payments can still be given back."""
+    sent = [each for each in await list_refunds_of_invoice(session, invoice.id) if each.refund_status in UNDER_WAY]
+    lost = [each for each in await list_disputes_of_invoice(session, invoice.id) if each.dispute_status == "lost"]
+    return refundable(
+        invoice.amount_paid,
+        invoice.refunded_amount,
+        total(each.amount for each in sent),
+        total(each.amount for each in lost),
+    )
+
+
+def _chosen(
+    charges: Sequence[Charge], amount: Decimal | None, held: Decimal, invoice: InvoiceRow
+) -> tuple[Charge, Decimal]:
     """The newest charge that has as much left. Raises Conflict and Invalid."""
-    left = total(charge.left for charge in charges)
+    left, currency = min(total(charge.left for charge in charges), held), invoice.currency
     amount = left if amount is None else amount
     check_refund(amount, left, currency)
     for charge in reversed(charges):

@@ -15,6 +15,7 @@ from temporalio import activity
 
 from activities.bookkeeping import scope_of
 from activities.drafting import credited_line, line_from_row
+from billing.invoice_states import InvoiceStatus
 from billing.invoices import Invoice
 from billing.ledger import (
     DEFERRED_REVENUE,
@@ -28,7 +29,7 @@ from billing.ledger import (
 )
 from billing.money import ZERO, minus, total
 from models.database import Database
-from models.queries.invoices import list_credits, list_lines
+from models.queries.invoices import get_invoice, list_credits, list_lines
 from models.queries.ledger import find_deferred, insert_posting, list_releasable
 from models.tables import DeferredRevenueRow, InvoiceLineRow, InvoiceRow
 
@@ -44,11 +45,7 @@ async def defer_revenue(
             deferred = _deferred_row(row, line_row, deferred_amount(line))
             session.add(deferred)
             await _take_earlier_credits(session, row, deferred, now)
-        billed = line.derivation.credit_of
-        if billed is not None:
-            credited = await find_deferred(session, billed.invoice_line_id)
-            if credited is not None:
-                await _take_back(session, credited, line_row, now)
+        await _take_back_credited(session, line_row, now)
 
 
 def _deferred_row(row: InvoiceRow, line: InvoiceLineRow, amount: Decimal) -> DeferredRevenueRow:
@@ -74,7 +71,10 @@ async def _take_earlier_credits(
 ) -> None:
     """A credit without usage beside it is finalized at once, while the invoice that it is taken of is in its grace."""
     for credit, invoice in await list_credits(session, row.subscription_id) if row.subscription_id else ():
-        if invoice.invoice_status == "FINALIZED" and credited_line(credit).invoice_line_id == deferred.invoice_line_id:
+        if (
+            invoice.invoice_status in {"FINALIZED", "VOIDED"}
+            and credited_line(credit).invoice_line_id == deferred.invoice_line_id
+        ):
             await _take_back(session, deferred, credit, now)
 
 
@@ -96,7 +96,7 @@ async def _take_back(
     excess = minus(beyond, released)
     if excess:
         posting = _back_to_deferred(credit.id, excess, deferred.currency)
-        await _post(session, deferred, posting, now, invoice_id=credit.invoice_id)
+        await _post(session, deferred, posting, now)
     deferred.released = minus(deferred.released, released)
     deferred.reversed = total((deferred.reversed, minus(wanted, excess)))
 
@@ -106,26 +106,25 @@ def _back_to_deferred(reference: str, amount: Decimal, currency: str) -> Posting
     return Posting(PostingKind.deferred_released, reference, entries)
 
 
-async def take_credits_back(session: AsyncSession, row: InvoiceRow) -> None:
-    """The credits of an invoice that is about to be voided are none: what they took can be credited and released."""
-    for line in await list_lines(session, row.id):
-        if line.kind != "proration_credit":
-            continue
-        billed = credited_line(line)
-        credited = await session.get_one(InvoiceLineRow, billed.invoice_line_id)
-        credited.credited_amount = total((credited.credited_amount, line.amount))
-        deferred = await find_deferred(session, credited.id) if row.invoice_status == "FINALIZED" else None
-        if deferred is not None:
-            taken = min(reversed_amount(line_from_row(line)), deferred.reversed)
-            deferred.reversed = minus(deferred.reversed, taken)
+async def settle_deferral(session: AsyncSession, row: InvoiceRow, before: InvoiceStatus, now: datetime) -> None:
+    """A voided invoice has nothing left to release: its reversal took all of it back.
 
-
-async def stop_deferral(session: AsyncSession, row: InvoiceRow) -> None:
-    """A voided invoice has nothing left to release: its reversal took all of it back."""
+    The credits that it gives stay given; those of a draft are posted by the void, and take back what they credit now.
+    """
     for line in await list_lines(session, row.id):
         deferred = await find_deferred(session, line.id)
         if deferred is not None:
             deferred.reversed = minus(deferred.amount, deferred.released)
+        if before is InvoiceStatus.DRAFT:
+            await _take_back_credited(session, line, now)
+
+
+async def _take_back_credited(session: AsyncSession, line: InvoiceLineRow, now: datetime) -> None:
+    """What a credit line takes out of deferred revenue; nothing of an invoice whose void has taken all back."""
+    billed = line_from_row(line).derivation.credit_of
+    deferred = None if billed is None else await find_deferred(session, billed.invoice_line_id)
+    if deferred is not None and (await get_invoice(session, deferred.invoice_id)).invoice_status != "VOIDED":
+        await _take_back(session, deferred, line, now)
 
 
 async def release_due(
@@ -145,15 +144,13 @@ async def release_due(
     return len(due)
 
 
-async def _post(
-    session: AsyncSession, deferred: DeferredRevenueRow, posting: Posting, at: datetime, invoice_id: str | None = None
-) -> None:
+async def _post(session: AsyncSession, deferred: DeferredRevenueRow, posting: Posting, at: datetime) -> None:
     await insert_posting(
         session,
         scope_of(deferred),
         posting,
         at,
-        invoice_id=invoice_id or deferred.invoice_id,
+        invoice_id=deferred.invoice_id,
         customer_id=deferred.customer_id,
     )
 

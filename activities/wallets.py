@@ -23,6 +23,7 @@ from billing.money import ZERO, decimal_text
 from billing.wallet_postings import CreditSource
 from billing.wallets import (
     CreditLot,
+    EntryReason,
     Wallet,
     WalletType,
     credits_for,
@@ -212,16 +213,23 @@ async def draw_down(
         await write_change(session, opened, change, Cause(reference_type="INVOICE", reference_id=row.id))
 
 
-async def give_back(session: AsyncSession, row: InvoiceRow, amount: Decimal, reason: str, now: datetime) -> None:
-    """Money that an invoice owes its customer becomes credits of the PRE_PAID wallet.
+async def give_back(
+    session: AsyncSession,
+    row: InvoiceRow,
+    amount: Decimal,
+    reason: EntryReason,
+    now: datetime,
+    payment_id: str | None = None,
+) -> None:
+    """Money that an invoice, or a payment beyond it, owes the customer becomes credits of the PRE_PAID wallet.
 
-    Where there is none, one that pays ALL is made. The ledger's side is in the invoice's own posting.
+    Where there is none, one that pays ALL is made. The ledger's side is in the invoice's or the payment's own posting.
     """
     opened = await open_prepaid(session, row) or await _made_for_credit(session, row, now)
     credits = credits_for(opened.wallet, amount)
     lot = CreditLot(new_id("wtxn"), credits, credits, now)
-    cause = Cause(reason, "INVOICE", row.id)
-    await write_change(session, opened, top_up(opened.wallet, lot), cause)
+    about = ("INVOICE", row.id) if payment_id is None else ("PAYMENT", payment_id)
+    await write_change(session, opened, top_up(opened.wallet, lot, reason), Cause(reason.value, *about))
 
 
 async def expire_credits(session: AsyncSession, scope: Scope, wallet_id: str, at: datetime) -> int:

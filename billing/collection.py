@@ -43,7 +43,10 @@ def remaining(status: InvoiceStatus, amount_due: Decimal, amount_paid: Decimal, 
 
 
 def split_payment(amount: Decimal, owed: Decimal) -> tuple[Decimal, Decimal]:
-    """Of money received by hand: what pays the invoice, and what is beyond it and goes to the customer's wallet."""
+    """Of money that came: what pays the invoice, and what is beyond it and becomes the customer's.
+
+    On a finalized invoice that goes to the customer's wallet; what comes for a void one goes back the way it came.
+    """
     part = min(amount, owed)
     return part, minus(amount, part)
 
@@ -51,6 +54,15 @@ def split_payment(amount: Decimal, owed: Decimal) -> tuple[Decimal, Decimal]:
 def given_back_by_void(amount_paid: Decimal, prepaid_credits: Decimal, refunded: Decimal) -> Decimal:
     """What a void owes the customer: all that was paid, by money and by credits, less what was refunded before."""
     return minus(total((amount_paid, prepaid_credits)), refunded)
+
+
+def refundable(amount_paid: Decimal, refunded: Decimal, on_its_way: Decimal, lost: Decimal) -> Decimal:
+    """What of an invoice's payments can still be given back, in major units.
+
+    `refunded` went back, or to the wallet when the invoice was voided; refunds of `on_its_way` are not settled, and
+    `lost` was taken back by a bank. What went to the wallet when it came is not in `amount_paid`.
+    """
+    return max(minus(amount_paid, total((refunded, on_its_way, lost))), ZERO)
 
 
 def after_refund(amount_due: Decimal, amount_paid: Decimal, refunded: Decimal) -> PaymentStatus:
@@ -66,7 +78,10 @@ def after_refund(amount_due: Decimal, amount_paid: Decimal, refunded: Decimal) -
 def check_refund(amount: Decimal, left: Decimal, currency: str) -> None:
     """Whether `amount` of a payment, of which `left` was not given back, can be. Raises Conflict or Invalid."""
     if left <= ZERO:
-        raise Conflict("refund is not possible: nothing is left of the payment", state=PaymentStatus.REFUNDED)
+        raise Conflict(
+            "refund is not possible: nothing is left of the payment: it has gone back, or to the customer's wallet",
+            state=PaymentStatus.REFUNDED,
+        )
     if not ZERO < amount <= left or not is_rounded(amount, currency):
         raise Invalid(
             f"amount must be above 0 and at most {decimal_text(left)} {currency}, what is left of the payment, with no"

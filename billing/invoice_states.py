@@ -73,6 +73,9 @@ PAYMENT_TRANSITIONS: Final[Mapping[tuple[PaymentStatus, PaymentCommand], Payment
     (PaymentStatus.PENDING, PaymentCommand.void): PaymentStatus.VOIDED,
     (PaymentStatus.FAILED, PaymentCommand.void): PaymentStatus.VOIDED,
     (PaymentStatus.SUCCEEDED, PaymentCommand.void): PaymentStatus.REFUNDED,
+    (PaymentStatus.OVERPAID, PaymentCommand.void): PaymentStatus.REFUNDED,
+    (PaymentStatus.PARTIALLY_REFUNDED, PaymentCommand.void): PaymentStatus.REFUNDED,
+    (PaymentStatus.REFUNDED, PaymentCommand.void): PaymentStatus.REFUNDED,
 }
 
 State = TypeVar("State", bound=StrEnum)

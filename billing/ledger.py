@@ -26,6 +26,8 @@ CUSTOMER_CREDIT: Final = "customer_credit"
 REFUNDS: Final = "refunds"
 """Revenue given back to customers; a credit note says of what."""
 DISPUTE_LOSSES: Final = "dispute_losses"
+LOSSES: Final = frozenset({REFUNDS, DISPUTE_LOSSES})
+"""What lowers revenue after the invoice was paid."""
 
 
 def cash_in_transit(provider: str) -> str:
@@ -134,9 +136,13 @@ def release_deferred(line_id: str, line: InvoiceLine, reversed_before: Decimal, 
     return Posting(PostingKind.deferred_released, line_id, _entries(movements, line.currency))
 
 
-def post_payment(payment_id: str, provider: str, amount: Decimal, currency: str) -> Posting:
-    """Money that a provider took for an invoice."""
-    movements = [(cash_in_transit(provider), negated(amount)), (ACCOUNTS_RECEIVABLE, amount)]
+def post_payment(payment_id: str, provider: str, amount: Decimal, currency: str, beyond: Decimal = ZERO) -> Posting:
+    """Money that a provider took for an invoice; `beyond` of it was not owed and becomes the customer's credit."""
+    movements = [
+        (cash_in_transit(provider), negated(amount)),
+        (ACCOUNTS_RECEIVABLE, minus(amount, beyond)),
+        (CUSTOMER_CREDIT, beyond),
+    ]
     return Posting(PostingKind.payment_succeeded, payment_id, _entries(movements, currency))
 
 
@@ -164,16 +170,27 @@ def post_void(
     currency: str,
     own: Iterable[CreditGiven] = (),
     credited: Iterable[CreditGiven] = (),
+    gone: Iterable[Posting] = (),
 ) -> Posting:
     """Takes back `posted`, all of an invoice's finalizing and releases; what was paid becomes the customer's credit.
 
-    So do its `own` credits, which stay given, and what others `credited` of it goes out again (billing.voids).
+    So do its `own` credits, which stay given, and what others `credited` of it goes out again (billing.voids). `paid`
+    is what is left of the payments: `gone` are the invoice's refunds and lost disputes, which are no loss of revenue
+    any more.
     """
     movements = [(entry.account, minus(entry.debit, entry.credit)) for posting in posted for entry in posting.entries]
     movements += [(ACCOUNTS_RECEIVABLE, negated(paid)), (CUSTOMER_CREDIT, paid)]
+    movements += [movement for posting in gone for movement in _no_loss(posting)]
     movements += [movement for credit in own for movement in _given(credit)]
     movements += [(account, negated(amount)) for credit in credited for account, amount in _given(credit)]
     return Posting(PostingKind.invoice_voided, invoice_id, _entries(movements, currency))
+
+
+def _no_loss(posting: Posting) -> list[tuple[str, Decimal]]:
+    """What a refund or a lost dispute took off the revenue is owed no more: it settles what was paid by it."""
+    lost = total(minus(each.debit, each.credit) for each in posting.entries if each.account in LOSSES)
+    of_account = [(each.account, minus(each.debit, each.credit)) for each in posting.entries if each.account in LOSSES]
+    return [*of_account, (ACCOUNTS_RECEIVABLE, negated(lost))]
 
 
 def _given(credit: CreditGiven) -> list[tuple[str, Decimal]]:

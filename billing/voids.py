@@ -15,6 +15,14 @@ from fractions import Fraction
 
 from billing.errors import Conflict
 from billing.invoice_lines import CreditedCharge, credited_charge
+from billing.invoice_states import (
+    InvoiceCommand,
+    InvoiceStatus,
+    PaymentCommand,
+    PaymentStatus,
+    next_invoice_status,
+    next_payment_status,
+)
 from billing.invoices import Invoice, InvoiceLine
 from billing.money import ZERO, apportion, decimal_text, minus, negated, round_amount, total
 
@@ -36,6 +44,18 @@ class CreditGiven:
     def share(self) -> Fraction:
         """The part of what was billed."""
         return Fraction(negated(self.line.amount)) / Fraction(self.billed.amount) if self.billed.amount else Fraction(0)
+
+
+def after_void(status: InvoiceStatus, payment: PaymentStatus) -> tuple[InvoiceStatus, PaymentStatus]:
+    """Both statuses of an invoice once it is void. Raises Conflict, also while a charge is under way."""
+    after = next_invoice_status(status, InvoiceCommand.void)
+    if payment is PaymentStatus.PROCESSING:
+        raise Conflict(
+            "void is not possible: the invoice is being paid; once the provider has answered it is, and what was paid"
+            " goes to the customer's wallet",
+            state=payment,
+        )
+    return after, next_payment_status(payment, PaymentCommand.void)
 
 
 def credits_given(invoice: Invoice) -> tuple[CreditGiven, ...]:

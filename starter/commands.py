@@ -8,12 +8,13 @@ import structlog
 from temporalio.client import Client
 from temporalio.service import RPCError
 
+from activities.bookkeeping import remember_command
 from activities.invoice_states import invoice_state
-from activities.invoices import void_invoice
 from activities.payment_methods import gateway_of
 from activities.receipts import NewPayment, record_payment
 from activities.states import PAID, ClockState, InvoiceState, SubscriptionState
 from activities.test_clocks import business_now, check_advance, clock_state, get_clock
+from activities.voids import void_invoice
 from billing.errors import Conflict
 from billing.invoice_states import InvoiceCommand as InvoiceVerb
 from billing.invoice_states import InvoiceStatus, next_invoice_status
@@ -96,12 +97,16 @@ class Commands:
     async def void_invoice(
         self, scope: Scope, invoice_id: str, reason: str = "", command_id: str | None = None
     ) -> InvoiceRow:
-        """Voids an invoice that nothing was paid on."""
+        """Voids an invoice; what was paid of it goes to the customer's wallet."""
         row = await self._invoice(scope, invoice_id)
-        if row.invoice_status == InvoiceStatus.SKIPPED:
-            return await self._void_skipped(scope, invoice_id, reason)
-        next_invoice_status(InvoiceStatus(row.invoice_status), InvoiceVerb.void)
-        return await self._command_invoice(row, "void", command_id, reason)
+        command_id = command_id or new_command_id()
+        if not invoice_state(row).is_closed:
+            try:
+                return await self._command_invoice(row, "void", command_id, reason)
+            except Conflict as conflict:  # it may have been paid in the meantime: then it is voided all the same
+                if not invoice_state(await self._invoice(scope, invoice_id)).is_closed:
+                    raise conflict
+        return await self._void_closed(scope, invoice_id, reason, command_id)
 
     async def attempt_payment(self, scope: Scope, invoice_id: str, command_id: str | None = None) -> InvoiceRow:
         """Tries to collect what remains, now."""
@@ -179,11 +184,13 @@ class Commands:
         async with self._database.transaction(scope) as session:
             return await get_invoice(session, invoice_id)
 
-    async def _void_skipped(self, scope: Scope, invoice_id: str, reason: str) -> InvoiceRow:
-        """A skipped invoice has no workflow: nothing was ever to happen to it."""
+    async def _void_closed(self, scope: Scope, invoice_id: str, reason: str, command_id: str) -> InvoiceRow:
+        """A paid or skipped invoice has no workflow any more: nothing was to happen to it by itself."""
         async with self._database.transaction(scope) as session:
             row = await get_invoice(session, invoice_id, lock=True)
-            await void_invoice(session, row, await business_now(session, row.test_clock_id), reason)
+            if command_id not in row.seen_commands:
+                await void_invoice(session, row, await business_now(session, row.test_clock_id), reason)
+                remember_command(row, command_id)
             return row
 
     async def _running_subscription(self, scope: Scope, subscription_id: str, command: str) -> SubscriptionRow:

@@ -11,12 +11,6 @@ from billing.collection import given_back_by_void, split_payment
 from billing.coupons import check_redeemable
 from billing.credit_notes import CreditNoteType
 from billing.errors import Conflict, NotFound
-from billing.invoice_states import (
-    InvoiceCommand,
-    PaymentCommand,
-    next_invoice_status,
-    next_payment_status,
-)
 from billing.money import ZERO
 from billing.scenario import document as doc
 from billing.scenario.agreement import associate
@@ -27,7 +21,7 @@ from billing.simulation.events import Revision, amended
 from billing.simulation.invoices import PlayedInvoice, credits_of
 from billing.simulation.story import Story
 from billing.top_ups import TopUp, TopUpKind, credited
-from billing.voids import credits_given, given_back
+from billing.voids import after_void, credits_given, given_back
 from billing.wallets import EntryReason, debit, terminate
 
 
@@ -56,8 +50,7 @@ def _cancel(story: Story, action: doc.Cancel, path: str) -> None:
 
 def _void_invoice(story: Story, action: doc.VoidInvoice, path: str) -> None:
     played = _invoice(story, action.invoice)
-    after = next_invoice_status(played.status, InvoiceCommand.void)
-    payment = next_payment_status(played.payment_status, PaymentCommand.void)
+    after, payment = after_void(played.status, played.payment_status)
     paid = given_back_by_void(played.amount_paid, played.invoice.total_prepaid_credits_applied, played.refunded)
     carried = played.invoice.carried.to_customer if played.finalized_at else ZERO
     own, credited = credits_given(played.invoice), credits_of(story.invoices, played)

@@ -111,18 +111,27 @@ async def list_lines_reaching_beyond(
 
 
 async def list_credits(session: AsyncSession, subscription_id: str) -> Sequence[tuple[InvoiceLineRow, InvoiceRow]]:
-    """The subscription's credits for unused time, on invoices that are not voided, in order of their drafting."""
+    """The subscription's credits for unused time, on void invoices too, in order of their drafting."""
     query = (
         select(InvoiceLineRow, InvoiceRow)
         .join(InvoiceRow, col(InvoiceRow.id) == col(InvoiceLineRow.invoice_id))
         .where(
             InvoiceLineRow.subscription_id == subscription_id,
             InvoiceLineRow.kind == "proration_credit",
-            InvoiceRow.invoice_status != "VOIDED",
         )
         .order_by(col(InvoiceRow.drafted_at), col(InvoiceLineRow.position))
     )
     return (await session.exec(query)).all()
+
+
+async def list_crediting_invoices(session: AsyncSession, subscription_id: str) -> Sequence[InvoiceRow]:
+    """The subscription's invoices with lines that may give something back, whatever their status."""
+    crediting = select(InvoiceLineRow.invoice_id).where(
+        InvoiceLineRow.subscription_id == subscription_id,
+        col(InvoiceLineRow.kind).in_(("proration_credit", "adjustment")),
+    )
+    query = select(InvoiceRow).where(col(InvoiceRow.id).in_(crediting))
+    return (await session.exec(query.order_by(col(InvoiceRow.drafted_at), col(InvoiceRow.id)))).all()
 
 
 async def take_number(session: AsyncSession, scope: Scope, month: str) -> int:

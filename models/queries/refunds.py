@@ -44,6 +44,18 @@ async def list_refunds_of_payment(session: AsyncSession, payment_id: str) -> Seq
     return (await session.exec(query.order_by(col(RefundRow.created_at), col(RefundRow.id)))).all()
 
 
+async def list_refunds_of_invoice(session: AsyncSession, invoice_id: str) -> Sequence[RefundRow]:
+    """Every refund of an invoice's payments, oldest first."""
+    query = select(RefundRow).where(RefundRow.invoice_id == invoice_id)
+    return (await session.exec(query.order_by(col(RefundRow.created_at), col(RefundRow.id)))).all()
+
+
+async def list_disputes_of_invoice(session: AsyncSession, invoice_id: str) -> Sequence[DisputeRow]:
+    """Every dispute of an invoice's payments."""
+    query = select(DisputeRow).where(DisputeRow.invoice_id == invoice_id)
+    return (await session.exec(query.order_by(col(DisputeRow.opened_at), col(DisputeRow.id)))).all()
+
+
 async def list_refunds(
     session: PlainSession, scope: Scope, page: Page, wanted: RefundFilter
 ) -> tuple[list[RefundRow], int]:

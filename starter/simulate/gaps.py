@@ -6,10 +6,8 @@ starter.simulate.setting or starter.simulate.player instead.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any, Final
 
-from billing.money import ZERO, total
 from billing.periods import BillingPeriod
 from billing.prices import Price
 from billing.scenario import document as doc
@@ -64,8 +62,6 @@ ACTIONS: Final[dict[type[Any], str]] = {
 POST_PAID: Final = "wallets: wallet_type POST_PAID"
 SCHEDULED: Final = "cancel: cancellation_type scheduled"
 PRORATION_UNIT: Final = "settings: proration_unit"
-VOID_OF_PAID: Final = "invoices/{id}/void: of a paid invoice"
-OVERPAYMENT: Final = "payments: more than is owed"
 LATE_USAGE: Final = "settings: late_usage"
 OTHER_PERIODS: Final = "subscriptions: prices of another billing period"
 NOTES: Final = "/creditnotes"
@@ -78,7 +74,6 @@ def gaps_of(scenario: doc.Scenario, result: dict[str, Any]) -> list[Gap]:
         *_of_catalog(scenario, catalog),
         *_of_subscription(scenario),
         *_of_actions(scenario),
-        *_of_payments(scenario, result),
         *_of_result(result),
     ]
 
@@ -126,21 +121,6 @@ def _of_actions(scenario: doc.Scenario) -> Iterator[Gap]:
             door = SCHEDULED
         if door is not None and action.at <= scenario.until:
             yield Gap(f"actions[{index}]", door)
-
-
-def _of_payments(scenario: doc.Scenario, result: dict[str, Any]) -> Iterator[Gap]:
-    """Money from elsewhere beyond what its invoice owes, and what was paid given back by a void."""
-    refused = {each["action"] for each in result["refused"]}
-    received: dict[int, Decimal] = {}
-    for index, action in enumerate(scenario.actions):
-        if index in refused or action.at > scenario.until:
-            continue
-        if isinstance(action, doc.Pay):
-            received[action.invoice] = total((received.get(action.invoice, ZERO), action.amount))
-            if received[action.invoice] > Decimal(result["invoices"][action.invoice]["amount_due"]):
-                yield Gap(f"actions[{index}].amount", OVERPAYMENT)
-        if isinstance(action, doc.VoidInvoice) and result["invoices"][action.invoice]["amount_paid"] != "0":
-            yield Gap(f"actions[{index}]", VOID_OF_PAID)
 
 
 def _of_result(result: dict[str, Any]) -> Iterator[Gap]:

@@ -14,7 +14,7 @@ from activities.catalog import NewPlan, create_plan
 from activities.customers import NewCustomer, TaxRateOverride, create_customer
 from activities.drafting import inputs_from_row
 from activities.invoice_usage import Frozen
-from activities.invoices import finalize_invoice, verify_invoice, void_invoice
+from activities.invoices import finalize_invoice, verify_invoice
 from activities.new_subscriptions import NewSubscription, create_subscription
 from activities.payloads import amount_remaining
 from activities.prices import NewPrice, create_price
@@ -22,6 +22,7 @@ from activities.receipts import NewPayment, record_payment
 from activities.revenue import release_due
 from activities.subscriptions import CancelSubscription, cancel_subscription, cross_boundary
 from activities.tax_rates import NewTaxRate, create_tax_rate
+from activities.voids import void_invoice
 from billing.ledger import DEFERRED_REVENUE
 from billing.money import total
 from billing.periods import BillingPeriod

@@ -1,13 +1,15 @@
 """An invoice from its draft to its end: grace, finalizing by command, voiding."""
 
+import asyncio
 from datetime import timedelta
 from decimal import Decimal
 
 import pytest
+from sqlmodel import select
 
 from billing.errors import Conflict
-from models.tables import InvoiceRow
-from tests.world import World, utc
+from models.tables import InvoiceRow, WalletLotRow
+from tests.world import World, until, utc
 
 
 async def month_closed(world: World, card: str | None = "pm_card_succeeds") -> InvoiceRow:
@@ -19,6 +21,12 @@ async def month_closed(world: World, card: str | None = "pm_card_succeeds") -> I
     await world.use(customer, utc("2025-01-10"), "100")
     await world.advance(utc("2025-02-01T01:00"))
     return (await world.invoices(subscription.id))[-1]
+
+
+async def credits_left(world: World) -> list[Decimal]:
+    """What is left of each lot of the tenant's wallets."""
+    async with world.database.transaction(world.scope) as session:
+        return [lot.remaining for lot in (await session.exec(select(WalletLotRow))).all()]
 
 
 async def test_a_draft_waits_out_its_grace_and_counts_what_came_late(world: World) -> None:
@@ -73,14 +81,45 @@ async def test_an_unpaid_invoice_is_voided(world: World) -> None:
     assert voided.invoice_number is not None
 
 
-async def test_a_paid_invoice_is_not_voided(world: World) -> None:
+async def test_a_paid_invoice_is_voided_into_the_wallet_once(world: World) -> None:
     draft = await month_closed(world)
     await world.advance(utc("2025-02-01T02:00"))
+    paid = await world.closed(draft.id)
+    assert paid.amount_paid == 12
 
-    with pytest.raises(Conflict, match="void is not possible: the invoice is FINALIZED/SUCCEEDED"):
+    for _ in range(2):
+        await world.commands.void_invoice(world.scope, draft.id, "a mistake", command_id="mine")
+    with pytest.raises(Conflict, match="invoice_status is VOIDED; possible now: nothing"):
         await world.commands.void_invoice(world.scope, draft.id)
 
-    assert (await world.invoice(draft.id)).payment_status == "SUCCEEDED"
+    voided = await world.invoice(draft.id)
+    assert (voided.invoice_status, voided.payment_status, voided.refunded_amount) == ("VOIDED", "REFUNDED", Decimal(12))
+    assert voided.invoice_metadata["void_reason"] == "a mistake"
+    assert await credits_left(world) == [Decimal(12)]
+    assert len(await world.charges(draft.id)) == 1  # nothing went back at the provider
+
+
+async def test_a_void_that_comes_while_the_invoice_is_paid_waits_and_gives_back(world: World) -> None:
+    """Whichever comes first, the charge or the void: the customer has paid nothing, or has it in the wallet."""
+    draft = await month_closed(world)
+
+    advancing = asyncio.create_task(world.advance(utc("2025-02-01T02:00")))
+
+    async def is_final() -> bool:
+        return (await world.invoice(draft.id)).invoice_status != "DRAFT"
+
+    await until(is_final)
+    try:
+        await world.commands.void_invoice(world.scope, draft.id)
+    except Conflict as conflict:
+        assert conflict.state == "PROCESSING"  # noqa: PT017 (either answer is right)
+        await advancing
+        await world.commands.void_invoice(world.scope, draft.id)
+    await advancing
+
+    voided = await world.closed(draft.id)
+    assert voided.amount_paid == (12 if await world.charges(draft.id) else 0)
+    assert (voided.invoice_status, sum(await credits_left(world))) == ("VOIDED", voided.amount_paid)
 
 
 async def test_the_same_command_twice_finalizes_once(world: World) -> None:
