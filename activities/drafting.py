@@ -11,11 +11,12 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from activities.bookkeeping import new_columns, touch
 from billing.codec import from_json, to_json
 from billing.errors import InvariantBroken
-from billing.invoices import Invoice, InvoiceInputs, InvoiceLine, build_invoice, due_at
+from billing.invoices import Invoice, InvoiceInputs, InvoiceLine, billed_line, build_invoice, due_at, is_deferred
 from billing.money import ZERO, total
 from billing.prices import Price
 from billing.subscriptions import finalize_at
 from billing.terms import BilledLine, DueInvoice, Terms
+from billing.unused_time import with_unused_time
 from models.billing_settings import BillingSettings
 from models.ids import derived_id, new_id
 from models.queries.invoices import (
@@ -201,27 +202,16 @@ async def _note_credits(session: AsyncSession, invoice: Invoice) -> None:
             credited.credited_amount = total((credited.credited_amount, -line.amount))
 
 
-async def billed_lines_beyond(session: AsyncSession, subscription_id: str, at: datetime) -> tuple[BilledLine, ...]:
-    """What was billed in advance for time after `at`: what a credit for unused time is taken of."""
-    rows = await list_lines_reaching_beyond(session, subscription_id, at)
-    return tuple(_billed_line(line) for line, _invoice in rows)
-
-
-def _billed_line(row: InvoiceLineRow) -> BilledLine:
-    line = line_from_row(row)
-    assert line.derivation.price is not None
-    return BilledLine(
-        invoice_id=row.invoice_id,
-        invoice_line_id=row.id,
-        line_item_id=row.subscription_line_item_id or "",
-        price=line.derivation.price,
-        quantity=line.quantity,
-        period=line.period,
-        amount=line.amount,
-        exclusive_tax=line.exclusive_tax,
-        inclusive_tax=line.inclusive_tax,
-        credited=row.credited_amount,
-    )
+async def billed_lines_beyond(
+    session: AsyncSession, terms: Terms, subscription_id: str, at: datetime
+) -> tuple[BilledLine, ...]:
+    """What was billed in advance for time after `at` and can still be credited."""
+    billed = []
+    for row in await list_lines_reaching_beyond(session, subscription_id, at):
+        line = line_from_row(row)
+        if is_deferred(line):
+            billed.append(billed_line(row.invoice_id, row.id, line, row.credited_amount))
+    return with_unused_time(terms, billed, at)
 
 
 def line_from_row(row: InvoiceLineRow) -> InvoiceLine:

@@ -147,7 +147,7 @@ async def cross_boundary(session: AsyncSession, row: SubscriptionRow) -> list[In
         event = "subscription.activated"
     else:
         ends_at = row.current_period_end
-        billed = await billed_lines_beyond(session, row.id, ends_at)
+        billed = await billed_lines_beyond(session, terms, row.id, ends_at)
         transition = rules.close_period(terms, state_from_row(row), billed)
         await release_due(session, ends_at, subscription_id=row.id)
         ended = transition.state.status == rules.SubscriptionStatus.cancelled
@@ -165,7 +165,7 @@ async def cancel_subscription(
     """Applies a cancellation. Returns the final invoice, if the cancellation makes one."""
     kind, at = _kind_and_instant(command)
     terms = await load_terms(session, row)
-    billed = await billed_lines_beyond(session, row.id, at)
+    billed = await billed_lines_beyond(session, terms, row.id, at)
     transition = rules.cancel(
         terms,
         state_from_row(row),

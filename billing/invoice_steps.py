@@ -213,7 +213,7 @@ def _line(
         amount=round_amount(exact, currency),
         derivation=derivation,
         line_item_id=due.line_item_id,
-        price_id=due.price.id,
+        price_id=None if due.kind is LineKind.credits else due.price.id,
     )
 
 

@@ -26,6 +26,8 @@ CUSTOMER_CREDIT: Final = "customer_credit"
 REFUNDS: Final = "refunds"
 """Revenue given back to customers; a credit note says of what."""
 DISPUTE_LOSSES: Final = "dispute_losses"
+CREDITS_SOLD: Final = "credits_sold"
+"""Credits of a wallet that were invoiced; they are the customer's once that invoice is paid."""
 LOSSES: Final = frozenset({REFUNDS, DISPUTE_LOSSES})
 """What lowers revenue after the invoice was paid."""
 
@@ -100,7 +102,7 @@ def reversed_amount(line: InvoiceLine) -> Decimal:
 
 
 def post_finalized(invoice_id: str, invoice: Invoice) -> Posting:
-    """Receivable against revenue, deferred revenue and tax.
+    """Receivable against revenue, deferred revenue and tax; against what is sold, for credits of a wallet.
 
     Credit beyond the charges goes to the customer's credit, with the taxes that it was billed with. What a credit takes
     back beyond deferred revenue (its tax was another then) is revenue lost.
@@ -109,6 +111,9 @@ def post_finalized(invoice_id: str, invoice: Invoice) -> Posting:
     for line in invoice.lines:
         if line.kind is LineKind.adjustment and line.derivation.correction is None:
             continue  # what the carried credit is told of below
+        if line.kind is LineKind.credits:
+            movements.append((CREDITS_SOLD, line.net_amount))
+            continue
         net = minus(line.net_amount, line.inclusive_tax)
         deferred = minus(deferred_amount(line), reversed_amount(line))
         movements += [(DEFERRED_REVENUE, deferred), (REVENUE, minus(net, deferred))]

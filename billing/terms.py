@@ -40,10 +40,12 @@ class BillingReason(StrEnum):
     SUBSCRIPTION_UPDATE = "SUBSCRIPTION_UPDATE"
     SUBSCRIPTION_TRIAL_END = "SUBSCRIPTION_TRIAL_END"
     AUTO_INVOICE_THRESHOLD = "AUTO_INVOICE_THRESHOLD"
+    WALLET_AUTO_TOPUP = "WALLET_AUTO_TOPUP"
+    MANUAL = "MANUAL"
 
 
 class LineKind(StrEnum):
-    """What an invoice line is."""
+    """What an invoice line is. `credits` are bought for a wallet, on an invoice of their own."""
 
     fixed = "fixed"
     usage = "usage"
@@ -52,6 +54,7 @@ class LineKind(StrEnum):
     proration_credit = "proration_credit"
     proration_charge = "proration_charge"
     adjustment = "adjustment"
+    credits = "credits"
 
 
 @dataclass(frozen=True, slots=True)

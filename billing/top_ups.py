@@ -1,7 +1,8 @@
 """Top-ups: credits that a customer buys or is given, at once or when an invoice for them is paid, with a bonus beside.
 
-Owns what a top-up costs and which lots it adds. Whether its invoice is paid is billing.collection's to know; what it
-posts is billing.wallet_postings'. Rules: billing-rules.md section 9; reasons and rates are the reference's.
+Owns what a top-up costs, its invoice and which lots it adds. Whether that is paid is billing.collection's to know; what
+it posts is billing.wallet_postings'. Rules: billing-rules.md section 9; reasons and rates are the reference's. Credits
+are no supply by themselves: their invoice has no tax (what they pay is taxed), no coupons, and no wallet pays it.
 """
 
 from dataclasses import dataclass
@@ -11,8 +12,11 @@ from enum import StrEnum
 from fractions import Fraction
 from typing import Final
 
-from billing.errors import Invalid
+from billing.errors import Conflict, Invalid
 from billing.money import ZERO, decimal_text, round_amount
+from billing.periods import BillingPeriod, Cadence, Period
+from billing.prices import BillingModel, InvoiceCadence, Price, PriceType
+from billing.terms import BillingReason, DueInvoice, DueLine, LineKind
 from billing.wallets import CreditLot, EntryReason, Wallet, WalletChange, top_up
 
 
@@ -64,6 +68,35 @@ def price_of(wallet: Wallet, asked: TopUp) -> Decimal:
     if asked.kind is TopUpKind.free:
         return ZERO
     return round_amount(Fraction(asked.credits) * Fraction(wallet.topup_rate), wallet.currency)
+
+
+def invoice_for(wallet: Wallet, asked: TopUp, at: datetime, reason: BillingReason) -> DueInvoice:
+    """The invoice for bought credits, due at once: one line, the credits at the wallet's top-up rate.
+
+    It comes to `price_of`. Give it no taxes, coupons or wallet.
+    """
+    price = Price(
+        id=asked.id,
+        display_name="Credits",
+        type=PriceType.FIXED,
+        billing_model=BillingModel.FLAT_FEE,
+        currency=wallet.currency,
+        cadence=Cadence(BillingPeriod.ONETIME, 1),
+        invoice_cadence=InvoiceCadence.ADVANCE,
+        amount=wallet.topup_rate,
+    )
+    now = Period(at, at)
+    return DueInvoice(reason, at, now, (DueLine(LineKind.credits, asked.id, price, asked.credits, now),))
+
+
+def require_unfilled(paid: bool, command: str) -> None:
+    """What bought credits can be voided or refunded until it is `paid`: then the wallet has them. Raises Conflict."""
+    if paid:
+        raise Conflict(
+            f"{command} is not possible: the credits that the invoice sold are in the wallet; debit them there and"
+            " give the money back outside",
+            state="credited",
+        )
 
 
 def credited(wallet: Wallet, asked: TopUp, at: datetime) -> WalletChange:

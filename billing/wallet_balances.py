@@ -11,7 +11,7 @@ from typing import Final
 from billing.invoices import Invoice
 from billing.money import ZERO, minus, total
 from billing.terms import LineKind
-from billing.wallet_payments import PAID_KINDS
+from billing.wallet_payments import PAID_KINDS, sells_credits
 from billing.wallets import AllowedPriceTypes
 
 _USED: Final = frozenset({LineKind.usage, LineKind.overage})
@@ -19,6 +19,8 @@ _USED: Final = frozenset({LineKind.usage, LineKind.overage})
 
 def unpaid_of(invoice: Invoice, amount_paid: Decimal, allowed: AllowedPriceTypes) -> Decimal:
     """What a finalized invoice still owes, in money, as a wallet for `allowed` lines sees it."""
+    if sells_credits(invoice):
+        return ZERO
     owed = max(minus(invoice.amount_due, amount_paid), ZERO)
     if allowed is not AllowedPriceTypes.USAGE:
         return owed

@@ -22,11 +22,18 @@ PAID_KINDS: Final[Mapping[AllowedPriceTypes, frozenset[LineKind]]] = {
 """Which lines a wallet for some price types pays; one for ALL pays every line."""
 
 
+def sells_credits(invoice: Invoice) -> bool:
+    """Whether it is for credits of a wallet: no wallet pays or owes that, it fills one."""
+    return any(line.kind is LineKind.credits for line in invoice.lines)
+
+
 def payable_of(invoice: Invoice, owed: Decimal, paid_before: Decimal, allowed: AllowedPriceTypes) -> Decimal:
     """What a POST_PAID wallet for `allowed` lines pays of `owed`, having paid `paid_before` of the invoice earlier.
 
     Money from elsewhere is not for any line: it lowers only what is owed. Amounts are major units.
     """
+    if sells_credits(invoice):
+        return ZERO
     kinds = PAID_KINDS.get(allowed)
     if kinds is None:
         return owed

@@ -8,7 +8,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Final
 
-from billing.ledger import CUSTOMER_CREDIT, Posting, PostingKind, cash_in_transit, post_movements
+from billing.ledger import CREDITS_SOLD, CUSTOMER_CREDIT, Posting, PostingKind, cash_in_transit, post_movements
 from billing.money import minus, negated
 
 PROMOTIONS: Final = "promotions"
@@ -24,14 +24,18 @@ class CreditSource(StrEnum):
 
     free = "free"
     purchased = "purchased"
+    invoiced = "invoiced"
 
 
 def post_top_up(transaction_id: str, source: CreditSource, worth: Decimal, price: Decimal, currency: str) -> Posting:
-    """Credits of `worth`; purchased ones for `price`, which the tenant has received. Major units."""
-    paid = price if source is CreditSource.purchased else Decimal(0)
+    """Credits of `worth`; purchased ones for `price`, which the tenant has received, if invoiced by that invoice.
+
+    Major units.
+    """
+    paid = Decimal(0) if source is CreditSource.free else price
     movements = [
         (CUSTOMER_CREDIT, worth),
-        (cash_in_transit(OUTSIDE), negated(paid)),
+        (CREDITS_SOLD if source is CreditSource.invoiced else cash_in_transit(OUTSIDE), negated(paid)),
         (PROMOTIONS, minus(paid, worth)),
     ]
     return post_movements(PostingKind.wallet_credited, transaction_id, movements, currency)

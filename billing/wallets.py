@@ -143,7 +143,7 @@ class WalletChange:
 
 def top_up(wallet: Wallet, lot: CreditLot, reason: EntryReason = EntryReason.purchased) -> WalletChange:
     """Adds a lot. Raises Conflict for a wallet that is not active, Invalid for a lot that was drawn on already."""
-    _require_active(wallet, "top_up")
+    require_active(wallet, "top_up")
     if lot.remaining != lot.credits or any(one.id == lot.id for one in wallet.lots):
         raise Invalid(f"lot {lot.id} must be new and whole", field="credits")
     after = replace(wallet, lots=(*wallet.lots, lot))
@@ -152,7 +152,7 @@ def top_up(wallet: Wallet, lot: CreditLot, reason: EntryReason = EntryReason.pur
 
 def debit(wallet: Wallet, credits: Decimal, at: datetime, reference: str = "") -> WalletChange:
     """Takes `credits` out, in the order in which lots are drawn. Raises Conflict when there are not as many."""
-    _require_active(wallet, "debit")
+    require_active(wallet, "debit")
     usable = [lot for lot in in_draw_order(wallet.lots) if usable_at(lot, at)]
     there = total(lot.remaining for lot in usable)
     if credits <= 0 or credits > there:
@@ -300,6 +300,7 @@ def _round_down(value: Fraction, wallet: Wallet) -> Decimal:
     return round_amount(Fraction(value * places // 1, places), wallet.currency)
 
 
-def _require_active(wallet: Wallet, command: str) -> None:
+def require_active(wallet: Wallet, command: str) -> None:
+    """Raises Conflict for a wallet that is frozen or closed."""
     if wallet.status is not WalletStatus.active:
         raise Conflict(f"{command} is not possible: wallet {wallet.id} is {wallet.status}", state=wallet.status)

@@ -55,6 +55,11 @@ def _charge(line: InvoiceLine, zone: str) -> tuple[Section, ...]:
     )
 
 
+def _bought(line: InvoiceLine, zone: str) -> tuple[Section, ...]:
+    told = Section(Figure.amount, ("bought for the wallet, which has them once this invoice is paid",))
+    return (told, *_charge(line, zone))
+
+
 def _credit(line: InvoiceLine, zone: str) -> tuple[Section, ...]:
     billed = line.derivation.credit_of
     if billed is None:
@@ -80,5 +85,6 @@ SECTIONS: Final[Mapping[LineKind, Callable[[InvoiceLine, str], tuple[Section, ..
     LineKind.proration_credit: _credit,
     LineKind.true_up: _true_up,
     LineKind.adjustment: _adjustment,
+    LineKind.credits: _bought,
 }
-"""Kinds of lines that are not rated by a price."""
+"""Kinds of lines that are not charges of a subscription's price."""

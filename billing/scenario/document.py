@@ -276,7 +276,9 @@ class TopUp:
     credits: Decimal
     expiry_date_utc: Instant | None = None
     priority: int | None = None
-    transaction_reason: Literal["PURCHASED_CREDIT_DIRECT", "FREE_CREDIT_GRANT"] = "PURCHASED_CREDIT_DIRECT"
+    transaction_reason: Literal["PURCHASED_CREDIT_DIRECT", "PURCHASED_CREDIT_INVOICED", "FREE_CREDIT_GRANT"] = (
+        "PURCHASED_CREDIT_DIRECT"
+    )
     bonus_credits_to_add: Decimal = ZERO
     bonus_credits_expiry_date_utc: Instant | None = None
 

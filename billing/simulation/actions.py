@@ -20,9 +20,10 @@ from billing.simulation.collecting import awaits_money
 from billing.simulation.events import Revision, amended
 from billing.simulation.invoices import PlayedInvoice, credits_of
 from billing.simulation.story import Story
-from billing.top_ups import TopUp, TopUpKind, credited
+from billing.terms import BillingReason
+from billing.top_ups import TopUp, TopUpKind, credited, require_unfilled
 from billing.voids import after_void, credits_given, given_back
-from billing.wallets import EntryReason, debit, terminate
+from billing.wallets import EntryReason, debit, require_active, terminate
 
 
 def perform(story: Story, action: doc.Action, path: str) -> None:
@@ -50,6 +51,7 @@ def _cancel(story: Story, action: doc.Cancel, path: str) -> None:
 
 def _void_invoice(story: Story, action: doc.VoidInvoice, path: str) -> None:
     played = _invoice(story, action.invoice)
+    _require_unfilled(played, "void")
     after, payment = after_void(played.status, played.payment_status)
     paid = given_back_by_void(played.amount_paid, played.invoice.total_prepaid_credits_applied, played.refunded)
     carried = played.invoice.carried.to_customer if played.finalized_at else ZERO
@@ -72,6 +74,7 @@ def _pay(story: Story, action: doc.Pay, path: str) -> None:
 
 def _credit_note(story: Story, action: doc.CreditNote, path: str) -> None:
     played = _invoice(story, action.invoice)
+    _require_unfilled(played, "credit_note")
     story.issue_note(played, CreditNoteType(action.type), action.amount, action.at, path)
 
 
@@ -105,7 +108,11 @@ def _top_up(story: Story, action: doc.TopUp, path: str) -> None:
         bonus_credits=action.bonus_credits_to_add,
         bonus_expires_at=action.bonus_credits_expiry_date_utc,
     )
-    story.wallets.apply(played, credited(played.wallet, asked, action.at), action.at)
+    if asked.kind is TopUpKind.by_invoice:
+        require_active(played.wallet, "top_up")
+        story.buy(played, asked, action.at, BillingReason.MANUAL)
+    else:
+        story.wallets.apply(played, credited(played.wallet, asked, action.at), action.at)
 
 
 def _debit(story: Story, action: doc.Debit, path: str) -> None:
@@ -126,6 +133,11 @@ def _void_event(story: Story, action: doc.VoidEvent, path: str) -> None:
 def _amend_event(story: Story, action: doc.AmendEvent, path: str) -> None:
     logged = story.log.find(action.event_id, action.at)
     logged.revisions.append(Revision(action.at, amended(logged.original, action.properties), path))
+
+
+def _require_unfilled(played: PlayedInvoice, command: str) -> None:
+    if played.purchase is not None:
+        require_unfilled(played.paid_at is not None, command)
 
 
 def _invoice(story: Story, position: int) -> PlayedInvoice:

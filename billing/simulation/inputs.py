@@ -33,7 +33,7 @@ class UsageInputs:
     def of(self, played: PlayedInvoice, invoices: Sequence[PlayedInvoice], at: datetime) -> InvoiceInputs:
         """The inputs with the usage known before `at`, and what is left by earlier `invoices`."""
         due = played.inputs.due
-        if not due.lines:
+        if not due.lines or played.purchase is not None:
             return played.inputs
         found = self._late.corrections(invoices, played, at)
         billed = _billed(invoices) if due.has_usage else ()

@@ -22,6 +22,7 @@ from billing.invoices import (
 from billing.money import ZERO, negated, total
 from billing.terms import BilledLine, Terms
 from billing.terms_history import TermsInForce
+from billing.top_ups import TopUp
 from billing.voids import CreditGiven, credits_given
 
 
@@ -34,10 +35,19 @@ class Attempt:
     outcome: str
 
 
+@dataclass(frozen=True, slots=True)
+class Purchase:
+    """Credits that wallet `wallet` (its key) gets when their invoice is paid."""
+
+    wallet: str
+    asked: TopUp
+
+
 @dataclass(slots=True)
 class PlayedInvoice:
     """An invoice as it stands. `next_at` is when it is finalized or charged next; None when nothing happens.
 
+    `purchase` is what an invoice for credits of a wallet sells; it belongs to no subscription.
     `history` and `known_end` (the subscription's end) are as they were when it was drafted; `terms` are those whose
     period it closes.
     """
@@ -63,6 +73,7 @@ class PlayedInvoice:
     uncollectible: bool = False
     adjusted: Decimal = ZERO
     refunded: Decimal = ZERO
+    purchase: "Purchase | None" = None
     _invoice: Invoice | None = None
 
     @property
@@ -87,6 +98,11 @@ class PlayedInvoice:
     def amount_remaining(self) -> Decimal:
         """What is still owed."""
         return self.remaining_of(self.invoice.amount_due)
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether it can still be paid."""
+        return self.paid_at is None and self.status is not InvoiceStatus.VOIDED
 
     @property
     def balance(self) -> InvoiceBalance:

@@ -74,7 +74,8 @@ class LateUsage:
             return None
         if state.current_period.end == self._looked_back:
             return None
-        finalized = [played.finalize_at for played in invoices if played.inputs.due.lines]
+        own = [played for played in invoices if played.purchase is None]
+        finalized = [played.finalize_at for played in own if played.inputs.due.lines]
         return rules.look_back_end(self._settings, state.current_period.end, finalized)
 
     def looked_back(self, state: SubscriptionState) -> None:

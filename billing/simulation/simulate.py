@@ -7,7 +7,6 @@ from typing import Any
 
 from billing.errors import BillingError
 from billing.scenario.document import Scenario
-from billing.scenario.offered import require_offered
 from billing.scenario.parse import parse_scenario
 from billing.simulation.actions import perform
 from billing.simulation.explained import explanations_of
@@ -19,10 +18,9 @@ from billing.simulation.story import Story
 def simulate(document: Any, explain: bool = False) -> Json:
     """The result of a scenario document (JSON values), with `explanations` of its invoices if wanted.
 
-    Raises Invalid with the path of what is wrong, NotOffered (an Invalid) of a rule that is missing.
+    Raises Invalid with the path of what is wrong.
     """
     scenario = parse_scenario(document)
-    require_offered(scenario)
     story = play(scenario)
     return {**result_of(story), "explanations": explanations_of(story)} if explain else result_of(story)
 

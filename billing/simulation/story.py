@@ -36,13 +36,15 @@ from billing.simulation.events import EventLog
 from billing.simulation.inputs import UsageInputs
 from billing.simulation.invoices import PlayedInvoice, billed_beyond
 from billing.simulation.late import LateUsage, makes_lines
+from billing.simulation.purchases import bought, fill
 from billing.simulation.records import IssuedNote, Refusal, TimelineEntry, status_event
 from billing.simulation.thresholds import ThresholdChecks
-from billing.simulation.wallets import Wallets
+from billing.simulation.wallets import PlayedWallet, Wallets
 from billing.simulation.watching import Watch
 from billing.terms import BilledLine, BillingReason, DueInvoice, LineKind, Terms
 from billing.terms_history import TermsInForce, changed, terms_before
 from billing.thresholds import is_reached, threshold_invoice
+from billing.top_ups import TopUp
 from billing.unused_time import with_unused_time
 from billing.wallet_balances import usage_of
 from billing.wallets import EntryReason, Wallet
@@ -80,7 +82,7 @@ class Story:
         self.pending: list[Callable[[datetime], None]] = []
         self.closing: Callable[[datetime], None] | None = None
         self.history: tuple[TermsInForce, ...] = (TermsInForce(self.terms, Period(self.terms.start, LIFETIME_END)),)
-        self._watched = Watch(build_watched(scenario), self.real_time, self.tell)
+        self._watched = Watch(build_watched(scenario), self.real_time, self.tell, self.buy)
         self.wallets = Wallets(scenario, build_wallets(scenario), self.tell)
         for logged in self.log.all():
             self._watched.mark(logged.original.accepted_at)
@@ -144,6 +146,14 @@ class Story:
             events += self.collection.charge(played, at)
         self.payment_events(events, played, at)
         self._watch(played)
+
+    def buy(self, wallet: PlayedWallet, asked: TopUp, at: datetime, reason: BillingReason) -> PlayedInvoice:
+        """An invoice for credits, which come when it is paid."""
+        played = bought(len(self.invoices), wallet, asked, at, reason, self.terms, self.history)
+        self.invoices.append(played)
+        self._watch(played)
+        self.tell(at, "invoice.drafted", played.id)
+        return played
 
     def payment_events(self, events: list[str], played: PlayedInvoice, at: datetime) -> None:
         """What a payment or its failure caused."""
@@ -314,7 +324,8 @@ class Story:
         number = invoice_number(self._numbers[month], at)
         prepaid = self.wallets.prepaid()
         wallet = None if prepaid is None else prepaid.wallet
-        played.finalize(replace(self.usage.of(played, self.invoices, at), wallet=wallet), at, number)
+        known = self.usage.of(played, self.invoices, at)
+        played.finalize(known if played.purchase else replace(known, wallet=wallet), at, number)
         self.tell(at, "invoice.finalized", played.id)
         self.checks.note(at)
         self._settle(played.inputs.corrections, played, at)
@@ -333,7 +344,11 @@ class Story:
 
     def _payment_event(self, event: str, played: PlayedInvoice, at: datetime) -> None:
         self.tell(at, event, played.id)
-        assert self.state is not None  # only a subscription that was opened has invoices
+        if played.purchase is not None:  # it is nothing to the subscription
+            if event == "invoice.paid":
+                fill(self.wallets, played, at)
+            return
+        assert self.state is not None  # only a subscription that was opened has invoices of its own
         if event == "invoice.paid" and self.state.status is rules.SubscriptionStatus.past_due:
             self.apply(rules.Transition(rules.clear_past_due(self.state), None), at)
         if event in ("invoice.uncollectible", "invoice.left_open"):

@@ -13,8 +13,10 @@ from typing import Final
 from billing.auto_topups import LastAutoTopUp, due_top_up
 from billing.balance_alerts import AlertState, alert_change
 from billing.scenario.credits import Watched
+from billing.simulation.invoices import PlayedInvoice
 from billing.simulation.wallets import PlayedWallet, Wallets
-from billing.top_ups import credited
+from billing.terms import BillingReason
+from billing.top_ups import TopUp, TopUpKind, credited
 from billing.wallets import Wallet
 
 HOUR: Final = timedelta(hours=1)
@@ -26,14 +28,23 @@ class _State:
 
     watched: Watched
     alert: AlertState = AlertState.ok
-    last: LastAutoTopUp | None = None
+    last: datetime | None = None
+    invoice: PlayedInvoice | None = None
     filled: int = 0
+
+    @property
+    def latest(self) -> LastAutoTopUp | None:
+        """The last automatic top-up, and whether its invoice is still to be paid."""
+        if self.last is None:
+            return None
+        return LastAutoTopUp(self.last, self.invoice is not None and self.invoice.is_pending)
 
 
 class Watch:
     """The watched wallets by their keys, and the hours at which to look at them.
 
-    `balance` is a wallet's real-time balance at an instant, `tell` adds to the timeline.
+    `balance` is a wallet's real-time balance at an instant, `tell` adds to the timeline, `buy` makes an invoice for
+    credits.
     """
 
     def __init__(
@@ -41,8 +52,9 @@ class Watch:
         watched: Mapping[str, Watched],
         balance: Callable[[Wallet, datetime], Decimal],
         tell: Callable[[datetime, str, str], None],
+        buy: Callable[[PlayedWallet, TopUp, datetime, BillingReason], PlayedInvoice],
     ) -> None:
-        self._balance, self._tell = balance, tell
+        self._balance, self._tell, self._buy = balance, tell, buy
         self._states = {key: _State(each) for key, each in watched.items()}
         self._hours: set[datetime] = set()
 
@@ -68,10 +80,14 @@ class Watch:
         if settings is None:
             return
         name = f"{played.id}/auto_topup/{state.filled + 1}"
-        asked = due_top_up(settings, wallet, self._balance(wallet, at), at, state.last, name)
-        if asked is not None:
+        asked = due_top_up(settings, wallet, self._balance(wallet, at), at, state.latest, name)
+        if asked is None:
+            return
+        state.last, state.filled = at, state.filled + 1
+        if asked.kind is TopUpKind.by_invoice:
+            state.invoice = self._buy(played, asked, at, BillingReason.WALLET_AUTO_TOPUP)
+        else:
             wallets.apply(played, credited(wallet, asked, at), at)
-            state.last, state.filled = LastAutoTopUp(at), state.filled + 1
 
     def _alert(self, played: PlayedWallet, state: _State, at: datetime) -> None:
         settings = state.watched.alerts

@@ -93,14 +93,13 @@ async def list_awaiting_money(
 
 async def list_lines_reaching_beyond(
     session: AsyncSession, subscription_id: str, at: datetime
-) -> Sequence[tuple[InvoiceLineRow, InvoiceRow]]:
-    """Fixed lines billed in advance whose time is not over at `at`, on invoices that are not voided."""
+) -> Sequence[InvoiceLineRow]:
+    """Lines of a price whose time is not over at `at`, on invoices that are not voided, in order of their periods."""
     query = (
-        select(InvoiceLineRow, InvoiceRow)
+        select(InvoiceLineRow)
         .join(InvoiceRow, col(InvoiceRow.id) == col(InvoiceLineRow.invoice_id))
         .where(
             InvoiceLineRow.subscription_id == subscription_id,
-            InvoiceLineRow.kind == "fixed",
             InvoiceLineRow.invoice_cadence == "ADVANCE",
             col(InvoiceLineRow.period_end) > at,
             InvoiceRow.invoice_status != "VOIDED",

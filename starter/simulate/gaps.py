@@ -61,6 +61,7 @@ ACTIONS: Final[dict[type[Any], str]] = {
 """Actions by the path of the API that would do them."""
 POST_PAID: Final = "wallets: wallet_type POST_PAID"
 SCHEDULED: Final = "cancel: cancellation_type scheduled"
+INVOICED: Final = "wallets/{id}/top-up: transaction_reason PURCHASED_CREDIT_INVOICED"
 PRORATION_UNIT: Final = "settings: proration_unit"
 LATE_USAGE: Final = "settings: late_usage"
 OTHER_PERIODS: Final = "subscriptions: prices of another billing period"
@@ -119,6 +120,8 @@ def _of_actions(scenario: doc.Scenario) -> Iterator[Gap]:
         door = ACTIONS.get(type(action))
         if door is None and isinstance(action, doc.Cancel) and action.type == "scheduled":
             door = SCHEDULED
+        if isinstance(action, doc.TopUp) and action.transaction_reason == INVOICED.rpartition(" ")[2]:
+            door = INVOICED
         if door is not None and action.at <= scenario.until:
             yield Gap(f"actions[{index}]", door)
 

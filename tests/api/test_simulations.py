@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from billing.scenario.offered import not_offered
+from billing.errors import Invalid
 from starter.api.routes import simulations
 from starter.api.routes.simulations import EXAMPLE
 from starter.simulate import outcomes
@@ -66,11 +66,11 @@ def test_a_document_that_makes_no_sense_names_the_field(
 
 def test_a_rule_that_is_missing_names_the_field(monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(document: Any, *_: Any) -> Any:
-        raise not_offered("subscription.moon", "billing by the moon")
+        raise Invalid("subscription.moon: billing by the moon cannot be simulated", "subscription.moon")
 
     monkeypatch.setattr(outcomes, "simulate", unknown)
-    told = "subscription.moon: billing by the moon cannot be simulated yet"
-    error = {"code": "not_offered_yet", "message": told, "path": "subscription.moon"}
+    told = "subscription.moon: billing by the moon cannot be simulated"
+    error = {"code": "validation_error", "message": told, "path": "subscription.moon"}
     assert outcomes.outcome_bytes(b"{}") == (error, b"")
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from activities.wallets import SOURCES
 from billing.errors import Invalid
 from billing.subscriptions import CancellationType
 from models.billing_settings import billing_settings
@@ -106,6 +107,7 @@ def test_neither_are_the_settings_and_kinds(client: httpx.Client) -> None:
     body = {"external_customer_id": "nobody", "currency": "usd", "wallet_type": gaps.POST_PAID.rpartition(" ")[2]}
     refused = client.post("/customers", json={"external_id": "nobody", "name": "N"}), client.post("/wallets", json=body)
     assert refused[1].json()["details"]["field"] == "wallet_type"
+    assert gaps.INVOICED.rpartition(" ")[2] not in SOURCES
     assert gaps.SCHEDULED.rpartition(" ")[2] not in set(CancellationType)
 
 

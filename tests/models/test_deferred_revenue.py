@@ -8,10 +8,13 @@ from random import Random
 import pytest
 from temporalio.testing import ActivityEnvironment
 
+from activities.drafting import billed_lines_beyond
 from activities.revenue import ReleaseRevenue, RevenueActivities
+from activities.subscriptions import load_terms
 from billing.errors import Conflict
 from models.database import Database, Scope
 from models.queries.invoices import list_lines
+from models.queries.subscriptions import get_subscription
 from tests.models.books import START, Books
 
 SECOND_MONTH = datetime.fromisoformat("2025-02-28T00:00:00+00:00")
@@ -174,6 +177,24 @@ async def test_what_was_credited_of_a_draft_stays_noted_when_it_is_finalized(boo
     noted = await _credited(books, opening)
     await books.finalize(opening, MIDDLE)
     assert await _credited(books, opening) == noted == [Decimal(5)]
+
+
+async def test_unused_time_is_credited_once(books: Books) -> None:
+    subscription, opening = await _opened(books)
+
+    async def still_to_credit() -> list[tuple[str, Decimal]]:
+        async with books.database.transaction(books.scope) as session:
+            terms = await load_terms(session, await get_subscription(session, subscription))
+            found = await billed_lines_beyond(session, terms, subscription, MIDDLE)
+            return [(line.invoice_id, line.amount) for line in found]
+
+    assert await still_to_credit() == [(opening, Decimal(10))]
+    final = await books.cancel(subscription, MIDDLE, credit=True)
+    assert await still_to_credit() == []
+    await books.finalize(opening, MIDDLE)
+    await books.pay(opening, MIDDLE)
+    await books.void(final, MIDDLE)  # the credit stays given
+    assert await still_to_credit() == []
 
 
 async def _credited(books: Books, invoice_id: str) -> list[Decimal]:

@@ -152,10 +152,3 @@ def test_text_that_is_no_document(text: str, path: str, message: str) -> None:
 
 def test_numbers_keep_their_digits() -> None:
     assert read_json('{"n": 1.10000000000000000001}') == {"n": Decimal("1.10000000000000000001")}
-
-
-def test_a_rule_that_is_missing_is_named_and_nothing_is_billed() -> None:
-    wallet = {"key": "w", "auto_topup": {"threshold": "5", "amount": "9", "invoicing": True}}
-    with pytest.raises(Invalid) as refusal:
-        simulate(document(wallets=[wallet]))
-    assert (refusal.value.code, refusal.value.field) == ("not_offered_yet", "wallets[0].auto_topup.invoicing")

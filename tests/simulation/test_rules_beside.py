@@ -13,6 +13,7 @@ from billing.collection import (
     check_offline_payment,
     check_refund,
     given_back_by_void,
+    refundable,
     remaining,
     split_payment,
 )
@@ -96,6 +97,8 @@ def test_a_refund_leaves_the_invoice(due: str, paid: str, refunded: str, status:
 
 def test_no_more_is_refunded_than_is_left() -> None:
     check_refund(Decimal(10), Decimal(10), "usd")
+    assert refundable(Decimal(10), Decimal(3), Decimal(2), Decimal(1)) == 4
+    assert refundable(Decimal(10), Decimal(8), Decimal(2), Decimal(1)) == 0
     with pytest.raises(Conflict, match="nothing is left of the payment"):
         check_refund(Decimal(1), Decimal(0), "usd")
     for amount in ("0", "10.01", "0.001"):

@@ -60,7 +60,6 @@ def test_free_credits_and_a_bonus_come_with_their_reasons_and_expiries() -> None
     ("wallet", "path"),
     [
         ({"auto_topup": {"threshold": "5", "amount": "0"}}, "wallets[0].auto_topup.amount"),
-        ({"auto_topup": {"threshold": "5", "amount": "9", "invoicing": True}}, "wallets[0].auto_topup.invoicing"),
         (
             {"alert_settings": {"critical": {"threshold": "9"}, "warning": {"threshold": "5"}}},
             "wallets[0].alert_settings.critical.threshold",
@@ -130,3 +129,107 @@ def test_what_a_commitment_is_short_of_is_owed_when_its_period_is_over_and_not_b
     assert balance("2026-01-20T00:00:00Z") == "16"
     assert balance("2026-02-01T01:00:00Z") == "5"
     assert balance("2026-02-01T03:00:00Z") == "5"
+
+
+ALL = {"key": "w", "allowed_price_types": ["USAGE", "FIXED"], "topup_conversion_rate": "0.5"}
+BUY = {"at": "2026-01-02T00:00:00Z", "do": "top_up", "wallet": "w", "credits": "8",
+       "transaction_reason": "PURCHASED_CREDIT_INVOICED"}  # fmt: skip
+
+
+def later(do: str, **parts: Any) -> dict[str, Any]:
+    return {"at": "2026-01-03T00:00:00Z", "do": do, **parts}
+
+
+def bought(*actions: dict[str, Any], **parts: Any) -> dict[str, Any]:
+    """8 credits at 0.5 by an invoice of 4; the provider never gets an answer unless `parts` say so."""
+    told = {"payments": ["requires_action"] * 9, "until": "2026-01-20T00:00:00Z", "usage": [], **parts}
+    return simulate(document(wallets=[ALL], actions=[BUY, *actions], **told))
+
+
+def of_purchases(result: dict[str, Any]) -> list[tuple[str, str, str]]:
+    return [
+        (each["invoice_status"], each["payment_status"], each["total"])
+        for each in result["invoices"]
+        if each["billing_reason"] == "MANUAL"
+    ]
+
+
+def credits(result: dict[str, Any], wallet: int = 0) -> list[tuple[str, str]]:
+    found = result["wallets"][wallet]["transactions"]
+    return [(each["transaction_reason"], each["credit_amount"]) for each in found]
+
+
+def test_invoiced_credits_come_when_their_invoice_is_paid_and_are_owed_by_no_wallet() -> None:
+    result = bought()
+    assert of_purchases(result) == [("FINALIZED", "PENDING", "4")]
+    (line,) = result["invoices"][-1]["lines"]
+    assert (line["kind"], line["price"], line["quantity"], line["amount"]) == ("credits", None, "8", "4")
+    other = simulate(document(wallets=[ALL], payments=["requires_action"] * 9, until="2026-01-20T00:00:00Z", usage=[]))
+    assert result["wallets"][0]["real_time_balance"] == other["wallets"][0]["real_time_balance"]
+    assert credits(result) == []
+    paid = bought(payments=[])
+    assert credits(paid) == [("PURCHASED_CREDIT_INVOICED", "8")]
+    assert [each["event"] for each in paid["timeline"]].count("invoice.paid") == len(paid["invoices"])
+
+
+def test_neither_coupons_nor_taxes_nor_wallets_lower_an_invoice_for_credits() -> None:
+    subscription = {**document()["subscription"], "coupons": ["half"], "tax_rates": ["vat"]}
+    result = bought(
+        coupons=[{"key": "half", "type": "percentage", "percentage_off": "50", "cadence": "forever"}],
+        tax_rates=[{"key": "vat", "type": "percentage", "percentage_value": "20"}],
+        subscription=subscription,
+        payments=[],
+    )
+    assert of_purchases(result) == [("FINALIZED", "SUCCEEDED", "4")]
+    beside = {"key": "p", "wallet_type": "POST_PAID", "initial_credits": "99"}
+    result = simulate(document(wallets=[ALL, beside], actions=[BUY], usage=[], until="2026-01-20T00:00:00Z"))
+    purchase = next(each for each in result["invoices"] if each["billing_reason"] == "MANUAL")
+    assert [each["amount"] for each in purchase["attempts"]] == ["4"]
+
+
+def test_a_void_or_a_part_paid_invoice_for_credits_gives_back_the_money_and_no_credits() -> None:
+    place = len(bought()["invoices"]) - 1
+    result = bought(later("pay", invoice=place, amount="1"), later("void_invoice", invoice=place))
+    assert of_purchases(result) == [("VOIDED", "VOIDED", "4")]
+    assert credits(result) == [("INVOICE_VOID_REFUND", "1")]
+
+
+def test_credits_that_came_are_not_refunded_but_by_a_debit() -> None:
+    place = len(bought()["invoices"]) - 1
+    note = later("credit_note", invoice=place, type="REFUND", amount="4")
+    result = bought(later("void_invoice", invoice=place), note, payments=[])
+    assert [each["code"] for each in result["refused"]] == ["conflict", "conflict"]
+    assert credits(result) == [("PURCHASED_CREDIT_INVOICED", "8")]
+
+
+def test_credits_that_are_adjusted_come_at_their_new_price() -> None:
+    place = len(bought()["invoices"]) - 1
+    result = bought(later("credit_note", invoice=place, type="ADJUSTMENT", amount="4"))
+    assert of_purchases(result) == [("FINALIZED", "SUCCEEDED", "4")]
+    assert credits(result) == [("PURCHASED_CREDIT_INVOICED", "8")]
+
+
+@pytest.mark.parametrize(("amount", "given"), [("4", [("CREDIT_ADJUSTMENT", "4")]), (None, [])])
+def test_money_for_credits_of_a_closed_wallet_is_the_customers(amount: str | None, given: list[Any]) -> None:
+    place = len(bought()["invoices"]) - 1
+    end = {"at": "2026-01-02T12:00:00Z", "do": "terminate_wallet", "wallet": "w"}
+    settle = (
+        later("credit_note", invoice=place, type="ADJUSTMENT", amount="4")
+        if amount is None
+        else later("pay", invoice=place, amount=amount)
+    )
+    result = bought(end, settle)
+    assert credits(result) == []
+    assert [credits(result, place) for place in range(1, len(result["wallets"]))] == ([given] if given else [])
+    refused = bought({**end, "at": "2026-01-01T00:00:00Z"})
+    assert [each["code"] for each in refused["refused"]] == ["conflict"]
+
+
+def test_an_invoice_for_credits_that_is_never_paid_is_nothing_to_the_subscription() -> None:
+    declined = {"outcome": "declined", "kind": "soft"}
+    plain = len(bought()["invoices"]) - 1
+    result = bought(
+        payments=["succeeded"] * plain + [declined] * 9, settings={"dunning_days": [1, 2]}, until="2026-01-25T00:00:00Z"
+    )
+    assert of_purchases(result) == [("FINALIZED", "FAILED", "4")]
+    assert result["subscription"]["status"] == "active"

@@ -15,6 +15,7 @@ from billing.invoice_states import (
     next_payment_status,
     require_finalized,
 )
+from billing.voids import after_void
 
 from .builders import utc
 
@@ -118,3 +119,16 @@ def test_only_a_finalized_invoice_is_paid() -> None:
     with pytest.raises(Conflict, match="it must be FINALIZED") as caught:
         require_finalized(InvoiceStatus.DRAFT, "attempt payment")
     assert caught.value.possible == ("finalize", "skip", "void")
+
+
+def test_what_is_being_paid_is_not_voided() -> None:
+    """Its outcome decides what the void has to give back."""
+    with pytest.raises(Conflict, match="the invoice is being paid; once the provider has answered it is") as caught:
+        after_void(InvoiceStatus.FINALIZED, PaymentStatus.PROCESSING)
+    assert caught.value.state == "PROCESSING"
+
+
+@pytest.mark.parametrize("paid", ["SUCCEEDED", "OVERPAID", "PARTIALLY_REFUNDED", "REFUNDED"])
+def test_what_was_paid_is_refunded_by_a_void(paid: str) -> None:
+    after = after_void(InvoiceStatus.FINALIZED, PaymentStatus(paid))
+    assert after == (InvoiceStatus.VOIDED, PaymentStatus.REFUNDED)

@@ -17,8 +17,10 @@ from billing.ledger import (
     PostingKind,
     cash_in_transit,
     deferred_amount,
+    post_dispute_lost,
     post_finalized,
     post_payment,
+    post_refund,
     post_void,
     release_deferred,
     reversed_amount,
@@ -95,6 +97,29 @@ def test_void_takes_everything_back_and_keeps_what_was_paid_for_the_customer() -
     assert balances([finalized, released, paid, void]) == {
         cash_in_transit("sandbox"): "-73.75", "customer_credit": "73.75",
     }  # fmt: skip
+
+
+def test_money_beyond_what_is_owed_is_the_customers() -> None:
+    paid = post_payment("pay_1", "sandbox", Decimal(25), "usd", beyond=Decimal(15))
+    assert balances([paid]) == {
+        cash_in_transit("sandbox"): "-25", "accounts_receivable": "10", "customer_credit": "15",
+    }  # fmt: skip
+
+
+def test_a_void_gives_back_what_refunds_and_banks_have_left() -> None:
+    """91.45 were paid, of which 10 went back and a bank took 20: 61.45 are the customer's, and nothing is lost."""
+    period = span("2025-01-31", "2025-02-28")
+    invoice = build_final_invoice(
+        inputs(fixed_due(seat()), usage_due(talk()), taxes=(tax(),), usage=(snapshot("meter_talk", period, "10000"),))
+    )
+    assert invoice.total == Decimal("91.45")
+    posted = [post_finalized("inv_1", invoice), post_payment("pay_1", "sandbox", invoice.total, "usd")]
+    gone = [
+        post_refund("re_1", "sandbox", Decimal(10), Decimal(0), "usd"),
+        post_dispute_lost("dp_1", "sandbox", Decimal(20), "usd"),
+    ]
+    void = post_void("inv_1", posted[:1], Decimal("61.45"), "usd", gone=gone)
+    assert balances([*posted, *gone, void]) == {cash_in_transit("sandbox"): "-61.45", "customer_credit": "61.45"}
 
 
 @pytest.mark.parametrize("inclusive", [False, True])

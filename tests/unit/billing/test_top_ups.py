@@ -20,8 +20,13 @@ from billing.balance_alerts import (
     alert_state,
 )
 from billing.errors import Conflict, Invalid
-from billing.top_ups import TopUp, TopUpKind, credited, price_of
-from billing.wallets import CreditLot, EntryReason, Wallet, WalletStatus, WalletType, balance
+from billing.invoices import InvoiceInputs, build_final_invoice
+from billing.ledger import CREDITS_SOLD, CUSTOMER_CREDIT, post_finalized
+from billing.terms import BillingReason, LineKind
+from billing.top_ups import TopUp, TopUpKind, credited, invoice_for, price_of, require_unfilled
+from billing.wallet_payments import payable_of
+from billing.wallet_postings import CreditSource, post_top_up
+from billing.wallets import AllowedPriceTypes, CreditLot, EntryReason, Wallet, WalletStatus, WalletType, balance
 
 from .builders import utc
 
@@ -155,6 +160,40 @@ def test_an_automatic_top_up_can_go_by_invoice() -> None:
     found = due_top_up(replace(FILL, invoicing=True), WALLET, Decimal(0), NOW, None, "auto/1")
     assert found is not None
     assert (found.kind, price_of(WALLET, found)) == (TopUpKind.by_invoice, Decimal(45))
+
+
+@given(st.decimals("0.001", 10**4, places=3), st.decimals("0.001", 50, places=3))
+def test_the_invoice_for_credits_is_their_price(amount: Decimal, rate: Decimal) -> None:
+    wallet = replace(WALLET, topup_conversion_rate=rate)
+    asked = TopUp("t", TopUpKind.by_invoice, amount)
+    due = invoice_for(wallet, asked, NOW, BillingReason.WALLET_AUTO_TOPUP)
+    invoice = build_final_invoice(InvoiceInputs("usd", due))
+    assert invoice.total == price_of(wallet, asked)
+    (line,) = invoice.lines
+    assert (line.kind, line.price_id, line.quantity) == (LineKind.credits, None, amount)
+    assert not due.has_usage
+    assert {payable_of(invoice, invoice.total, Decimal(0), each) for each in AllowedPriceTypes} == {Decimal(0)}
+
+
+def test_invoiced_credits_are_no_revenue() -> None:
+    """45 are owed for 50 credits worth 50: once paid, the customer has 50, of which 5 are promotion."""
+    asked = TopUp("t", TopUpKind.by_invoice, Decimal(50))
+    due = invoice_for(WALLET, asked, NOW, BillingReason.WALLET_AUTO_TOPUP)
+    sold = post_finalized("inv_1", build_final_invoice(InvoiceInputs("usd", due)))
+    assert [(each.account, each.debit, each.credit) for each in sold.entries] == [
+        ("accounts_receivable", Decimal(45), Decimal(0)), (CREDITS_SOLD, Decimal(0), Decimal(45)),
+    ]  # fmt: skip
+    came = post_top_up("t", CreditSource.invoiced, Decimal(50), Decimal(45), "usd")
+    assert [(each.account, each.debit, each.credit) for each in came.entries] == [
+        (CUSTOMER_CREDIT, Decimal(0), Decimal(50)), (CREDITS_SOLD, Decimal(45), Decimal(0)),
+        ("promotions", Decimal(5), Decimal(0)),
+    ]  # fmt: skip
+
+
+def test_what_the_wallet_has_is_not_taken_back_by_its_invoice() -> None:
+    require_unfilled(paid=False, command="void")
+    with pytest.raises(Conflict, match="void is not possible: the credits that the invoice sold are in the wallet"):
+        require_unfilled(paid=True, command="void")
 
 
 WATCHED = AlertSettings(critical=below("0"), warning=below("10"), info=below("25"))
