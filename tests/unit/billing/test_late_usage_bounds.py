@@ -1,0 +1,174 @@
+"""Late usage at its bounds: how far back is looked, what periods share, and cents that are credited or open again."""
+
+from dataclasses import replace
+from decimal import Decimal
+from fractions import Fraction
+
+import pytest
+
+from billing.commitments import Commitment, CommitmentType, DueCommitment
+from billing.coupons import Coupon, CouponAssociation, CouponType
+from billing.credit_notes import InvoiceBalance
+from billing.entitlements import Allowance
+from billing.invoice_lines import PeriodCorrection
+from billing.invoices import InvoiceInputs, build_final_invoice
+from billing.late_usage import (
+    ClosedPeriod,
+    LateUsagePolicy,
+    LateUsageSettings,
+    SettledCorrection,
+    closed_period,
+    correction_lines,
+    corrections,
+    credit_notes_for,
+    read_anew,
+)
+from billing.meters import UsageSnapshot
+from billing.periods import BillingPeriod
+from billing.prices import TierMode
+from billing.taxes import LineTaxRates
+from billing.wallets import CreditLot, Wallet, WalletType
+
+from .builders import inputs, package, snapshot, span, tax, tiered, usage_due, utc
+
+D = Decimal
+FEBRUARY = span("2025-01-31", "2025-02-28")
+MARCH = span("2025-02-28", "2025-03-31")
+QUARTER = span("2025-01-31", "2025-04-30")
+PER_UNIT = tiered(TierMode.SLAB, (None, "1", "0"))
+HALVES = tiered(TierMode.SLAB, (None, "0.5", "0"))
+PAID = InvoiceBalance(D(1000), paid=D(1000))
+
+
+@pytest.mark.parametrize(
+    ("settings", "found"),
+    [
+        (LateUsageSettings(), ("february", "march")),
+        (LateUsageSettings(periods=24, days=1000), ("january", "february", "march")),  # the most that there is
+        (LateUsageSettings(periods=1, days=0), ("march",)),
+        (LateUsageSettings(periods=0), ()),
+        (LateUsageSettings(LateUsagePolicy.ignore), ()),
+    ],
+)
+def test_how_many_periods_are_read_anew(settings: LateUsageSettings, found: tuple[str, ...]) -> None:
+    assert tuple(read_anew(settings, ("january", "february", "march"))) == found
+
+
+def closed(name: str, own: InvoiceInputs, *settled: SettledCorrection) -> ClosedPeriod:
+    return closed_period(name, own, build_final_invoice(own).lines, settled)
+
+
+def amounts(found: tuple[PeriodCorrection, ...]) -> list[tuple[str, str]]:
+    return [(one.invoice_id, str(line.amount)) for one in found for line in correction_lines(one)]
+
+
+def talked(quantity: str, over: str = "february") -> UsageSnapshot:
+    return snapshot("meter_talk", FEBRUARY if over == "february" else MARCH, quantity)
+
+
+def test_what_is_counted_keeps_nothing_of_an_invoice_but_its_usage() -> None:
+    lot = CreditLot("lot", D(5), D(5), utc("2025-01-01"))
+    coupon = CouponAssociation("c", Coupon("c", "Ten", CouponType.percentage, D(10)))
+    bare = inputs(usage_due(PER_UNIT), usage=(talked("80"),))
+    own = replace(
+        bare,
+        coupons=(coupon,),
+        tax_rates=(tax(),),
+        line_tax_rates=(LineTaxRates("line_1", (tax("5"),)),),
+        wallet=Wallet("w", WalletType.PRE_PAID, "usd", lots=(lot,)),
+        corrections=corrections([closed("inv_0", bare)], {"inv_0": (talked("90"),)}),
+    )
+    assert closed("inv_1", own).inputs == bare
+
+
+def test_a_correction_line_knows_its_price() -> None:
+    (found,) = corrections([closed("inv_1", inputs(usage_due(PER_UNIT), usage=(talked("80"),)))],
+                           {"inv_1": (talked("90"),)})  # fmt: skip
+    assert [line.derivation.price for line in correction_lines(found)] == [PER_UNIT]
+
+
+def test_what_a_month_counts_late_towards_a_quarters_commitment_is_not_left_for_the_next() -> None:
+    """100 are promised for the quarter; beyond it usage costs double. February 60, March 50: 40, and 10 x 2."""
+    promised = Commitment(
+        CommitmentType.amount, D(100), "line_1", overage_factor=D(2), duration=BillingPeriod.QUARTERLY
+    )
+    february = replace(
+        inputs(usage_due(PER_UNIT), usage=(talked("60"),)),
+        commitments=(DueCommitment(promised, QUARTER, ends=False, price=PER_UNIT),),
+    )
+    march = replace(
+        inputs(usage_due(PER_UNIT, MARCH), usage=(talked("50", "march"),)),
+        commitments=(DueCommitment(promised, QUARTER, counted=D(60), ends=False, price=PER_UNIT),),
+    )
+    periods = [closed("feb", february), closed("mar", march)]
+    # 20 more in February leave 20 for March: 20 and 30 x 2 are 80, where 60 were charged
+    assert amounts(corrections(periods, {"feb": (talked("80"),)})) == [("feb", "20.00"), ("mar", "20.00")]
+    # 15 less leave 15 more: 50 x 1
+    assert amounts(corrections(periods, {"feb": (talked("45"),)})) == [("feb", "-15.00"), ("mar", "-10.00")]
+
+
+def test_a_months_commitment_of_its_own_does_not_move() -> None:
+    def month(quantity: str, over: str) -> InvoiceInputs:
+        period = FEBRUARY if over == "february" else MARCH
+        promised = Commitment(CommitmentType.amount, D(100), "line_1", overage_factor=D(2))
+        due = DueCommitment(promised, QUARTER, price=PER_UNIT)  # the same start, which no month has by itself
+        return replace(inputs(usage_due(PER_UNIT, period), usage=(talked(quantity, over),)), commitments=(due,))
+
+    periods = [closed("feb", month("60", "february")), closed("mar", month("50", "march"))]
+    assert amounts(corrections(periods, {"feb": (talked("80"),)})) == [("feb", "20.00")]
+
+
+def test_what_a_month_draws_late_of_a_years_allowance_is_gone_for_the_next() -> None:
+    """100 are free in the year: February took 60, so March paid 10 of its 50."""
+    year = span("2025-01-31", "2026-01-31")
+
+    def month(quantity: str, over: str, used: int) -> InvoiceInputs:
+        period = FEBRUARY if over == "february" else MARCH
+        free = Allowance("meter_talk", year, Fraction(100), Fraction(used))
+        return replace(inputs(usage_due(PER_UNIT, period), usage=(talked(quantity, over),)), allowances=(free,))
+
+    periods = [closed("feb", month("60", "february", 0)), closed("mar", month("50", "march", 60))]
+    # 80 in February are still free; of March's 50 only 20 are then
+    assert amounts(corrections(periods, {"feb": (talked("80"),)})) == [("mar", "20.00")]
+
+
+@pytest.mark.parametrize(("known", "open_again"), [("81", ["0.50"]), ("80", []), ("79", [])])
+def test_half_a_dollar_that_a_voided_invoice_charged_is_open_again(known: str, open_again: list[str]) -> None:
+    own = inputs(usage_due(HALVES), usage=(talked("80"),))
+    usage = {"inv_1": (talked(known),)}
+    made = corrections([closed("inv_1", own)], usage)
+    settled = [SettledCorrection(one, correction_lines(one), voided=True) for one in made]
+    assert [amount for _, amount in amounts(corrections([closed("inv_1", own, *settled)], usage))] == open_again
+
+
+def test_a_credit_note_is_for_half_a_dollar_too() -> None:
+    own = inputs(usage_due(HALVES), usage=(talked("80"),))
+    (less,) = corrections([closed("inv_1", own)], {"inv_1": (talked("79"),)})
+    assert [str(amount) for _, amount in credit_notes_for(less, PAID)] == ["0.50"]
+    # but for none that a later invoice charged
+    (more,) = corrections([closed("inv_1", own)], {"inv_1": (talked("81"),)})
+    after = closed("inv_1", own, SettledCorrection(more, correction_lines(more)))
+    (again,) = corrections([after], {"inv_1": (talked("70"),)})
+    assert credit_notes_for(again, PAID) == ()
+
+
+def test_a_credit_note_gives_each_line_its_own_tax() -> None:
+    """Talk is taxed with 18 %, packages (4.75 for 50) are not; what has been charged nothing has the tax of all."""
+    calls = replace(usage_due(package()), line_item_id="line_2")
+    texts = replace(usage_due(replace(package("1"), id="texts", meter_id="meter_texts")), line_item_id="line_3")
+
+    def usage(talk: str, packages: str, sent: str = "0") -> tuple[UsageSnapshot, ...]:
+        found = (("meter_talk", talk), ("meter_premium", packages), ("meter_texts", sent))
+        return tuple(snapshot(meter, FEBRUARY, quantity) for meter, quantity in found)
+
+    own = replace(
+        inputs(usage_due(PER_UNIT), calls, texts, taxes=(tax(),), usage=usage("81", "200")),
+        line_tax_rates=(LineTaxRates("line_2", ()),),
+    )
+    period = closed("inv_1", own)
+    # 10 less and their 1.80; two packages less, 9.50 without tax
+    (less,) = corrections([period], {"inv_1": usage("71", "100")})
+    assert [str(amount) for _, amount in credit_notes_for(less, PAID)] == ["21.30"]
+    # 81 + 19 were charged, 14.58 of tax on them: the 2 of the texts come with 0.2916. 11.80 less 2.2916 is 9.5084
+    (both,) = corrections([period], {"inv_1": usage("71", "200", "100")})
+    assert [str(amount) for _, amount in credit_notes_for(both, PAID)] == ["9.51"]
