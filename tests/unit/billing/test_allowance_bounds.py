@@ -7,7 +7,15 @@ from fractions import Fraction
 import pytest
 
 from billing.allowances import FreePart, LineUsage, allowance_cuts, allowances_for, draw_free
-from billing.entitlements import Allowance, EffectiveEntitlement, FeatureType, UsageResetPeriod
+from billing.entitlements import (
+    Allowance,
+    EffectiveEntitlement,
+    Entitlement,
+    FeatureType,
+    UsageResetPeriod,
+    effective_entitlements,
+    scaled,
+)
 from billing.errors import InvariantBroken
 from billing.meters import AggregationType, Meter, UsagePart
 from billing.periods import BillingCycle, BillingPeriod, Cadence
@@ -24,6 +32,15 @@ TALK = UsagePart(USED, Fraction(5))
 def entitled(made: Terms, limit: str, reset: UsageResetPeriod = UsageResetPeriod.BILLING_PERIOD) -> Terms:
     own = EffectiveEntitlement("talk", FeatureType.metered, True, "meter_talk", Decimal(limit), reset)
     return replace(made, entitlements=(own,))
+
+
+def test_an_add_on_taken_three_times_gives_its_limit_three_times() -> None:
+    one = Entitlement("e", "talk", FeatureType.metered, "meter_talk", Decimal(100))
+    unlimited = replace(one, usage_limit=None)
+    assert scaled(one, 3) == replace(one, usage_limit=Decimal(300))
+    assert scaled(unlimited, 3) == unlimited
+    (own,) = effective_entitlements((scaled(one, 3), one))
+    assert own == EffectiveEntitlement("talk", FeatureType.metered, True, "meter_talk", Decimal(400))
 
 
 def test_usage_over_two_windows_is_read_in_two() -> None:

@@ -172,3 +172,55 @@ def test_a_credit_note_gives_each_line_its_own_tax() -> None:
     # 81 + 19 were charged, 14.58 of tax on them: the 2 of the texts come with 0.2916. 11.80 less 2.2916 is 9.5084
     (both,) = corrections([period], {"inv_1": usage("71", "200", "100")})
     assert [str(amount) for _, amount in credit_notes_for(both, PAID)] == ["9.51"]
+
+
+def test_what_a_period_charges_for_usage() -> None:
+    """118.00 with 18 % inside is 18.00 of tax; half a dollar more on a later invoice belongs to it, with its tax."""
+    inside = tax(inclusive=True)
+    own = inputs(usage_due(HALVES), taxes=(inside,), usage=(talked("236"),))
+    (charge,) = closed("inv_1", own).charges
+    assert (charge.quantity, charge.gross, charge.charged, charge.inclusive_tax) == (D(236), D(118), D(118), D(18))
+    (more,) = corrections([closed("inv_1", own)], {"inv_1": (talked("237"),)})
+    (line,) = correction_lines(more)
+    assert (line.derivation.quantity, line.derivation.share) == (Fraction(1), Fraction(1))
+    carrier = build_final_invoice(replace(inputs(taxes=(inside,)), corrections=(more,)))
+    (after,) = closed("inv_1", own, SettledCorrection(more, carrier.lines)).charges
+    # 0.50 - 0.50 / 1.18 = 0.076
+    assert (after.charged, after.inclusive_tax) == (D("118.50"), D("18.08"))
+
+
+def test_a_true_up_that_late_usage_takes_back_and_brings_again_keeps_its_name() -> None:
+    """100 are promised for all usage; 120 were used, 80 are by now, and 120 after all."""
+    promised = DueCommitment(Commitment(CommitmentType.amount, D(100), true_up=True), FEBRUARY)
+    own = replace(inputs(usage_due(PER_UNIT), usage=(talked("120"),)), commitments=(promised,))
+    (less,) = corrections([closed("inv_1", own)], {"inv_1": (talked("80"),)})
+    named = [(line.display_name, line.line_item_id, str(line.amount)) for line in correction_lines(less)]
+    assert named == [
+        ("Correction: Talk time", "line_1", "-40.00"),
+        ("Correction: True-up to the commitment", None, "20.00"),
+    ]
+    settled = SettledCorrection(less, correction_lines(less))
+    (again,) = corrections([closed("inv_1", own, settled)], {"inv_1": (talked("120"),)})
+    back = {line.display_name: line for line in correction_lines(again)}
+    assert str(back["Correction: True-up to the commitment"].amount) == "-20.00"
+    assert back["Correction: True-up to the commitment"].price_id is None
+
+
+def test_a_correction_is_named_by_the_price_and_a_true_up_by_itself() -> None:
+    """All of March is beyond the quarter's 100, and of April 30 are missing when the quarter ends."""
+    promised = Commitment(
+        CommitmentType.amount, D(100), "line_1", overage_factor=D(2), true_up=True, duration=BillingPeriod.QUARTERLY
+    )
+    beyond = DueCommitment(promised, QUARTER, counted=D(100), ends=False, price=PER_UNIT)
+    march = replace(inputs(usage_due(PER_UNIT, MARCH), usage=(talked("50", "march"),)), commitments=(beyond,))
+    (found,) = corrections([closed("mar", march)], {"mar": (talked("60", "march"),)})
+    assert [(line.display_name, str(line.amount)) for line in correction_lines(found)] == [
+        ("Correction: Talk time", "20.00")
+    ]
+    ending = DueCommitment(promised, QUARTER, counted=D(50), price=PER_UNIT)
+    last = replace(inputs(usage_due(PER_UNIT, MARCH), usage=(talked("20", "march"),)), commitments=(ending,))
+    (found,) = corrections([closed("last", last)], {"last": (talked("25", "march"),)})
+    assert [(line.display_name, line.period, str(line.amount)) for line in correction_lines(found)] == [
+        ("Correction: Talk time", MARCH, "5.00"),
+        ("Correction: Talk time: true-up to the commitment", QUARTER, "-5.00"),
+    ]

@@ -1,0 +1,40 @@
+"""Credit grants at their bounds, beside those of test_wallets: what a lot takes over, a start inside a span."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+
+from billing.credit_grants import CreditGrant, DurationUnit, GrantCadence, GrantExpiration, lots_granted
+from billing.errors import Invalid
+from billing.wallets import CreditLot
+
+from .builders import seat, terms, utc
+
+GRANT = CreditGrant("grant", Decimal(50), utc("2025-01-31"))
+TERMS = terms(seat())
+
+
+def test_a_lot_has_the_priority_of_its_grant() -> None:
+    (lot,) = lots_granted(replace(GRANT, priority=3), TERMS, None, utc("2025-02-01"))
+    assert lot == CreditLot("grant", Decimal(50), Decimal(50), utc("2025-01-31"), None, 3)
+
+
+def test_credits_may_last_for_a_day() -> None:
+    day = replace(
+        GRANT,
+        expiration=GrantExpiration.DURATION,
+        expiration_duration=1,
+        expiration_duration_unit=DurationUnit.DAY,
+    )
+    (lot,) = lots_granted(day, TERMS, None, utc("2025-02-01"))
+    assert lot.expires_at == utc("2025-02-01")
+
+
+def test_a_grant_starts_at_an_instant_that_there_is() -> None:
+    with pytest.raises(Invalid) as refused:
+        replace(GRANT, start=datetime(1901, 1, 1, tzinfo=UTC), recurs=GrantCadence.ONETIME)
+    assert (refused.value.field, refused.value.message) == (
+        "start_date", "start_date must lie between the years 1970 and 9990; got 1901",
+    )  # fmt: skip
