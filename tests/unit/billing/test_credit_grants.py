@@ -10,7 +10,7 @@ from billing.credit_grants import CreditGrant, DurationUnit, GrantCadence, Grant
 from billing.errors import Invalid
 from billing.wallets import CreditLot
 
-from .builders import seat, terms, utc
+from .builders import MONTHLY, seat, terms, utc
 
 GRANT = CreditGrant("grant", Decimal(50), utc("2025-01-31"))
 TERMS = terms(seat())
@@ -19,6 +19,15 @@ TERMS = terms(seat())
 def test_a_lot_has_the_priority_of_its_grant() -> None:
     (lot,) = lots_granted(replace(GRANT, priority=3), TERMS, None, utc("2025-02-01"))
     assert lot == CreditLot("grant", Decimal(50), Decimal(50), utc("2025-01-31"), None, 3)
+
+
+def test_only_a_prorated_grant_gives_the_share_of_a_span_that_is_under_way() -> None:
+    """From 31 January on, of the month that began on the 15th: 15 of its 31 days are left."""
+    monthly = replace(GRANT, recurs=GrantCadence.RECURRING, cadence=MONTHLY, anchor=utc("2025-01-15"))
+    for prorated, credits in ((False, "50"), (True, "24.19354839")):
+        first, second = lots_granted(replace(monthly, prorated=prorated), TERMS, None, utc("2025-02-20"))
+        assert (first.credits, first.granted_at) == (Decimal(credits), utc("2025-01-31"))
+        assert (second.credits, second.granted_at) == (Decimal(50), utc("2025-02-15"))
 
 
 def test_credits_may_last_for_a_day() -> None:

@@ -179,7 +179,8 @@ def test_what_a_period_charges_for_usage() -> None:
     inside = tax(inclusive=True)
     own = inputs(usage_due(HALVES), taxes=(inside,), usage=(talked("236"),))
     (charge,) = closed("inv_1", own).charges
-    assert (charge.quantity, charge.gross, charge.charged, charge.inclusive_tax) == (D(236), D(118), D(118), D(18))
+    assert charge.quantity == 236
+    assert (charge.gross, charge.charged, charge.inclusive_tax) == (D(118), D(118), D(18))
     (more,) = corrections([closed("inv_1", own)], {"inv_1": (talked("237"),)})
     (line,) = correction_lines(more)
     assert (line.derivation.quantity, line.derivation.share) == (Fraction(1), Fraction(1))

@@ -9,6 +9,10 @@ import pytest
 from billing.errors import Invalid
 from billing.meters import AggregationType, Meter, ResetUsage, UsageQuantity, check_offered, share_so_far
 from billing.periods import Period
+from billing.usage_aggregation import UsageEvent, measure_buckets, measure_parts, measure_until
+from billing.windows import WindowSize
+
+from .builders import utc
 
 APRIL = Period(datetime(2025, 4, 1, tzinfo=UTC), datetime(2025, 5, 1, tzinfo=UTC))
 TEN_DAYS = Period(APRIL.start, datetime(2025, 4, 11, tzinfo=UTC))
@@ -34,3 +38,40 @@ def test_an_expression_is_not_read_from_the_store() -> None:
     meter = Meter("m", "minutes", "call", AggregationType.SUM, expression="seconds / 60")
     with pytest.raises(Invalid, match="expression must be absent"):
         check_offered(meter)
+
+
+def seats(*changes: tuple[str, str]) -> list[UsageEvent]:
+    return [UsageEvent(f"e{place}", "seat", utc(at), {"n": n}) for place, (at, n) in enumerate(changes)]
+
+
+@pytest.mark.parametrize(
+    ("at", "expected"),
+    [
+        ("2025-03-31", UsageQuantity(Decimal(0), 0)),
+        ("2025-04-01", UsageQuantity(Decimal(0), 0)),  # nothing of the month has passed
+        # 6 seats for 10 of 30 days, and 3 more for 5 of them: 2 + 0.5
+        ("2025-04-11", UsageQuantity(Decimal("2.5"), 2)),
+        # 6 and 3 x 25 / 30, and 30 in the last day
+        ("2025-05-01", UsageQuantity(Decimal("9.5"), 3)),
+        ("2025-06-01", UsageQuantity(Decimal("9.5"), 3)),
+    ],
+)
+def test_what_a_level_is_worth_until_an_instant(at: str, expected: UsageQuantity) -> None:
+    meter = Meter("m", "seats", "seat", AggregationType.WEIGHTED_SUM, "n")
+    events = seats(("2025-04-01", "6"), ("2025-04-06", "3"), ("2025-04-30", "30"))
+    instant = utc(at)
+    assert measure_until(meter, events, APRIL, instant) == expected
+    (part,) = measure_parts(meter, events, [APRIL], instant)
+    assert (part.period, part.quantity) == (APRIL, expected.value)
+
+
+def test_buckets_of_a_month_are_those_of_the_anchor() -> None:
+    """Billing months from the 16th: what comes on the 15th and on the 16th is priced apart."""
+    meter = Meter("m", "seats", "seat", AggregationType.MAX, "n", bucket_size=WindowSize.MONTH)
+    anchor = datetime(2025, 1, 16, tzinfo=UTC)
+    _, parts = measure_buckets(meter, seats(("2025-04-15", "6"), ("2025-04-16", "3")), APRIL, "UTC", anchor)
+    middle = datetime(2025, 4, 16, tzinfo=UTC)
+    assert [(part.period, part.quantity) for part in parts] == [
+        (Period(APRIL.start, middle), Fraction(6)),
+        (Period(middle, APRIL.end), Fraction(3)),
+    ]
