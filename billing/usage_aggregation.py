@@ -54,7 +54,6 @@ class _Value:
     """A matching event with the text and the number of its field; `number` is None where it is rejected."""
 
     event: UsageEvent
-    place: int
     text: str | None
     number: Decimal | None
 
@@ -145,11 +144,11 @@ def _values(meter: Meter, events: Iterable[UsageEvent], period: Period) -> list[
     whole = meter.reset_usage is ResetUsage.NEVER
     level = meter.aggregation is AggregationType.WEIGHTED_SUM
     found = []
-    for place, event in enumerate(events):
+    for event in events:
         inside = event.at < period.end and (whole or event.at >= period.start)
         if inside and matches(meter, event):
             text = property_text(event.properties, meter.field) if meter.field else None
-            found.append(_Value(event, place, text, _number(meter, event, text, level)))
+            found.append(_Value(event, text, _number(meter, event, text, level)))
     return found
 
 

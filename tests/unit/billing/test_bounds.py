@@ -7,18 +7,20 @@ from fractions import Fraction
 import pytest
 
 from billing.commitment_lines import commitment_counts, due_commitments
-from billing.commitments import Commitment, CommitmentType, DueCommitment
+from billing.commitments import Commitment, CommitmentBuckets, CommitmentType, DueCommitment
 from billing.coupons import Coupon, CouponAssociation, CouponCadence, CouponType, DiscountBase, discounts
 from billing.credit_notes import CreditNoteType, InvoiceBalance, issue_credit_note
 from billing.errors import Conflict, Invalid
 from billing.invoice_states import InvoiceStatus
 from billing.invoices import build_final_invoice
+from billing.meters import UsagePart
 from billing.periods import BillingPeriod, Cadence
 from billing.prices import TierMode, TransformQuantity, rate
 from billing.subscription_changes import daily_cost
 from billing.terms import BilledLine
 from billing.unused_time import with_unused_time
 from billing.wallets import CreditLot, EntryReason, Wallet, WalletStatus, WalletType, debit, terminate
+from billing.windows import WindowSize
 
 from .builders import inputs, package, seat, snapshot, span, talk, terms, tiered, usage_due, utc
 
@@ -133,6 +135,22 @@ def test_only_the_committed_line_counts_towards_its_commitment() -> None:
     assert part is not None
     assert (part.line_item_id, part.whole, part.within) == ("line_1", Fraction(50), Fraction(30))
     assert (part.committed, part.counted, part.factor) == (D(50), D(30), D(1))
+
+
+def test_units_that_are_promised_for_a_window_are_worth_what_they_cost() -> None:
+    """2 a unit and 4 units promised a day: 3 and 10 units are 6 and 20, of which 6 and 8 count; 12 are beyond."""
+    days = [span("2025-01-31", "2025-02-01"), span("2025-02-01", "2025-02-02")]
+    price = tiered(TierMode.SLAB, (None, "2", "0"))
+    due = usage_due(price, span("2025-01-31", "2025-02-02"))
+    parts = tuple(UsagePart(day, Fraction(units)) for day, units in zip(days, (3, 10), strict=True))
+    usage = replace(snapshot("meter_talk", due.period, "13"), parts=parts, bucketed=True)
+    buckets = CommitmentBuckets(WindowSize.DAY, "UTC", utc("2025-01-31"))
+    promised = Commitment(CommitmentType.quantity, D(4), "line_1", windowed=True)
+    made = replace(
+        inputs(due, usage=(usage,)), commitments=(DueCommitment(promised, due.period, price=price, buckets=buckets),)
+    )
+    invoice = build_final_invoice(made)
+    assert [(line.kind.value, str(line.amount)) for line in invoice.lines] == [("usage", "14.00"), ("overage", "12.00")]
 
 
 def test_a_missing_cent_is_trued_up() -> None:

@@ -7,10 +7,10 @@ from fractions import Fraction
 import pytest
 
 from billing.errors import Invalid
-from billing.meters import AggregationType, Meter, ResetUsage, UsageQuantity, check_offered, share_so_far
+from billing.meters import AggregationType, Meter, ResetUsage, UsagePart, UsageQuantity, check_offered, share_so_far
 from billing.periods import Period
 from billing.usage_aggregation import UsageEvent, measure_buckets, measure_parts, measure_until
-from billing.windows import WindowSize
+from billing.windows import WindowSize, window_at
 
 from .builders import utc
 
@@ -69,9 +69,24 @@ def test_buckets_of_a_month_are_those_of_the_anchor() -> None:
     """Billing months from the 16th: what comes on the 15th and on the 16th is priced apart."""
     meter = Meter("m", "seats", "seat", AggregationType.MAX, "n", bucket_size=WindowSize.MONTH)
     anchor = datetime(2025, 1, 16, tzinfo=UTC)
-    _, parts = measure_buckets(meter, seats(("2025-04-15", "6"), ("2025-04-16", "3")), APRIL, "UTC", anchor)
+    whole, parts = measure_buckets(meter, seats(("2025-04-15", "6"), ("2025-04-16", "3")), APRIL, "UTC", anchor)
     middle = datetime(2025, 4, 16, tzinfo=UTC)
-    assert [(part.period, part.quantity) for part in parts] == [
-        (Period(APRIL.start, middle), Fraction(6)),
-        (Period(middle, APRIL.end), Fraction(3)),
-    ]
+    assert parts == (
+        UsagePart(Period(APRIL.start, middle), Fraction(6), None),
+        UsagePart(Period(middle, APRIL.end), Fraction(3), None),
+    )
+    assert whole == UsageQuantity(Decimal(9), 2)
+
+
+def test_instants_count_in_whole_milliseconds() -> None:
+    at = datetime(2025, 4, 1, microsecond=1_999, tzinfo=UTC)
+    event = UsageEvent("e", "seat", at, {}, at.replace(microsecond=999_999))
+    assert (event.at.microsecond, event.accepted_at.microsecond) == (1_000, 999_000)
+
+
+@pytest.mark.parametrize("size", WindowSize)
+def test_a_window_starts_on_a_whole_minute(size: WindowSize) -> None:
+    at = datetime(2025, 4, 1, 13, 37, 42, 999_999, UTC)
+    window = window_at(size, "Asia/Kolkata", datetime(2025, 1, 16, tzinfo=UTC), at)
+    assert (window.start.second, window.start.microsecond) == (0, 0)
+    assert window.contains(at)

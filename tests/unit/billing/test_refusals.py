@@ -22,7 +22,7 @@ from billing.prices import TierMode, rate
 from billing.subscription_changes import change_billing_period, change_lines, pause, resume
 from billing.subscriptions import billing_anchor, open_subscription
 
-from .builders import MONTHLY, seat, span, talk, tiered, utc
+from .builders import MONTHLY, seat, snapshot, span, talk, tiered, utc
 from .story import ANNUAL, FEBRUARY, item
 
 Make = Callable[[], object]
@@ -64,6 +64,12 @@ REFUSED: list[tuple[Make, str, str]] = [
         lambda: boundary(utc("2025-02-01"), "UTC", ANNUAL, 7966),  # 2025 + 7965 is the last year that there is
         "billing_period_count",
         "billing dates must not lie beyond the year 9990",
+    ),
+    # what was read
+    (
+        lambda: replace(snapshot("meter_talk", span("2025-02-01", "2025-03-01"), "5"), cutoff=utc("1901-01-01")),
+        "cutoff",
+        "cutoff must lie between the years 1970 and 9990; got 1901",
     ),
     # prices, beside those of test_prices
     (
