@@ -39,6 +39,7 @@ RECEIVED = utc("2025-03-31")
 COMMITTED = replace(
     FEBRUARY, commitments=(Commitment(CommitmentType.amount, D(9), "line_1", duration=BillingPeriod.QUARTERLY),)
 )
+OFFLINE = "amount must be above 0, with no more decimals than usd has"
 MARCH = build_invoice(inputs(fixed_due(seat()))).lines[0]
 NEWER = [PriceVersion(talk(), replace(talk(), id="newer"))]
 REFUND = (
