@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 import asyncpg
 import clickhouse_connect
@@ -42,8 +43,25 @@ for name in [name for name in os.environ if name.startswith(("DURABILL_", "TEMPO
 
 def pytest_sessionstart() -> None:
     """SIGTERM ends a run as Ctrl-C does, with its fixtures torn down."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        signal.signal(signal.SIGINT, _interrupted_once)
+        signal.signal(signal.SIGTERM, _interrupted_once)
+    else:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     engines.end_leftovers()
+
+
+def _interrupted_once(number: int, frame: FrameType | None) -> None:
+    """Ctrl-C reaches a side of a parallel run twice, from the terminal and from the run: the second must not end its
+    tidying up."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def pytest_keyboard_interrupt() -> None:
+    """The sides of a parallel run are killed soon after it ends: they tidy up before."""
+    engines.interrupt_sides()
 
 
 def pytest_sessionfinish() -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from workflows.search_attributes import TYPES
 
 REGISTER = Path(tempfile.gettempdir()) / f"durabill-tests-{os.getuid()}"
 """One file a test run with the processes that it started: a run that was killed is cleaned up by the next one."""
+TIDY_SECONDS = 60
 
 
 @dataclass
@@ -93,6 +95,17 @@ def end_leftovers() -> None:
     for file in REGISTER.glob("*"):
         if not psutil.pid_exists(int(file.name)):
             forget(file)
+
+
+def interrupt_sides() -> None:
+    """Interrupts the processes that a parallel run has split into, and waits until they have ended their engines."""
+    sides = {REGISTER / str(child.pid): child for child in psutil.Process().children()}
+    noted = [file for file in sides if file.exists()]
+    for file in noted:
+        sides[file].terminate()
+    until = time.monotonic() + TIDY_SECONDS
+    while any(file.exists() for file in noted) and time.monotonic() < until:
+        time.sleep(0.1)
 
 
 def forget(file: Path | None = None) -> None:
