@@ -10,7 +10,7 @@ from billing.commitments import Commitment, CommitmentType, DueCommitment
 from billing.coupons import Coupon, CouponAssociation, CouponCadence, CouponType
 from billing.invoices import Invoice, InvoiceInputs, build_final_invoice, build_invoice
 from billing.money import decimal_text
-from billing.periods import Period
+from billing.periods import BillingPeriod, Period
 from billing.prices import TierMode
 from billing.terms import BillingReason, DueInvoice, DueLine
 
@@ -55,6 +55,8 @@ BOTH = billed_usage([("inv_1", FIRST.lines), ("inv_2", SECOND.lines)])
 def test_each_invoice_bills_what_is_rated_of_the_whole_period_less_what_was_billed() -> None:
     assert shown(FIRST) == [("usage", "80", "40.00", "02-10")]  # 80 x 0.5
     assert shown(SECOND) == [("usage", "70", "20.00", "02-20")]  # 100 x 0.5 + 50 x 0.2 = 60, less 40
+    little = build_final_invoice(on_account("2025-02-11", talk="81", billed=BILLED))
+    assert shown(little) == [("usage", "1", "0.50", "02-11")]
     close = build_final_invoice(closing(talk="160", billed=BOTH))
     assert shown(close) == [("usage", "10", "2.00", "03-01")]  # 62, less 60
     assert close.lines[0].derivation.billed_before == D("60.00")
@@ -84,6 +86,7 @@ def test_less_usage_than_was_billed_is_given_back_at_the_close_alone() -> None:
     basis = fewer.lines[0].derivation.correction
     assert basis is not None
     assert (basis.invoice_id, basis.charge.period) == ("inv_2", FEBRUARY)
+    assert [str(line.amount) for line in basis.now] == ["35.00"]
     assert fewer.lines[0].derivation.billed_before == D("60.00")
     # a threshold invoice has nothing below 0, and nothing of nothing
     assert build_final_invoice(on_account("2025-02-25", talk="70", billed=BOTH)).lines == ()
@@ -109,6 +112,20 @@ def test_usage_is_left_out_before_overage() -> None:
     assert (billed[0].charge.gross, billed[0].charge.quantity) == (D("30.00"), Fraction(50))
     close = build_final_invoice(closing(talk="80", commitments=(promised,), billed=billed))
     assert shown(close) == [("usage", "0", "0.00", "03-01"), ("overage", "30", "30.00", "03-01")]
+
+
+def test_overage_alone_is_billed_in_the_name_of_its_price() -> None:
+    spent = DueCommitment(
+        Commitment(CommitmentType.amount, D(20), "line_1", overage_factor=D(2), duration=BillingPeriod.QUARTERLY),
+        span("2025-01-01", "2025-04-01"),
+        counted=D(20),
+        ends=False,
+        price=TALK,
+    )
+    first = build_final_invoice(on_account("2025-02-10", talk="10", commitments=(spent,)))
+    assert shown(first) == [("overage", "10", "10.00", "02-10")]
+    (one,) = billed_usage([("inv_1", first.lines)])
+    assert one.charge.display_name == "Talk time"
 
 
 def test_nothing_is_trued_up_before_the_period_ends() -> None:

@@ -4,9 +4,21 @@ from decimal import Decimal
 
 import pytest
 
-from billing.ledger import Posting, PostingKind, post_dispute_lost, post_refund
+from billing.invoices import build_invoice
+from billing.ledger import (
+    Posting,
+    PostingKind,
+    post_dispute_lost,
+    post_finalized,
+    post_payment,
+    post_refund,
+    post_void,
+    release_deferred,
+)
 from billing.money import minus
 from billing.wallet_postings import CreditSource, post_taken_out, post_top_up
+
+from .builders import fixed_due, inputs, seat
 
 D = Decimal
 
@@ -62,3 +74,18 @@ def test_credits_that_go_without_an_invoice_lapse() -> None:
     posting = post_taken_out("wt_2", D("7.25"), "usd")
     assert (posting.kind, posting.reference) == (PostingKind.wallet_debited, "wt_2")
     assert moved(posting) == {"customer_credit": "-7.25", "lapsed_credit": "7.25"}
+
+
+def test_each_posting_says_what_it_is_and_of_what() -> None:
+    invoice = build_invoice(inputs(fixed_due(seat("0.50"), "1")))
+    finalized = post_finalized("inv_1", invoice)
+    paid = post_payment("pay_1", "sandbox", invoice.total, "usd")
+    released = release_deferred("li_1", invoice.lines[0], Decimal(0), invoice.lines[0].period.end)
+    voided = post_void("inv_1", [finalized], Decimal(0), "usd")
+    assert released is not None  # half a dollar is revenue too
+    assert [(one.kind, one.reference) for one in (finalized, paid, released, voided)] == [
+        (PostingKind.invoice_finalized, "inv_1"),
+        (PostingKind.payment_succeeded, "pay_1"),
+        (PostingKind.deferred_released, "li_1"),
+        (PostingKind.invoice_voided, "inv_1"),
+    ]
