@@ -161,6 +161,7 @@ class Mutations:
         if session.testsfailed:
             raise session.Failed("the tests must pass before anything is changed")
         print(f"\n{len(session.items)} tests measured in {time.process_time() - started:.0f} s of CPU", flush=True)
+        _forget()
         gc.collect()
         gc.freeze()  # a child must not copy the heap only to find that there is no garbage in it
         counts: dict[str, Counter[str]] = defaultdict(Counter)
@@ -252,6 +253,14 @@ class Mutant:
         """Ends the process with the first failure."""
         if call.excinfo is not None and not call.excinfo.errisinstance(pytest.skip.Exception):
             os._exit(1)
+
+
+def _forget() -> None:
+    """Empties the caches of the rules: what the code remembers from before it was changed is not its answer."""
+    modules = [module for name, module in sys.modules.items() if name.partition(".")[0] == "billing"]
+    for value in [value for module in modules for value in vars(module).values()]:
+        if callable(clear := getattr(value, "cache_clear", None)):
+            clear()
 
 
 def _with_following(items: list[pytest.Item]) -> Iterable[tuple[pytest.Item, pytest.Item | None]]:
