@@ -1,5 +1,6 @@
 """A cancellation at a date: which dates are taken, and where the current period ends then."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -45,3 +46,15 @@ def test_dates_that_are_refused(at: datetime) -> None:
 def test_states_that_refuse(status: SubscriptionStatus) -> None:
     with pytest.raises(Conflict, match=status):
         schedule_cancellation(TERMS, SubscriptionState(status, STATE.current_period), day(2, 5), day(2, 10))
+
+
+def test_a_date_ends_a_trial_too_and_a_later_one_leaves_its_end() -> None:
+    """A trial from 1 to 15 January: after it the first period would start."""
+    on_trial = replace(TERMS, lines=(), trial_end=day(1, 15))
+    trial = SubscriptionState(SubscriptionStatus.trialing, Period(day(1, 1), day(1, 15)))
+    for at, end in ((day(1, 10), day(1, 10)), (day(2, 20), day(1, 15))):
+        assert schedule_cancellation(on_trial, trial, day(1, 5), at).current_period == Period(day(1, 1), end)
+    # once it is over, the first billing period is cut by the date alone
+    after = SubscriptionState(SubscriptionStatus.active, Period(day(1, 15), day(2, 1)))
+    cut = schedule_cancellation(on_trial, after, day(1, 16), day(1, 20))
+    assert cut.current_period == Period(day(1, 15), day(1, 20))

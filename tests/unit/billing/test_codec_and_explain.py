@@ -70,7 +70,7 @@ def test_a_stored_invoice_that_does_not_add_up_is_not_read() -> None:
 
 
 def test_floats_have_no_json_form() -> None:
-    with pytest.raises(Invalid):
+    with pytest.raises(Invalid, match=r"^a float has no JSON form here$"):
         to_json((1.5,))
 
 
