@@ -25,7 +25,7 @@ import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -161,7 +161,6 @@ class Mutations:
         if session.testsfailed:
             raise session.Failed("the tests must pass before anything is changed")
         print(f"\n{len(session.items)} tests measured in {time.process_time() - started:.0f} s of CPU", flush=True)
-        _forget()
         gc.collect()
         gc.freeze()  # a child must not copy the heap only to find that there is no garbage in it
         counts: dict[str, Counter[str]] = defaultdict(Counter)
@@ -184,13 +183,16 @@ class Mutations:
         from mutmut.state import state
 
         set_mutant_under_test("stats")
+        caches = _caches()
         for item, following in _with_following(session.items):
+            _forget(caches)
             begun = time.process_time()
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
             self.seconds[item] = time.process_time() - begun
             for function in state()._stats:
                 self.items[function].append(item)
             state()._stats.clear()
+        _forget(caches)
 
     def _run(self, session: pytest.Session, name: str) -> tuple[str, str]:
         """The result, and the test that noticed."""
@@ -255,12 +257,16 @@ class Mutant:
             os._exit(1)
 
 
-def _forget() -> None:
-    """Empties the caches of the rules: what the code remembers from before it was changed is not its answer."""
+def _caches() -> list[Callable[[], None]]:
+    """What empties the caches of the rules: a remembered answer is neither the test's own nor the changed code's."""
     modules = [module for name, module in sys.modules.items() if name.partition(".")[0] == "billing"]
-    for value in [value for module in modules for value in vars(module).values()]:
-        if callable(clear := getattr(value, "cache_clear", None)):
-            clear()
+    found = (getattr(value, "cache_clear", None) for module in modules for value in vars(module).values())
+    return [clear for clear in found if clear is not None]
+
+
+def _forget(caches: Iterable[Callable[[], None]]) -> None:
+    for clear in caches:
+        clear()
 
 
 def _with_following(items: list[pytest.Item]) -> Iterable[tuple[pytest.Item, pytest.Item | None]]:
