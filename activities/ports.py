@@ -6,7 +6,7 @@ place. Adapters never retry; Temporal does.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -179,6 +179,24 @@ class ProviderEvent:
     dispute: Disputed | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class TakenCharge:
+    """Money that a provider has taken, as its own books have it. What we send along is None where others made it."""
+
+    provider_payment_id: str
+    """As `Charged` names it."""
+    amount: Decimal
+    """What was taken, in major units of `currency`."""
+    refunded: Decimal
+    """What of it has gone back."""
+    currency: str
+    made_at: datetime
+    attempt_id: str | None = None
+    invoice_id: str | None = None
+    tenant_id: str | None = None
+    environment_id: str | None = None
+
+
 class PaymentProvider(Protocol):
     """A company that moves money: Stripe, Razorpay, the sandbox."""
 
@@ -210,6 +228,13 @@ class PaymentProvider(Protocol):
         """Give the money back, at most once per `refund_id`, however often it is called: asking again tells the state.
 
         Raises `ProviderUnavailable` (nothing happened), `OutcomeUnknown` (send the same again), `ProviderRefused`.
+        """
+
+    def taken_charges(self, since: datetime, until: datetime) -> AsyncIterator[TakenCharge]:
+        """Every charge that was made in [since, until) (real UTC time) and has taken money, in any order, each once.
+
+        Made is when it was asked for: a customer may have paid days later. Raises `ProviderUnavailable`,
+        `ProviderRefused`.
         """
 
     def parse_webhook(self, headers: Mapping[str, str], body: bytes, now: datetime) -> ProviderEvent:

@@ -28,6 +28,7 @@ from activities.ports import (
     Refunded,
     RefundOutcome,
     RefundPending,
+    TakenCharge,
 )
 
 PAYMENT_LINK: Final = "payment_link"
@@ -87,6 +88,23 @@ def outcome_of_link(link: Json) -> ChargeOutcome:
             return Declined(f"payment_link_{status}", "soft", link["id"])
         case _:
             return ActionRequired(link["short_url"], link["id"])
+
+
+def taken_charge(payment: Json) -> TakenCharge:
+    """A captured payment as money taken; our notes are on it whether a mandate or a link brought it."""
+    notes = notes_of(payment)
+    currency = payment["currency"].lower()
+    return TakenCharge(
+        payment["id"],
+        major_units(payment["amount"], currency, PLACES),
+        major_units(payment.get("amount_refunded") or 0, currency, PLACES),
+        currency,
+        datetime.fromtimestamp(payment["created_at"], UTC),
+        attempt_id=notes.get("attempt_id"),
+        invoice_id=notes.get("invoice_id"),
+        tenant_id=notes.get("tenant_id"),
+        environment_id=notes.get("environment_id"),
+    )
 
 
 def refund_outcome(refund: Json) -> RefundOutcome:

@@ -8,8 +8,9 @@ reference id, which Razorpay keeps unique). Whoever charges looks the order up f
 receipt, and an order is paid once at most; so an attempt takes the money once, however often it is made.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
+from math import ceil
 from typing import Any, Final
 
 import razorpay
@@ -20,10 +21,12 @@ from activities.adapters.razorpay_entities import (
     OPEN_LINK,
     PAYMENT_LINK,
     PLACES,
+    TOOK_MONEY,
     outcome_of_link,
     outcome_of_payments,
     read_webhook,
     refund_outcome,
+    taken_charge,
 )
 from activities.adapters.razorpay_http import Calls, Json, Refused
 from activities.ports import (
@@ -36,6 +39,7 @@ from activities.ports import (
     RefundDeclined,
     RefundOutcome,
     RefundRequest,
+    TakenCharge,
 )
 
 TIMEOUT_SECONDS: Final = 6
@@ -129,6 +133,22 @@ class RazorpayProvider:
             return refund_outcome(await self._call(pay.refund, payment_id, body, headers=headers, lost=OutcomeUnknown))
         except Refused as refused:
             return await self._refund_refused(payment_id, amount, refused)
+
+    async def taken_charges(self, since: datetime, until: datetime) -> AsyncIterator[TakenCharge]:
+        """See `PaymentProvider.taken_charges`."""
+        # Both bounds are inclusive, in whole seconds.
+        query = {"from": ceil(since.timestamp()), "to": ceil(until.timestamp()) - 1, "count": PAGE, "skip": 0}
+        while True:
+            try:
+                items = (await self._call(self._api.payment.all, dict(query)))["items"]
+            except Refused as refused:
+                raise refused.as_port_error() from refused
+            for payment in items:
+                if payment["status"] in TOOK_MONEY:
+                    yield taken_charge(payment)
+            if len(items) < PAGE:
+                return
+            query["skip"] += PAGE
 
     def parse_webhook(self, headers: Mapping[str, str], body: bytes, now: datetime) -> ProviderEvent:
         """See `PaymentProvider.parse_webhook`."""

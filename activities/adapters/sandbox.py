@@ -4,8 +4,9 @@ Owns the translation between the port and that company's HTTP interface. Never r
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 import httpx
@@ -27,6 +28,7 @@ from activities.ports import (
     Refunded,
     RefundOutcome,
     RefundRequest,
+    TakenCharge,
 )
 
 TIMEOUT_SECONDS = 20
@@ -98,6 +100,26 @@ class SandboxProvider:
             return RefundDeclined(refund["reason"], refund["id"])
         except (KeyError, ValueError) as broken:
             raise OutcomeUnknown(f"sandbox: cannot read the answer to {request.refund_id}: {broken!r}") from broken
+
+    async def taken_charges(self, since: datetime, until: datetime) -> AsyncIterator[TakenCharge]:
+        """See `PaymentProvider.taken_charges`."""
+        query = {"since": since.isoformat(), "until": until.isoformat(), "after": ""}
+        while True:
+            try:
+                answer = await self._client.get("/v1/charges", params=query)
+            except httpx.HTTPError as failure:
+                raise ProviderUnavailable(f"sandbox: cannot list charges: {failure!r}") from failure
+            _raise_for(answer, ProviderUnavailable)
+            try:
+                items = _read(answer)["items"]
+                taken = [_taken(charge) for charge in items if charge["status"] == "succeeded"]
+            except (KeyError, ValueError, ArithmeticError) as broken:
+                raise ProviderUnavailable(f"sandbox: cannot read the list of charges: {broken!r}") from broken
+            for charge in taken:
+                yield charge
+            if not items:
+                return
+            query["after"] = items[-1]["id"]
 
     async def _post(self, path: str, body: dict[str, object], key: str) -> httpx.Response:
         """The company's answer to a request that moves money. Raises as the port says."""
@@ -175,6 +197,21 @@ def _outcome(charge: Mapping[str, Any]) -> ChargeOutcome:
             return ActionRequired(_action_url(charge), charge["id"])
         case other:
             raise ValueError(f"sandbox: charge {charge['id']} has the unknown status {other!r}")
+
+
+def _taken(charge: Mapping[str, Any]) -> TakenCharge:
+    metadata = charge["metadata"]
+    return TakenCharge(
+        charge["id"],
+        Decimal(charge["amount"]),
+        Decimal(charge["amount_refunded"]),
+        charge["currency"],
+        datetime.fromisoformat(charge["created_at"]),
+        attempt_id=charge["attempt_id"],
+        invoice_id=charge["invoice_id"],
+        tenant_id=metadata.get("tenant_id"),
+        environment_id=metadata.get("environment_id"),
+    )
 
 
 def _action_url(charge: Mapping[str, Any]) -> str:

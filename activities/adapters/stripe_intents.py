@@ -26,6 +26,7 @@ from activities.ports import (
     Refunded,
     RefundOutcome,
     RefundPending,
+    TakenCharge,
 )
 
 Json = Mapping[str, Any]
@@ -79,6 +80,24 @@ def _action_url(intent: Json) -> str | None:
     action = intent.get("next_action") or {}
     shown = action.get(action.get("type", "")) or {}
     return shown.get("url") or shown.get("hosted_verification_url") or shown.get("hosted_voucher_url")
+
+
+def taken_charge(intent: Json) -> TakenCharge:
+    """A succeeded intent as money taken; what has gone back stands in the charge that it came to."""
+    metadata = intent.get("metadata") or {}
+    charge = intent.get("latest_charge") or {}
+    currency = intent["currency"]
+    return TakenCharge(
+        intent["id"],
+        major_units(intent.get("amount_received", intent["amount"]), currency, PLACES),
+        major_units(charge.get("amount_refunded", 0), currency, PLACES),
+        currency,
+        datetime.fromtimestamp(intent["created"], UTC),
+        attempt_id=metadata.get("attempt_id"),
+        invoice_id=metadata.get("invoice_id"),
+        tenant_id=metadata.get("tenant_id"),
+        environment_id=metadata.get("environment_id"),
+    )
 
 
 def refund_outcome(refund: Json) -> RefundOutcome:

@@ -7,9 +7,10 @@ Our attempt id is the idempotency key and stands in the intent's metadata. Strip
 answers a repetition with the stored result, whatever it was; after that the metadata is what finds an old attempt.
 """
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from math import ceil
 from typing import Any, Final, cast
 
 import stripe
@@ -23,6 +24,7 @@ from activities.adapters.stripe_intents import (
     outcome_of,
     read_webhook,
     refund_outcome,
+    taken_charge,
     waits_for_customer,
 )
 from activities.ports import (
@@ -37,6 +39,7 @@ from activities.ports import (
     RefundDeclined,
     RefundOutcome,
     RefundRequest,
+    TakenCharge,
 )
 
 API_VERSION: Final = "2026-10-28.endive"
@@ -147,6 +150,27 @@ class StripeProvider:
             if refused.code in NOT_LEFT or refused.param == "amount":
                 return RefundDeclined(refused.code or "more_than_is_left")
             raise _refusal(refused) from refused
+
+    async def taken_charges(self, since: datetime, until: datetime) -> AsyncIterator[TakenCharge]:
+        """See `PaymentProvider.taken_charges`."""
+        params: dict[str, Any] = {
+            "created": {"gte": ceil(since.timestamp()), "lt": ceil(until.timestamp())},
+            "limit": PAGE,
+            "expand": ["data.latest_charge"],
+        }
+        while True:
+            try:
+                page = await _answer(
+                    self._api.payment_intents.list_async(params=cast(Any, params)), ProviderUnavailable
+                )
+            except stripe.InvalidRequestError as refused:
+                raise _refusal(refused) from refused
+            for intent in page["data"]:
+                if intent["status"] == "succeeded":
+                    yield taken_charge(intent)
+            if not page["has_more"]:
+                return
+            params["starting_after"] = page["data"][-1]["id"]
 
     def parse_webhook(self, headers: Mapping[str, str], body: bytes, now: datetime) -> ProviderEvent:
         """See `PaymentProvider.parse_webhook`."""

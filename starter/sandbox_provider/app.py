@@ -12,14 +12,14 @@ from decimal import Decimal
 from html import escape
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from starter.sandbox_provider.behaviour import TOKENS
-from starter.sandbox_provider.books import OPEN, Books, Charge, KeyReused, Order, OutOfService, charge_json
+from starter.sandbox_provider.books import OPEN, Books, Charge, KeyReused, Order, OutOfService, charge_json, stamp
 from starter.sandbox_provider.callbacks import Callbacks, Target
 from starter.sandbox_provider.connection import drop_connection
 from starter.sandbox_provider.summary import summarize
@@ -49,6 +49,17 @@ class RefundBody(BaseModel):
 
     charge_id: Name
     amount: Annotated[Decimal, Field(gt=0, allow_inf_nan=False)]
+
+
+class ListParams(BaseModel):
+    """The query of `GET /v1/charges?since=&until=`: instants in RFC 3339."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    since: AwareDatetime
+    until: AwareDatetime
+    after: str = ""
+    limit: Annotated[int, Field(ge=1, le=100)] = 100
 
 
 class CancelBody(BaseModel):
@@ -126,7 +137,12 @@ class Desk:
         return JSONResponse({"items": [self._json(request, charge)] if charge else []})
 
     async def list_charges(self, request: Request) -> Response:
-        """All charges, or those of `?attempt_id=` (one or none) or `?invoice_id=`."""
+        """All charges, or those of `?attempt_id=` (one or none), `?invoice_id=` or `?since=` and `?until=`.
+
+        The last come in pages of `?limit=` behind the id `?after=`, each with what of it was refunded.
+        """
+        if "since" in request.query_params:
+            return self._list_made_between(request)
         attempt_id, invoice_id = request.query_params.get("attempt_id"), request.query_params.get("invoice_id")
         if attempt_id is not None:
             found = self._books.by_attempt(attempt_id)
@@ -136,6 +152,17 @@ class Desk:
         else:
             charges = self._books.all()
         return JSONResponse({"items": [self._json(request, charge) for charge in charges]})
+
+    def _list_made_between(self, request: Request) -> Response:
+        try:
+            asked = ListParams.model_validate(dict(request.query_params))
+        except ValidationError as invalid:
+            return _invalid(invalid)
+        charges = self._books.made_between(stamp(asked.since), stamp(asked.until), asked.after, asked.limit)
+        items = [
+            self._json(request, each) | {"amount_refunded": f"{self._books.given_back(each.id):f}"} for each in charges
+        ]
+        return JSONResponse({"items": items})
 
     async def show_action(self, request: Request) -> Response:
         """The page on which the customer confirms or refuses a payment."""

@@ -165,9 +165,7 @@ class Books:
             charge = self.by_id(charge_id)
             if charge is None:
                 return None
-            earlier = self._refunds("charge_id = ?", charge_id)
-            given = sum((each.amount for each in earlier if each.status == "refunded"), Decimal(0))
-            fits = charge.status == "succeeded" and given + amount <= charge.amount
+            fits = charge.status == "succeeded" and self.given_back(charge_id) + amount <= charge.amount
             status, reason = ("refunded", None) if fits else ("declined", "more_than_is_left")
             made = Refund(refund_id, f"re_{ULID()}", charge_id, amount, status, reason, _now())
             row = asdict(made) | {"amount": f"{amount:f}"}
@@ -189,6 +187,15 @@ class Books:
     def all(self) -> list[Charge]:
         """All charges, oldest first."""
         return self._select("1 = ?", 1)
+
+    def made_between(self, since: str, until: str, after: str, most: int) -> list[Charge]:
+        """A page of the charges made in [since, until), by id, behind `after`."""
+        return self._select("created_at >= ? AND created_at < ? AND id > ?", since, until, after, order="id", most=most)
+
+    def given_back(self, charge_id: str) -> Decimal:
+        """What of a charge was refunded."""
+        refunds = self._refunds("charge_id = ?", charge_id)
+        return sum((each.amount for each in refunds if each.status == "refunded"), Decimal(0))
 
     def complete_action(self, charge_id: str, approved: bool, webhook_url: str | None) -> Charge | None:
         """Finish what waits for customer or bank, and note the webhook in the same transaction; what is finished stays.
@@ -246,8 +253,8 @@ class Books:
             (error, next_try, webhook_id),
         )
 
-    def _select(self, where: str, value: object) -> list[Charge]:
-        rows = self._db.execute(f"SELECT {COLUMNS} FROM charges WHERE {where} ORDER BY rowid", (value,))
+    def _select(self, where: str, *values: object, order: str = "rowid", most: int = -1) -> list[Charge]:
+        rows = self._db.execute(f"SELECT {COLUMNS} FROM charges WHERE {where} ORDER BY {order} LIMIT {most}", values)
         return [_charge(row) for row in rows]
 
     def _refunds(self, where: str, value: str) -> list[Refund]:
@@ -357,5 +364,10 @@ def _charge(row: tuple[object, ...]) -> Charge:
     )
 
 
+def stamp(at: datetime) -> str:
+    """An instant as the books write it: UTC to the millisecond, so that texts sort by time."""
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return stamp(datetime.now(UTC))

@@ -82,6 +82,8 @@ class RazorpayCompany(Company):
                 return self._cancel(self.links[_known(link_id, *self.links)])
             case ("GET", "payment_links", link_id):
                 return self.links[_known(link_id, *self.links)]
+            case ("GET", "payments"):
+                return self._payments_between(asked)
             case ("GET", "payments", payment_id):
                 return self.payments[_known(payment_id, *self.payments)]
             case ("GET", "payments", payment_id, "refunds"):
@@ -90,6 +92,13 @@ class RazorpayCompany(Company):
             case ("POST", "payments", payment_id, "refund"):
                 return self._refund(_known(payment_id, *self.payments), asked)
         raise _error(404, f"The requested URL was not found: {asked.path}")
+
+    def _payments_between(self, asked: Asked) -> Json:
+        since, until = int(asked.fields["from"]), int(asked.fields["to"])
+        found = _collection(self.payments, lambda payment: since <= payment["created_at"] <= until)
+        skip, count = int(asked.fields["skip"]), int(asked.fields["count"])
+        items = found["items"][skip : skip + count]
+        return {**found, "count": len(items), "items": items}
 
     def _order(self, receipt: str, asked: Asked) -> Json:
         assert len(receipt) <= 40

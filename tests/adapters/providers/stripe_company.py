@@ -178,9 +178,17 @@ class StripeCompany(Company):
         after = asked.fields.get("starting_after")
         if after:
             newest = newest[[intent["id"] for intent in newest].index(after) + 1 :]
-        recent = [intent for intent in newest if intent["created"] >= int(asked.fields["created[gte]"])]
+        since, until = int(asked.fields["created[gte]"]), int(asked.fields.get("created[lt]", 1 << 62))
+        recent = [intent for intent in newest if since <= intent["created"] < until]
         limit = int(asked.fields["limit"])
-        return {"object": "list", "data": recent[:limit], "has_more": len(recent) > limit}
+        shown = [self._expanded(intent, asked) for intent in recent[:limit]]
+        return {"object": "list", "data": shown, "has_more": len(recent) > limit}
+
+    def _expanded(self, intent: Json, asked: Asked) -> Json:
+        if "data.latest_charge" not in asked.fields.values():
+            return intent
+        charge = {"id": f"ch_{intent['id']}", "object": "charge", "amount_refunded": self._given_back(intent["id"])}
+        return {**intent, "latest_charge": charge}
 
     def _search(self, asked: Asked) -> Json:
         if not self.has_search:

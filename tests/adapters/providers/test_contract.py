@@ -22,10 +22,13 @@ from activities.ports import (
     RefundDeclined,
     Refunded,
     RefundRequest,
+    TakenCharge,
 )
 
 from .company import Webhook
 from .counterparts import SIGNATURES, Counterpart
+
+HOUR = timedelta(hours=1)
 
 
 def now() -> datetime:
@@ -230,3 +233,49 @@ async def test_a_refund_is_made_once_and_never_beyond_the_charge(counterpart: Co
 async def test_a_refund_of_no_charge_is_refused(counterpart: Counterpart) -> None:
     with pytest.raises(ProviderRefused):
         await counterpart.provider.refund(refund_of("pay_of_nobody", currency=counterpart.currency))
+
+
+async def taken(counterpart: Counterpart, since: datetime, until: datetime) -> list[TakenCharge]:
+    return [charge async for charge in counterpart.provider.taken_charges(since, until)]
+
+
+async def test_what_was_taken_in_a_time_is_listed_with_what_names_it_and_what_went_back(
+    counterpart: Counterpart,
+) -> None:
+    since = now() - timedelta(minutes=1)
+    paid, given_back, declined = (counterpart.request(kind, n) for n, kind in enumerate(("ok", "ok", "soft"), 1))
+    outcomes = [await counterpart.provider.charge(each) for each in (paid, given_back, declined)]
+    first, second = outcomes[0], outcomes[1]
+    assert isinstance(first, Charged)
+    assert isinstance(second, Charged)
+    await counterpart.provider.refund(
+        RefundRequest("refund_1", second.provider_payment_id, Decimal("2.5"), counterpart.currency)
+    )
+
+    found = {charge.provider_payment_id: charge for charge in await taken(counterpart, since, now() + HOUR)}
+
+    assert set(found) == {first.provider_payment_id, second.provider_payment_id}
+    charge = found[first.provider_payment_id]
+    assert (charge.amount, charge.refunded, charge.currency) == (Decimal("12.5"), Decimal(0), counterpart.currency)
+    assert (charge.attempt_id, charge.invoice_id) == (paid.attempt_id, "inv_1")
+    assert (charge.tenant_id, charge.environment_id) == ("tenant_1", "env_1")
+    assert since < charge.made_at < now() + timedelta(minutes=1)
+    assert found[second.provider_payment_id].refunded == Decimal("2.5")
+    assert await taken(counterpart, since - HOUR, since) == []
+
+
+async def test_more_than_a_page_of_charges_is_listed_each_once(counterpart: Counterpart) -> None:
+    attempts = [counterpart.request("ok", number, invoice=f"inv_{number}") for number in range(1, 103)]
+    for asked in attempts:
+        await counterpart.provider.charge(asked)
+
+    found = await taken(counterpart, now() - HOUR, now() + HOUR)
+
+    assert sorted(charge.attempt_id or "" for charge in found) == sorted(asked.attempt_id for asked in attempts)
+
+
+async def test_a_company_that_cannot_be_reached_is_no_empty_list(counterpart: Counterpart) -> None:
+    counterpart.stop()
+
+    with pytest.raises(ProviderUnavailable):
+        await taken(counterpart, now() - HOUR, now())
