@@ -24,6 +24,7 @@ from activities.billing_previews import BillingPreviewActivities
 from activities.billing_runs import BillingRunActivities
 from activities.book_checks import BOOK_CHECKS
 from activities.breaker import Breakers
+from activities.charge_checks import charge_checks
 from activities.disputes import DisputeActivities
 from activities.errors import ErrorTranslator
 from activities.event_reconciliation import ReconciliationActivities
@@ -33,16 +34,19 @@ from activities.ingestion.ports import UsageProgress
 from activities.ingestion.supervision import LAZY, SinkActivities
 from activities.invoice_documents import DocumentActivities
 from activities.invoices import InvoiceActivities
+from activities.outbox_publisher import OutboxPublisher
 from activities.outbox_relay import OutboxRelay
 from activities.payments import PaymentActivities
 from activities.refunds import RefundActivities
 from activities.revenue import RevenueActivities
 from activities.subscriptions import SubscriptionActivities
 from activities.test_clocks import ClockActivities
+from activities.usage_checks import usage_checks
 from activities.wallet_expiry import WalletActivities
+from activities.webhook_queues import WebhookQueueActivities
 from activities.webhooks import WebhookActivities
 from activities.workflow_checks import WORKFLOW_CHECKS
-from starter.clients import EVERYTHING, Clients, connect_temporal, kafka_settings, open_clients, required
+from starter.clients import EVERYTHING, Clients, connect_temporal, kafka_settings, open_clients, required, system_events
 from starter.settings import Settings, load_settings, log_format
 from starter.telemetry import LogContext, configure_logging, temporal_runtime
 from starter.worker_health import serve_health
@@ -70,6 +74,7 @@ from workflows.test_clock import TestClockWorkflow
 from workflows.usage_reconciliation import UsageReconciliationWorkflow
 from workflows.wallets import WalletWorkflow
 from workflows.webhook_delivery import WebhookDeliveryWorkflow
+from workflows.webhook_queue import WebhookQueueWorkflow
 
 PASSED_THROUGH = ("billing", "models", "activities")
 WORKFLOWS: dict[str, list[type]] = {
@@ -84,6 +89,7 @@ WORKFLOWS: dict[str, list[type]] = {
         UsageReconciliationWorkflow,
         ReconciliationWorkflow,
         AuditWorkflow,
+        WebhookQueueWorkflow,
     ],
     WEBHOOKS: [WebhookDeliveryWorkflow],
     INGEST: [IngestionWorkflow],
@@ -122,7 +128,8 @@ def activities_by_queue(clients: Clients, gate: TemporalGate, progress: UsagePro
     previews = BillingPreviewActivities(database, usage)
     reconciliation = ReconciliationActivities(database, required(clients.clickhouse, "clickhouse"), progress)
     clickhouse, lazy = required(clients.clickhouse, "clickhouse"), clients.settings.lazy_tenants
-    findings = FindingActivities(database, gate, {**WORKFLOW_CHECKS, **BOOK_CHECKS})
+    checks = {**WORKFLOW_CHECKS, **BOOK_CHECKS, **charge_checks(clients.providers), **usage_checks(usage)}
+    findings = FindingActivities(database, gate, checks)
     return {
         BILLING: [
             subscriptions.close_period,
@@ -143,7 +150,7 @@ def activities_by_queue(clients: Clients, gate: TemporalGate, progress: UsagePro
         ],
         DOCUMENTS: [documents.render],
         INGEST: [SinkActivities(lambda lane: _source_of(clients.settings, lane), clickhouse, lazy).consume],
-        WEBHOOKS: [webhooks.deliver, webhooks.give_up],
+        WEBHOOKS: [webhooks.deliver, webhooks.give_up, WebhookQueueActivities(database).next],
         RUNS: [runs.begin, runs.count, runs.wake, runs.explain, previews.preview],
         **{
             payments_queue(provider): [payments.collect, payments.withdraw, refunds.send]
@@ -228,10 +235,13 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
 
 
 async def relay_outbox(clients: Clients, gate: TemporalGate, queues: Sequence[str], stop: asyncio.Event) -> None:
-    """The outbox relay runs beside the webhooks queue."""
-    if WEBHOOKS in queues:
-        relay = OutboxRelay(clients.database, gate, clients.settings.require("postgres_dsn"))
-        await relay.run(stop)
+    """The outbox relay runs beside the webhooks queue; with a broker, so does what publishes events there."""
+    if WEBHOOKS not in queues:
+        return
+    events = system_events(clients.settings)
+    publisher = None if events is None else OutboxPublisher(clients.database, events)
+    relay = OutboxRelay(clients.database, gate, clients.settings.require("postgres_dsn"), publisher)
+    await asyncio.gather(relay.run(stop), *([publisher.run(stop)] if publisher else []))
 
 
 async def run(settings: Settings) -> None:

@@ -21,6 +21,7 @@ from activities.findings import (
     Means,
     Met,
 )
+from activities.outbox_relay import Delivery, dispatch
 from billing.money import decimal_text
 from models.queries import audit
 from models.queries.findings import Finding
@@ -104,9 +105,10 @@ async def webhooks_undelivered(means: Means, look: Look) -> Met:
     for row in rows:
         silent = row["delivery_status"] == "pending"
         if silent:
-            await means.gate.start_delivery(
-                _scope(row), row["reference"], row["event_id"], row["endpoint_id"], row["event_type"], row["url"]
+            way = Delivery(
+                row["reference"], row["event_id"], row["endpoint_id"], row["event_type"], row["url"], row["ordered"]
             )
+            await dispatch(means.gate, _scope(row), way)
         found.append(Finding(_scope(row), row["reference"], _undelivered(row), repaired=silent))
     return Met(tuple(found), complete=len(rows) < MOST)
 

@@ -1,8 +1,9 @@
 """Passes over the books and over Temporal: what does not agree is repaired where that is safe, or kept as a finding.
 
-Each check is an execution of its own, by one of the names below; docs/operators.md says what to do about each. Owns
-no check: those that compare with Temporal are in `activities.workflow_checks`, those of
-the books in `activities.book_checks`.
+Each check is an execution of its own, by one of the names below; docs/operations.md says what to do about each. Owns
+no check: those that compare with Temporal are in `activities.workflow_checks`, those of the books in
+`activities.book_checks`, with payment providers in `activities.charge_checks`, with the stored usage in
+`activities.usage_checks`.
 """
 
 import asyncio
@@ -19,7 +20,15 @@ from temporalio import activity
 from activities.gate import WatchingGate
 from activities.invoice_documents import RenderInvoice
 from models.database import Database
-from models.queries.findings import Finding, close_findings, count_open, keep_findings, open_references
+from models.queries.findings import (
+    Finding,
+    close_findings,
+    count_open,
+    keep_findings,
+    mark_invoices,
+    open_sentences,
+    unmark_invoices,
+)
 
 SUBSCRIPTION_WITHOUT_WORKFLOW: Final = "subscription_without_workflow"
 WORKFLOW_WITHOUT_SUBSCRIPTION: Final = "workflow_without_subscription"
@@ -30,6 +39,9 @@ NUMBER_GAP: Final = "number_gap"
 WALLET_LOT_UNEVEN: Final = "wallet_lot_uneven"
 OUTBOX_STUCK: Final = "outbox_stuck"
 WEBHOOK_UNDELIVERED: Final = "webhook_undelivered"
+CHARGE_UNKNOWN: Final = "charge_unknown"
+CHARGE_MISSING: Final = "charge_missing"
+SNAPSHOT_CHANGED: Final = "snapshot_changed"
 
 NAMES: Final = (
     SUBSCRIPTION_WITHOUT_WORKFLOW,
@@ -41,7 +53,12 @@ NAMES: Final = (
     WALLET_LOT_UNEVEN,
     OUTBOX_STUCK,
     WEBHOOK_UNDELIVERED,
+    CHARGE_UNKNOWN,
+    CHARGE_MISSING,
+    SNAPSHOT_CHANGED,
 )
+ON_INVOICES: Final = frozenset({CHARGE_MISSING, SNAPSHOT_CHANGED})
+"""Findings that are about an invoice and wait for a person: its `needs_attention` says so as long as they are open."""
 
 BEAT_SECONDS: Final = 10
 OPEN = Gauge("durabill_findings", "Findings of reconciliation and audit that are open", ["name"])
@@ -99,16 +116,18 @@ class FindingActivities:
     async def look(self, command: Look) -> Looked:
         """Looks, repairs what is safe to repair, stores the findings and closes those that are gone."""
         async with self._database.system_transaction() as session:
-            known = await open_references(session, command.name)
+            known = await open_sentences(session, command.name)
         beating = asyncio.create_task(_beat())
         try:
-            met = await self._checks[command.name](Means(self._database, self._gate, known), command)
+            met = await self._checks[command.name](Means(self._database, self._gate, frozenset(known)), command)
         finally:
             beating.cancel()
         async with self._database.system_transaction() as session:
             await keep_findings(session, command.name, met.findings, command.now)
-            if met.complete:
-                await close_findings(session, command.name, command.now)
+            gone = await close_findings(session, command.name, command.now) if met.complete else {}
+            if command.name in ON_INVOICES:
+                await unmark_invoices(session, gone)
+                await mark_invoices(session, met.findings, known)
         for each in met.findings:
             if each.reference not in known:
                 log.warning(

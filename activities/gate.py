@@ -27,6 +27,9 @@ class WorkflowGate(Protocol):
     ) -> None:
         """Start (or, for a replay, start again) the delivery of one event to one endpoint."""
 
+    async def start_webhook_queue(self, scope: Scope, endpoint_id: str, url: str) -> None:
+        """Have what is pending for an endpoint that wants order delivered one after the other."""
+
     async def tell_subscription(self, scope: Scope, subscription_id: str) -> None:
         """Have the subscription look at Postgres; one whose workflow has ended needs no telling."""
 

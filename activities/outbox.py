@@ -19,6 +19,9 @@ TELL_SUBSCRIPTION = "tell_subscription"
 TELL_INVOICE = "tell_invoice"
 TELL_REFUND = "tell_refund"
 TELL_DISPUTE = "tell_dispute"
+REPLAY_DELIVERY = "replay_delivery"
+PUBLISH = "publish"
+"""A webhook event on its way to Kafka; the relay adds it when a broker is set."""
 CHANNEL = "durabill_outbox"
 
 
@@ -57,10 +60,15 @@ async def enqueue(session: AsyncSession, scope: Scope, kind: str, reference: str
         created_at=datetime.now(UTC),
     )
     session.add(row)
+    await announce(session)
+    return row.id
+
+
+async def announce(session: AsyncSession) -> None:
+    """Wakes the relays once the transaction has committed."""
     if not session.info.get(CHANNEL):  # one is enough for a transaction, and a session lives for one
         await session.execute(text("SELECT pg_notify(:channel, '')"), {"channel": CHANNEL})
         session.info[CHANNEL] = True
-    return row.id
 
 
 def wire_instant(value: datetime) -> str:

@@ -21,6 +21,8 @@ from activities.findings import measure_findings
 from activities.gate import WorkflowGate
 from activities.outbox import (
     CHANNEL,
+    PUBLISH,
+    REPLAY_DELIVERY,
     START_INVOICE,
     START_SUBSCRIPTION,
     START_TEST_CLOCK,
@@ -29,7 +31,9 @@ from activities.outbox import (
     TELL_REFUND,
     TELL_SUBSCRIPTION,
     WEBHOOK,
+    enqueue,
 )
+from activities.outbox_publisher import OutboxPublisher
 from activities.payments import take_in_facts
 from activities.refunds import refund_state
 from activities.subscriptions import subscription_state
@@ -39,6 +43,7 @@ from models.ids import derived_id
 from models.queries.invoices import get_invoice
 from models.queries.refunds import get_dispute, get_refund
 from models.queries.subscriptions import get_subscription
+from models.scope import Scope
 from models.tables import (
     OutboxRow,
     TestClockRow,
@@ -56,24 +61,49 @@ relayed = Counter("durabill_outbox_relayed_total", "Outbox rows carried on", ["k
 failed = Counter("durabill_outbox_failed_total", "Outbox rows that could not be carried on yet", ["kind"])
 lag_seconds = Gauge("durabill_outbox_lag_seconds", "Age of the oldest outbox row that waits")
 waiting_rows = Gauge("durabill_outbox_waiting", "Outbox rows that wait")
+undelivered = Gauge("durabill_webhooks_undelivered", "Deliveries of webhooks that are on their way")
+oldest_undelivered = Gauge(
+    "durabill_webhooks_oldest_undelivered_seconds", "Age of the oldest delivery that is on its way"
+)
 
 
 @dataclass(frozen=True, slots=True)
-class _Delivery:
+class Delivery:
+    """One event for one endpoint."""
+
     id: str
     event_id: str
     endpoint_id: str
     event_type: str
     url: str
+    ordered: bool
+
+    @classmethod
+    def of(cls, row: WebhookDeliveryRow, endpoint: WebhookEndpointRow) -> "Delivery":
+        """What the rows say."""
+        return cls(row.id, row.event_id, endpoint.id, row.event_type, endpoint.url, endpoint.ordered)
+
+
+async def dispatch(gate: WorkflowGate, scope: Scope, delivery: Delivery) -> None:
+    """Has it delivered: by itself, or in its turn where the endpoint wants order."""
+    if delivery.ordered:
+        await gate.start_webhook_queue(scope, delivery.endpoint_id, delivery.url)
+        return
+    await gate.start_delivery(
+        scope, delivery.id, delivery.event_id, delivery.endpoint_id, delivery.event_type, delivery.url
+    )
 
 
 class OutboxRelay:
     """A loop that claims waiting rows, acts on them, then marks them: at least once, and repeats are harmless."""
 
-    def __init__(self, database: Database, gate: WorkflowGate, notify_dsn: str) -> None:
+    def __init__(
+        self, database: Database, gate: WorkflowGate, notify_dsn: str, publisher: OutboxPublisher | None = None
+    ) -> None:
         self._database = database
         self._gate = gate
         self._dsn = notify_dsn
+        self._publisher = publisher
         self._wake = asyncio.Event()
         self._handlers: dict[str, Callable[[AsyncSession, OutboxRow], Awaitable[None]]] = {
             START_SUBSCRIPTION: self._start_subscription,
@@ -83,6 +113,7 @@ class OutboxRelay:
             TELL_INVOICE: self._tell_invoice,
             TELL_REFUND: self._tell_refund,
             TELL_DISPUTE: self._tell_dispute,
+            REPLAY_DELIVERY: self._replay_delivery,
         }
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -110,13 +141,17 @@ class OutboxRelay:
             await session.flush()
             await _measure(session)
             await measure_findings(session)
+        if self._publisher is not None and any(row.kind == WEBHOOK for row in rows):
+            self._publisher.wake()
         return len(rows)
 
-    async def _carry(self, session: AsyncSession, row: OutboxRow, deliveries: dict[str, list[_Delivery]]) -> None:
+    async def _carry(self, session: AsyncSession, row: OutboxRow, deliveries: dict[str, list[Delivery]]) -> None:
         row.attempts += 1
         try:
             if row.kind == WEBHOOK:
                 await self._deliver(row, deliveries)
+                if self._publisher is not None:
+                    await enqueue(session, scope_of(row), PUBLISH, row.reference)
             else:
                 await self._handlers[row.kind](session, row)
         except Exception as error:  # one row that fails must not hold up the others; it stays and is tried again
@@ -160,23 +195,23 @@ class OutboxRelay:
     async def _tell_dispute(self, session: AsyncSession, row: OutboxRow) -> None:
         await self._gate.tell_dispute(dispute_state(await get_dispute(session, row.reference)))
 
-    async def _deliveries(self, rows: Sequence[OutboxRow]) -> dict[str, list[_Delivery]]:
+    async def _deliveries(self, rows: Sequence[OutboxRow]) -> dict[str, list[Delivery]]:
         # In a transaction of its own: a delivery must be there before the workflow that looks for it.
         async with self._database.system_transaction() as own:
             return await _deliveries(own, rows)
 
-    async def _deliver(self, row: OutboxRow, deliveries: dict[str, list[_Delivery]]) -> None:
+    async def _deliver(self, row: OutboxRow, deliveries: dict[str, list[Delivery]]) -> None:
         if row.reference not in deliveries:
             raise LookupError(f"the outbox names the webhook event {row.reference!r}, and there is none")
         for delivery in deliveries[row.reference]:
-            await self._gate.start_delivery(
-                scope_of(row),
-                delivery.id,
-                delivery.event_id,
-                delivery.endpoint_id,
-                delivery.event_type,
-                delivery.url,
-            )
+            await dispatch(self._gate, scope_of(row), delivery)
+
+    async def _replay_delivery(self, session: AsyncSession, row: OutboxRow) -> None:
+        """An endpoint that was disabled since, or deleted, gets nothing."""
+        way = await session.get_one(WebhookDeliveryRow, row.reference)
+        endpoint = await session.get_one(WebhookEndpointRow, way.endpoint_id)
+        if endpoint.endpoint_status == "enabled" and endpoint.status == "published":
+            await dispatch(self._gate, scope_of(row), Delivery.of(way, endpoint))
 
     async def _pause(self, stopping: "asyncio.Task[bool]") -> None:
         """Until a transaction announces new rows, the relay is stopped, or a moment has passed."""
@@ -210,6 +245,7 @@ async def _claim(session: AsyncSession) -> list[OutboxRow]:
         select(OutboxRow)
         .where(
             col(OutboxRow.relayed_at).is_(None),
+            col(OutboxRow.kind) != PUBLISH,
             col(OutboxRow.retry_at).is_(None) | (col(OutboxRow.retry_at) <= func.now()),
         )
         .order_by(col(OutboxRow.created_at), col(OutboxRow.id))
@@ -219,31 +255,27 @@ async def _claim(session: AsyncSession) -> list[OutboxRow]:
     return list((await session.exec(query)).all())
 
 
-async def _deliveries(session: AsyncSession, rows: Sequence[OutboxRow]) -> dict[str, list[_Delivery]]:
+async def _deliveries(session: AsyncSession, rows: Sequence[OutboxRow]) -> dict[str, list[Delivery]]:
     """By event, one delivery an endpoint that wants it; rows that exist from an earlier try are found again."""
-    found: dict[str, list[_Delivery]] = {}
+    found: dict[str, list[Delivery]] = {}
     made: list[WebhookDeliveryRow] = []
     now = datetime.now(UTC)
     for event, endpoint in await _events_and_endpoints(session, rows):
         deliveries = found.setdefault(event.id, [])
         if endpoint is None or (endpoint.enabled_events and event.event_type not in endpoint.enabled_events):
             continue
-        delivery = _Delivery(
-            derived_id("wd", event.id, endpoint.id), event.id, endpoint.id, event.event_type, endpoint.url
+        row = WebhookDeliveryRow(
+            id=derived_id("wd", event.id, endpoint.id),
+            tenant_id=event.tenant_id,
+            environment_id=event.environment_id,
+            created_at=now,
+            updated_at=now,
+            event_id=event.id,
+            event_type=event.event_type,
+            endpoint_id=endpoint.id,
         )
-        deliveries.append(delivery)
-        made.append(
-            WebhookDeliveryRow(
-                id=delivery.id,
-                tenant_id=event.tenant_id,
-                environment_id=event.environment_id,
-                created_at=now,
-                updated_at=now,
-                event_id=event.id,
-                event_type=event.event_type,
-                endpoint_id=endpoint.id,
-            )
-        )
+        deliveries.append(Delivery.of(row, endpoint))
+        made.append(row)
     known = await _known_deliveries(session, [row.id for row in made])
     session.add_all(row for row in made if row.id not in known)
     await session.flush()
@@ -281,4 +313,13 @@ async def _measure(session: AsyncSession) -> None:
     query = select(func.count(), func.min(OutboxRow.created_at)).where(col(OutboxRow.relayed_at).is_(None))
     count, oldest = (await session.exec(query)).one()
     waiting_rows.set(count)
-    lag_seconds.set((datetime.now(UTC) - oldest).total_seconds() if oldest else 0)
+    lag_seconds.set(_age(oldest))
+    way = WebhookDeliveryRow
+    pending = select(func.count(), func.min(way.created_at)).where(way.delivery_status == "pending")
+    count, oldest = (await session.exec(pending)).one()
+    undelivered.set(count)
+    oldest_undelivered.set(_age(oldest))
+
+
+def _age(since: datetime | None) -> float:
+    return (datetime.now(UTC) - since).total_seconds() if since else 0

@@ -4,6 +4,7 @@ Owns which reads make an answer; the sums are ClickHouse's (`models.clickhouse.m
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Final
@@ -54,6 +55,13 @@ class UsageReader:
     ) -> UsageQuantity:
         """What `meter` measured in [period.start, period.end) for one customer, or for all where it is None."""
         query = self.query_of(scope, external_customer_id, (meter,), period)
+        return (await usage_by_meter(self._clickhouse, query))[meter.id]
+
+    async def accepted_by(
+        self, scope: Scope, external_customer_id: str, meter: Meter, period: Period, at: datetime
+    ) -> UsageQuantity:
+        """The same for one customer, in events that were accepted before `at`."""
+        query = replace(self.query_of(scope, external_customer_id, (meter,), period), accepted_before=at)
         return (await usage_by_meter(self._clickhouse, query))[meter.id]
 
     async def events(self, query: EventQuery) -> EventPage:

@@ -23,11 +23,12 @@ ROTATION = timedelta(hours=24)
 
 @dataclass(frozen=True, slots=True)
 class NewWebhookEndpoint:
-    """Where events go; no `enabled_events` means all."""
+    """Where events go; no `enabled_events` means all. `ordered`: each after the one before it has arrived."""
 
     url: str
     description: str = ""
     enabled_events: tuple[str, ...] = ()
+    ordered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ class WebhookEndpointChange:
     description: str | None = None
     enabled_events: tuple[str, ...] | None = None
     enabled: bool | None = None
+    ordered: bool | None = None
 
 
 async def create_webhook_endpoint(
@@ -52,6 +54,7 @@ async def create_webhook_endpoint(
         url=new.url,
         description=new.description,
         enabled_events=list(new.enabled_events),
+        ordered=new.ordered,
         secret=new_secret(),
     )
     session.add(row)
@@ -68,6 +71,7 @@ async def update_webhook_endpoint(
     row.description = row.description if change.description is None else change.description
     if change.enabled_events is not None:
         row.enabled_events = list(change.enabled_events)
+    row.ordered = row.ordered if change.ordered is None else change.ordered
     if change.enabled is not None:
         row.endpoint_status = "enabled" if change.enabled else "disabled"
         row.disabled_reason = None if change.enabled else "disabled by request"

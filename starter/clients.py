@@ -32,6 +32,7 @@ from activities.adapters.directory_store import DirectoryStore
 from activities.adapters.kafka_consumer import KafkaUsageProgress
 from activities.adapters.kafka_producer import KafkaEventLog
 from activities.adapters.kafka_settings import KafkaSettings
+from activities.adapters.kafka_system_events import KafkaSystemEvents
 from activities.adapters.payload_encryption import data_converter
 from activities.adapters.razorpay_provider import RazorpayProvider
 from activities.adapters.s3_store import S3Settings, S3Store
@@ -176,6 +177,11 @@ def open_object_store(settings: Settings) -> S3Store | DirectoryStore:
 def kafka_settings(settings: Settings) -> KafkaSettings:
     """How Kafka is reached; raises SettingsError when no broker is configured."""
     return KafkaSettings(settings.require("kafka_brokers"), settings.kafka_options())
+
+
+def system_events(settings: Settings) -> KafkaSystemEvents | None:
+    """Where webhook events go as well; None without a broker."""
+    return None if settings.kafka_brokers is None else KafkaSystemEvents(kafka_settings(settings))
 
 
 def payment_providers(settings: Settings) -> dict[str, PaymentProvider]:

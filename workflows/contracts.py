@@ -55,6 +55,11 @@ def delivery_workflow_id(event_id: str, endpoint_id: str) -> str:
     return f"webhook/{event_id}/{endpoint_id}"
 
 
+def webhook_queue_workflow_id(endpoint_id: str) -> str:
+    """`webhook-queue/{endpoint}`."""
+    return f"webhook-queue/{endpoint_id}"
+
+
 def refund_workflow_id(scope: Scope, refund_id: str) -> str:
     """`refund/{tenant}/{id}`."""
     return f"refund/{scope.tenant_id}/{refund_id}"
@@ -167,6 +172,15 @@ class DeliveryInput:
     scope: Scope
     delivery_id: str
     event_type: str
+    endpoint_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookQueueInput:
+    """The events of one endpoint, in order."""
+
+    scope: Scope
+    endpoint_id: str
     endpoint_url: str
 
 

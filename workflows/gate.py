@@ -25,12 +25,14 @@ from workflows.contracts import (
     InvoiceInput,
     RefundInput,
     SubscriptionInput,
+    WebhookQueueInput,
     clock_workflow_id,
     delivery_workflow_id,
     dispute_workflow_id,
     invoice_workflow_id,
     refund_workflow_id,
     subscription_workflow_id,
+    webhook_queue_workflow_id,
 )
 from workflows.messaging import WorkflowGone, send_command
 from workflows.standing import workflow_standing
@@ -117,6 +119,17 @@ class TemporalGate:
             queue=WEBHOOKS,
             reuse=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
             summary=event_type,
+        )
+
+    async def start_webhook_queue(self, scope: Scope, endpoint_id: str, url: str) -> None:
+        """Starts `webhook-queue/{endpoint}`, or has the one that runs look once more."""
+        await self._start(
+            "WebhookQueueWorkflow",
+            WebhookQueueInput(scope, endpoint_id, url),
+            webhook_queue_workflow_id(endpoint_id),
+            reuse=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+            summary=url,
+            signal="more",
         )
 
     async def tell_invoice(self, scope: Scope, invoice_id: str) -> bool:

@@ -22,6 +22,8 @@ class KafkaSettings:
     client: Mapping[str, str] = field(default_factory=dict)
     topic: str = "events"
     dead_letter_topic: str = "events_dlq"
+    system_topic: str = "system_events"
+    """What other systems are told, beside webhooks."""
     group: str = "durabill_sink"
     partitions: int = 6
     replication: int = -1
@@ -49,12 +51,26 @@ async def ensure_topics(settings: KafkaSettings) -> None:
     await asyncio.to_thread(_create, settings)
 
 
+async def ensure_system_topic(settings: KafkaSettings) -> None:
+    """Makes the topic of what other systems are told, if it is missing. Raises KafkaException."""
+    await asyncio.to_thread(_create_missing, settings, [_system_topic(settings)])
+
+
 def _create(settings: KafkaSettings) -> None:
-    admin = AdminClient(settings.common())
     wanted = [
         *(NewTopic(lane.topic, settings.partitions, settings.replication) for lane in settings.lanes()),
         NewTopic(settings.dead_letter_topic, 1, settings.replication, config={"retention.ms": "-1"}),
+        _system_topic(settings),
     ]
+    _create_missing(settings, wanted)
+
+
+def _system_topic(settings: KafkaSettings) -> NewTopic:
+    return NewTopic(settings.system_topic, settings.partitions, settings.replication)
+
+
+def _create_missing(settings: KafkaSettings, wanted: list[NewTopic]) -> None:
+    admin = AdminClient(settings.common())
     for created in admin.create_topics(wanted, operation_timeout=TIMEOUT_SECONDS).values():
         try:
             created.result(TIMEOUT_SECONDS)

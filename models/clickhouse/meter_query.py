@@ -61,6 +61,8 @@ class MeterQuery:
     group_by: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
     """Only events of these sources, where any are named."""
+    accepted_before: datetime | None = None
+    """Only events that were accepted before this, where it is given."""
 
     def __post_init__(self) -> None:
         if not self.meters:
@@ -145,6 +147,9 @@ class MeterQuery:
             bound["start"] = milliseconds(self.start)
             conditions.append("timestamp >= fromUnixTimestamp64Milli({start:Int64}, 'UTC')")
         conditions.append("timestamp < fromUnixTimestamp64Milli({end:Int64}, 'UTC')")
+        if self.accepted_before is not None:
+            bound["accepted"] = milliseconds(self.accepted_before)
+            conditions.append("accepted_at < fromUnixTimestamp64Milli({accepted:Int64}, 'UTC')")
         return conditions
 
 

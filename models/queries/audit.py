@@ -36,10 +36,12 @@ FROM outbox WHERE relayed_at IS NULL AND created_at < :before ORDER BY created_a
 
 UNDELIVERED: Final = text("""
 SELECT way.tenant_id, way.environment_id, way.id AS reference, way.event_id, way.event_type, way.endpoint_id,
-  way.delivery_status, way.last_error, endpoint.url
+  way.delivery_status, way.last_error, endpoint.url, endpoint.ordered
 FROM webhook_deliveries AS way JOIN webhook_endpoints AS endpoint ON endpoint.id = way.endpoint_id
 WHERE endpoint.endpoint_status = 'enabled' AND endpoint.status = 'published'
-  AND (way.delivery_status = 'pending' AND coalesce(way.last_attempt_at, way.created_at) < :silent_since
+  AND (way.delivery_status = 'pending' AND way.updated_at < :silent_since AND NOT (endpoint.ordered AND EXISTS (
+      SELECT FROM webhook_deliveries AS before WHERE before.endpoint_id = way.endpoint_id
+        AND before.delivery_status = 'pending' AND before.updated_at >= :silent_since))
     OR way.delivery_status = 'failed' AND way.updated_at > :failed_since)
 ORDER BY way.created_at, way.id LIMIT :most
 """)

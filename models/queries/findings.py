@@ -1,6 +1,6 @@
 """Storing what passes over the books have found: one open row a finding, closed once it is met no more."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -11,7 +11,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from models.ids import new_id
 from models.scope import Scope
-from models.tables import FindingRow
+from models.tables import FindingRow, InvoiceRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +24,39 @@ class Finding:
     repaired: bool = False
 
 
-async def open_references(session: AsyncSession, name: str) -> frozenset[str]:
-    """What the open findings of that name are about."""
-    query = select(FindingRow.reference).where(FindingRow.name == name, col(FindingRow.closed_at).is_(None))
-    return frozenset((await session.exec(query)).all())
+async def open_sentences(session: AsyncSession, name: str) -> dict[str, str]:
+    """What the open findings of that name are about, and what each says."""
+    query = select(FindingRow.reference, FindingRow.sentence).where(
+        FindingRow.name == name, col(FindingRow.closed_at).is_(None)
+    )
+    return dict((await session.exec(query)).all())
+
+
+async def oldest_open(session: AsyncSession, name: str) -> datetime | None:
+    """When the oldest of the open findings of that name was first met."""
+    query = select(func.min(FindingRow.first_seen_at)).where(
+        FindingRow.name == name, col(FindingRow.closed_at).is_(None)
+    )
+    return (await session.exec(query)).one()
+
+
+async def mark_invoices(session: AsyncSession, found: Sequence[Finding], before: Mapping[str, str]) -> None:
+    """Says on each finding's invoice what it says, unless something else is said there; `before`: what it said."""
+    for each in found:
+        said = or_(
+            col(InvoiceRow.needs_attention).is_(None), col(InvoiceRow.needs_attention) == before.get(each.reference, "")
+        )
+        statement = update(InvoiceRow).where(col(InvoiceRow.id) == each.reference, said)
+        await session.execute(statement.values(needs_attention=each.sentence))
+
+
+async def unmark_invoices(session: AsyncSession, gone: Mapping[str, str]) -> None:
+    """Takes back what findings that are gone said on their invoices."""
+    for invoice_id, sentence in gone.items():
+        statement = update(InvoiceRow).where(
+            col(InvoiceRow.id) == invoice_id, col(InvoiceRow.needs_attention) == sentence
+        )
+        await session.execute(statement.values(needs_attention=None))
 
 
 async def keep_findings(session: AsyncSession, name: str, found: Sequence[Finding], now: datetime) -> None:
@@ -49,15 +78,15 @@ async def keep_findings(session: AsyncSession, name: str, found: Sequence[Findin
     await session.execute(statement)
 
 
-async def close_findings(session: AsyncSession, name: str, now: datetime) -> int:
-    """Closes what the pass at `now`, which has looked at everything, has not met; returns how many."""
+async def close_findings(session: AsyncSession, name: str, now: datetime) -> dict[str, str]:
+    """Closes what the pass at `now`, which has looked at everything, has not met; returns what and what it said."""
     statement = (
         update(FindingRow)
         .where(col(FindingRow.name) == name, col(FindingRow.closed_at).is_(None), col(FindingRow.last_seen_at) < now)
         .values(closed_at=now)
-        .returning(col(FindingRow.id))
+        .returning(col(FindingRow.reference), col(FindingRow.sentence))
     )
-    return len((await session.execute(statement)).all())
+    return {reference: sentence for reference, sentence in (await session.execute(statement)).all()}
 
 
 async def list_findings(session: AsyncSession, *, closed: bool, most: int) -> Sequence[FindingRow]:

@@ -1,13 +1,33 @@
 """What reconciliation looks at, of every tenant, in pages by id: rows that ought to be on their way by themselves."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import or_
+from sqlalchemy import BigInteger, or_
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from models.tables import InvoiceRow, SubscriptionRow
+from models.scope import Scope
+from models.tables import (
+    CustomerRow,
+    EventCorrectionRow,
+    InvoiceRow,
+    MeterRow,
+    PaymentAttemptRow,
+    SubscriptionRow,
+    TenantRow,
+    UsageSnapshotRow,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """What an invoice was computed from, and whose events those are."""
+
+    snapshot: UsageSnapshotRow
+    meter: MeterRow
+    external_customer_id: str
 
 
 async def list_subscriptions_to_look_up(
@@ -65,3 +85,62 @@ async def known_ids(session: AsyncSession, ids: Collection[str]) -> frozenset[st
     for column in (SubscriptionRow.id, InvoiceRow.id):
         found.update((await session.exec(select(column).where(col(column).in_(ids)))).all())
     return frozenset(found)
+
+
+async def attempts_by_id(session: AsyncSession, ids: Collection[str]) -> dict[str, PaymentAttemptRow]:
+    """Those of the attempts that we have."""
+    rows = (await session.exec(select(PaymentAttemptRow).where(col(PaymentAttemptRow.id).in_(ids)))).all()
+    return {row.id: row for row in rows}
+
+
+async def known_tenants(session: AsyncSession, ids: Collection[str]) -> frozenset[str]:
+    """Those of the ids that are a tenant's here."""
+    return frozenset((await session.exec(select(TenantRow.id).where(col(TenantRow.id).in_(ids)))).all())
+
+
+async def list_paid_attempts(
+    session: AsyncSession, provider: str, since: datetime, until: datetime
+) -> Sequence[PaymentAttemptRow]:
+    """Attempts that the provider is said to have been paid by, booked in [since, until) (real time), oldest first."""
+    row = PaymentAttemptRow
+    query = select(row).where(
+        row.payment_gateway == provider,
+        row.payment_status == "SUCCEEDED",
+        col(row.updated_at) >= since,
+        col(row.updated_at) < until,
+    )
+    return (await session.exec(query.order_by(col(row.updated_at), col(row.id)))).all()
+
+
+async def list_frozen_usage(session: AsyncSession, frozen_after: datetime, behind: str, most: int) -> Sequence[Frozen]:
+    """Usage that invoices finalized since then (real time) stand on; the next page is behind the last id."""
+    row = UsageSnapshotRow
+    query = (
+        select(row, MeterRow, CustomerRow.external_id)
+        .join(InvoiceRow, col(InvoiceRow.id) == col(row.invoice_id))
+        .join(CustomerRow, col(CustomerRow.id) == col(InvoiceRow.customer_id))
+        .join(MeterRow, col(MeterRow.id) == col(row.meter_id))
+        .where(InvoiceRow.invoice_status == "FINALIZED", col(row.created_at) > frozen_after, col(row.id) > behind)
+        .order_by(col(row.id))
+        .limit(most)
+    )
+    return [Frozen(*found) for found in (await session.exec(query)).all()]
+
+
+async def correction_of_period(
+    session: AsyncSession, scope: Scope, external_customer_id: str, *, since: datetime, start: int, end: int
+) -> bool:
+    """Whether an event of the customer was corrected since then that lay, or lies, in [start, end) (milliseconds)."""
+    row = EventCorrectionRow
+    lies = [
+        text["timestamp"].as_string().cast(BigInteger).between(start, end - 1)
+        for text in (col(row.before), col(row.after))
+    ]
+    query = select(row.id).where(
+        row.tenant_id == scope.tenant_id,
+        row.environment_id == scope.environment_id,
+        row.external_customer_id == external_customer_id,
+        col(row.created_at) >= since,
+        or_(*lies),
+    )
+    return (await session.exec(query.limit(1))).first() is not None

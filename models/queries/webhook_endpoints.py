@@ -7,7 +7,7 @@ from sqlmodel import col
 from billing.errors import NotFound
 from models.queries.paging import Page, find_one, get_page, own
 from models.scope import Scope
-from models.tables import WebhookDeliveryRow, WebhookEndpointRow, WebhookEventRow
+from models.tables import OutboxRow, WebhookDeliveryRow, WebhookEndpointRow, WebhookEventRow
 
 
 async def get_webhook_endpoint(
@@ -57,3 +57,35 @@ async def get_webhook_event(session: AsyncSession, scope: Scope, event_id: str) 
     if row is None:
         raise NotFound(f"no webhook event has the id {event_id!r}", field="id")
     return row
+
+
+async def find_next_delivery(
+    session: AsyncSession, endpoint_id: str
+) -> tuple[WebhookDeliveryRow, WebhookEventRow] | None:
+    """The pending delivery to the endpoint whose event happened first, and that event."""
+    way, event = WebhookDeliveryRow, WebhookEventRow
+    statement = (
+        select(way, event)
+        .join(event, col(event.id) == col(way.event_id))
+        .where(col(way.endpoint_id) == endpoint_id, col(way.delivery_status) == "pending")
+        .order_by(col(event.created_at), col(event.id))
+        .limit(1)
+    )
+    found = (await session.execute(statement)).one_or_none()
+    return None if found is None else (found[0], found[1])
+
+
+async def is_preceded(session: AsyncSession, event: WebhookEventRow) -> bool:
+    """Whether an earlier event of the same tenant and environment still waits for the relay."""
+    earlier, waiting = WebhookEventRow, OutboxRow
+    statement = (
+        select(col(waiting.id))
+        .join(earlier, col(earlier.id) == col(waiting.reference))
+        .where(
+            col(waiting.kind) == "webhook",
+            col(waiting.relayed_at).is_(None),
+            col(earlier.created_at) < event.created_at,
+        )
+        .limit(1)
+    )
+    return (await session.execute(statement)).first() is not None

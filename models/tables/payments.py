@@ -50,6 +50,10 @@ class PaymentAttemptRow(Entity, table=True):
         Index("payment_attempts_payment", "payment_id", "attempt_number", unique=True),
         Index("payment_attempts_invoice", "invoice_id"),
         Index(
+            "payment_attempts_paid", "payment_gateway", "updated_at",
+            postgresql_where="payment_status = 'SUCCEEDED'",
+        ),
+        Index(
             "payment_attempts_gateway", "tenant_id", "environment_id", "payment_gateway", "gateway_attempt_id",
             postgresql_where="gateway_attempt_id IS NOT NULL",
         ),

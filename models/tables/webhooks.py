@@ -9,7 +9,10 @@ from models.tables.base import Entity, Json, LongText, Scoped, UtcTime
 
 
 class WebhookEndpointRow(Entity, table=True):
-    """Where events are posted to; during a rotation both secrets sign until the old one expires."""
+    """Where events are posted to; during a rotation both secrets sign until the old one expires.
+
+    `ordered`: one after the other, in the order in which they happened; the next waits until this one has arrived.
+    """
 
     __tablename__ = "webhook_endpoints"
 
@@ -18,6 +21,7 @@ class WebhookEndpointRow(Entity, table=True):
     enabled_events: list[str] = Field(default_factory=list, sa_type=Json)
     endpoint_status: str = "enabled"
     disabled_reason: str | None = None
+    ordered: bool = False
     secret: str
     previous_secret: str | None = None
     previous_secret_expires_at: datetime | None = Field(default=None, sa_type=UtcTime)
@@ -42,6 +46,12 @@ class WebhookDeliveryRow(Entity, table=True):
     __table_args__ = (
         Index("webhook_deliveries_once", "event_id", "endpoint_id", unique=True),
         Index("webhook_deliveries_endpoint", "tenant_id", "environment_id", "endpoint_id", "created_at"),
+        Index(
+            "webhook_deliveries_pending",
+            "endpoint_id",
+            "created_at",
+            postgresql_where=text("delivery_status = 'pending'"),
+        ),
     )
 
     event_id: str

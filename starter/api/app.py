@@ -72,7 +72,6 @@ ROUTERS = (
     wallets.router,
     refunds.router,
     webhooks.router,
-    webhooks.commands,
     provider_webhooks.router,
     test_clocks.router,
     test_clocks.commands,

@@ -187,6 +187,7 @@ def test_the_key_of_the_demo_is_found_beside_it(api: WrittenApi, run: Run, monke
         ("usage", "show"),
         ("webhooks", "replay"),
         ("webhooks", "replay", "wd_1", "--failed"),
+        ("webhooks", "replay", "--until", "2026-03-01T08:00:00Z"),
         ("customers", "list", "--limit", "0"),
     ],
 )
@@ -222,13 +223,17 @@ def test_a_clock_that_fails_says_why(api: WrittenApi, run: Run) -> None:
 
 def test_what_has_failed_is_sent_again(api: WrittenApi, run: Run) -> None:
     api.items("/webhooks/deliveries", {"id": "wd_1", "last_status_code": 500}, {"id": "wd_2", "last_error": "timeout"})
-    for delivery in ("wd_1", "wd_2"):
-        api.answer("POST", f"/webhooks/deliveries/{delivery}/replay", {"id": delivery})
+    api.answer("POST", "/webhooks/deliveries/wd_1/replay", {"id": "wd_1"})
+    api.answer("POST", "/webhooks/deliveries/replay", {"replayed": 2})
     assert "timeout" in run("webhooks", "deliveries", "--status", "failed").out
+    one = run("webhooks", "replay", "wd_1")
+    assert (one.code, one.out) == (0, "wd_1 is being sent again\n")
     ended = run("webhooks", "replay", "--failed", "--endpoint", "endpoint_1")
-    assert (ended.code, ended.out) == (0, "wd_1 is being sent again\nwd_2 is being sent again\n")
-    assert api.seen[1].query["delivery_status"] == ["failed"]
-    assert api.seen[1].query["endpoint_id"] == ["endpoint_1"]
+    assert (ended.code, ended.out) == (0, "2 deliveries are being sent again\n")
+    asked = api.seen[-1].body
+    assert (asked["delivery_status"], asked["endpoint_id"]) == ("failed", "endpoint_1")
+    run("webhooks", "replay", "--since", "2026-03-01T08:00:00Z", "--until", "2026-03-01T09:00:00Z")
+    assert api.seen[-1].body == {"start_time": "2026-03-01T08:00:00Z", "end_time": "2026-03-01T09:00:00Z"}
 
 
 def test_usage_of_a_subscription_and_of_a_meter(api: WrittenApi, run: Run) -> None:

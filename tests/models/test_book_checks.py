@@ -141,13 +141,13 @@ async def test_a_delivery_that_fell_silent_is_started_again_and_one_given_up_is_
     endpoint = await auditor.insert(
         "webhook_endpoints", scope, url="https://r.example", endpoint_status="enabled", status="published"
     )
-    common = {"endpoint_id": endpoint, "created_at": NOW - 7 * HOUR, "updated_at": NOW}
+    common = {"endpoint_id": endpoint, "created_at": NOW - 7 * HOUR, "updated_at": NOW - 7 * HOUR}
     silent = await auditor.insert("webhook_deliveries", scope, **common, delivery_status="pending")
     failed = await auditor.insert(
         "webhook_deliveries", scope, **common, delivery_status="failed", last_error="answered 500"
     )
     await auditor.insert("webhook_deliveries", scope, **common, delivery_status="delivered")
-    await auditor.insert("webhook_deliveries", scope, **common, delivery_status="pending", last_attempt_at=NOW)
+    await auditor.insert("webhook_deliveries", scope, **common | {"updated_at": NOW}, delivery_status="pending")
 
     found = {each.reference: each for each in await auditor.find(WEBHOOK_UNDELIVERED)}
 

@@ -7,7 +7,7 @@ from sqlmodel import select
 
 from activities.findings import NAMES, measure_findings
 from models.database import Database, Scope
-from models.queries.findings import Finding, close_findings, keep_findings, list_findings, open_references
+from models.queries.findings import Finding, close_findings, keep_findings, list_findings, open_sentences
 from models.tables import FindingRow
 
 NAME = NAMES[0]
@@ -15,7 +15,7 @@ FIRST = datetime(2025, 1, 31, tzinfo=UTC)
 TEN_MINUTES = timedelta(minutes=10)
 
 
-async def _pass(database: Database, now: datetime, *found: Finding) -> int:
+async def _pass(database: Database, now: datetime, *found: Finding) -> dict[str, str]:
     async with database.system_transaction() as session:
         await keep_findings(session, NAME, found, now)
         return await close_findings(session, NAME, now)
@@ -37,17 +37,17 @@ async def test_a_finding_is_one_row_while_it_is_met_and_closed_by_the_first_pass
     own_database: Database, scope: Scope
 ) -> None:
     a, b = Finding(scope, "a", "start it", repaired=True), Finding(scope, "b", "look at it")
-    assert await _pass(own_database, FIRST, a, b) == 0
+    assert await _pass(own_database, FIRST, a, b) == {}
     assert await _measured(own_database) == 2
 
-    assert await _pass(own_database, FIRST + TEN_MINUTES, Finding(scope, "a", "look at it too")) == 1
+    assert len(await _pass(own_database, FIRST + TEN_MINUTES, Finding(scope, "a", "look at it too"))) == 1
 
     # What was repaired once says so as long as it is open, and its sentence is the latest.
     assert await _rows(own_database, closed=False) == [("a", "look at it too", True, 2)]
     assert await _rows(own_database, closed=True) == [("b", "look at it", False, 1)]
     assert await _measured(own_database) == 1
 
-    assert await _pass(own_database, FIRST + 2 * TEN_MINUTES) == 1
+    assert await _pass(own_database, FIRST + 2 * TEN_MINUTES) == {"a": "look at it too"}
     assert await _measured(own_database) == 0
 
 
@@ -59,8 +59,8 @@ async def test_what_comes_back_is_a_finding_of_its_own(own_database: Database, s
 
     async with own_database.system_transaction() as session:
         rows = (await session.exec(select(FindingRow))).all()
-        assert await open_references(session, NAME) == {"a"}
-        assert await open_references(session, NAMES[1]) == frozenset()
+        assert await open_sentences(session, NAME) == {"a": "look at it"}
+        assert await open_sentences(session, NAMES[1]) == {}
     assert sorted((row.first_seen_at, row.closed_at is None) for row in rows) == [
         (FIRST, False),
         (FIRST + 2 * TEN_MINUTES, True),
@@ -72,7 +72,7 @@ async def test_a_pass_that_began_earlier_does_not_close_what_a_later_one_met(
 ) -> None:
     await _pass(own_database, FIRST + TEN_MINUTES, Finding(scope, "a", "look at it"))
 
-    assert await _pass(own_database, FIRST) == 0
+    assert await _pass(own_database, FIRST) == {}
     assert await _rows(own_database, closed=False) == [("a", "look at it", False, 1)]
 
 

@@ -45,6 +45,9 @@ class RecordingGate:
     ) -> None:
         await self._start(delivery_id)
 
+    async def start_webhook_queue(self, scope: Scope, endpoint_id: str, url: str) -> None:
+        await self._start(endpoint_id)
+
     async def tell_subscription(self, scope: Scope, subscription_id: str) -> None:
         await self._start(subscription_id)
 

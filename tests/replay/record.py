@@ -21,15 +21,25 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowFailureError, WorkflowHandle
 
 from activities.ingestion.supervision import USUAL, SinkReport
+from activities.outbox import emit
 from activities.refunds import cancel_refund
+from activities.webhook_endpoints import NewWebhookEndpoint, create_webhook_endpoint
 from billing.periods import BillingPeriod
 from models.tables import SubscriptionRow, WebhookDeliveryRow
+from tests.adapters.servers import Answer
 from tests.parts import Parts
 from tests.workflows.test_billing_runs import lost, started
 from tests.workflows.test_catching_up import runs_of
 from tests.workflows.test_refunds import disputed, given_back_elsewhere, refund, until_status, workflow_of
 from tests.world import Servers, World, open_world, until, utc
-from workflows.contracts import BILLING, INGEST, IngestionInput, clock_workflow_id, delivery_workflow_id
+from workflows.contracts import (
+    BILLING,
+    INGEST,
+    IngestionInput,
+    clock_workflow_id,
+    delivery_workflow_id,
+    webhook_queue_workflow_id,
+)
 
 HISTORIES = Path(__file__).parent / "histories"
 OF_A_MACHINE = ("identity", "stackTrace", "binaryChecksum")
@@ -70,7 +80,7 @@ async def record(world: World, names: Sequence[str]) -> None:
     """Every story once, or those that are named."""
     stories = (
         in_real_time, under_a_test_clock, commanded, with_an_action, with_a_problem, delivered, released, expired,
-        counted, given_back, taken_back, supervised, reconciled, audited, run_over,
+        counted, given_back, taken_back, supervised, reconciled, audited, run_over, delivered_in_order,
     )  # fmt: skip
     for story in stories:
         if not names or story.__name__ in names:
@@ -201,6 +211,25 @@ async def delivered(world: World) -> None:
     await keep("webhook_delivery/delivered", workflow)
 
 
+async def delivered_in_order(world: World) -> None:
+    """Two webhooks for an endpoint that wants order; the first is refused once."""
+    async with world.database.transaction(world.scope) as session:
+        new = NewWebhookEndpoint(world.receiver.url, ordered=True)
+        endpoint = await create_webhook_endpoint(session, world.scope, new)
+    world.receiver.answers = [Answer(status=503, headers={"retry-after": "1"})]
+    async with world.database.transaction(world.scope) as session:
+        for event_type in ("invoice.update.finalized", "invoice.update.payment"):
+            await emit(session, world.scope, event_type, "inv_1", {}, datetime.now(UTC))
+    workflow = world.temporal.get_workflow_handle(webhook_queue_workflow_id(endpoint.id))
+
+    async def begun() -> bool:
+        return await world.is_running(workflow)
+
+    await until(begun)
+    await workflow.result()
+    await keep("webhook_queue/delivered", workflow)
+
+
 async def released(world: World) -> None:
     """The Schedule's pass over deferred revenue."""
     workflow = await world.temporal.start_workflow(
@@ -248,7 +277,7 @@ async def reconciled(world: World) -> None:
         "ReconciliationWorkflow", id=f"reconciliation/{world.scope.tenant_id}", task_queue=BILLING
     )
     await workflow.result()
-    await keep("reconciliation/passed", workflow)
+    await keep("reconciliation/with_charges", workflow)
 
 
 async def audited(world: World) -> None:
@@ -257,7 +286,7 @@ async def audited(world: World) -> None:
         "AuditWorkflow", id=f"audit/{world.scope.tenant_id}", task_queue=BILLING
     )
     await workflow.result()
-    await keep("audit/passed", workflow)
+    await keep("audit/with_charges_and_snapshots", workflow)
 
 
 async def run_over(world: World) -> None:

@@ -14,7 +14,8 @@ from activities.webhook_endpoints import (
     rotate_webhook_secret,
     update_webhook_endpoint,
 )
-from billing.errors import Conflict, Invalid
+from activities.webhook_replays import replay_delivery, replay_range
+from billing.errors import Invalid
 from models.queries.webhook_endpoints import (
     get_webhook_delivery,
     get_webhook_endpoint,
@@ -22,21 +23,20 @@ from models.queries.webhook_endpoints import (
     list_webhook_endpoints,
 )
 from starter.api.context import CallerNow, Now, Session, clients_of
-from starter.api.transactions import CommandRoute, TransactionRoute
-from starter.clients import required
+from starter.api.transactions import TransactionRoute
 from starter.schemas.webhooks import (
     CreateWebhookEndpointRequest,
     DeliveryListParams,
+    ReplayAnswer,
+    ReplayRequest,
     RotateSecretRequest,
     UpdateWebhookEndpointRequest,
     WebhookDeliveryAnswer,
     WebhookEndpointAnswer,
 )
 from starter.schemas.wire import ListParams, Message, json_answer, list_answer
-from workflows.gate import TemporalGate
 
 router = APIRouter(prefix="/webhooks", tags=["webhooks"], route_class=TransactionRoute)
-commands = APIRouter(prefix="/webhooks", tags=["webhooks"], route_class=CommandRoute)
 
 
 @router.post("/endpoints", status_code=201, response_model=WebhookEndpointAnswer, summary="Create a webhook endpoint")
@@ -122,22 +122,16 @@ async def get_delivery(delivery_id: str, caller: CallerNow, session: Session) ->
     return json_answer(WebhookDeliveryAnswer.of(await get_webhook_delivery(session, caller.scope, delivery_id)))
 
 
-@commands.post("/deliveries/{delivery_id}/replay", response_model=WebhookDeliveryAnswer, summary="Send it again")
-async def replay(delivery_id: str, caller: CallerNow, request: Request) -> Response:
+@router.post("/deliveries/replay", response_model=ReplayAnswer, summary="Send all deliveries of a time again")
+async def replay_many(body: ReplayRequest, caller: CallerNow, session: Session) -> Response:
+    """Those of events that happened in the time, to endpoints that are enabled: all of them or none."""
+    return json_answer(ReplayAnswer(replayed=await replay_range(session, caller.scope, body.wanted())))
+
+
+@router.post("/deliveries/{delivery_id}/replay", response_model=WebhookDeliveryAnswer, summary="Send it again")
+async def replay(delivery_id: str, caller: CallerNow, session: Session) -> Response:
     """The payload is the one of the time when it happened. One that is still being retried is left at that."""
-    clients = clients_of(request)
-    async with clients.database.transaction(caller.scope) as session:
-        row = await get_webhook_delivery(session, caller.scope, delivery_id)
-        endpoint = await get_webhook_endpoint(session, caller.scope, row.endpoint_id)
-    if endpoint.endpoint_status != "enabled":
-        raise Conflict(
-            f"the endpoint is disabled ({endpoint.disabled_reason}); enable it first",
-            state="disabled",
-            possible=("enable the endpoint",),
-        )
-    gate = TemporalGate(required(clients.temporal, "temporal"))
-    await gate.start_delivery(caller.scope, row.id, row.event_id, row.endpoint_id, row.event_type, endpoint.url)
-    return json_answer(WebhookDeliveryAnswer.of(row))
+    return json_answer(WebhookDeliveryAnswer.of(await replay_delivery(session, caller.scope, delivery_id)))
 
 
 async def _check_url(request: Request, url: str) -> None:

@@ -1,0 +1,114 @@
+"""The check that compares what invoices were computed from with the events that are stored now.
+
+Events that came later, corrections and meters that were changed explain a difference; anything else is a finding:
+durabill never takes an event away, so a hand or a restored backup has.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from activities.bookkeeping import scope_of
+from activities.findings import SNAPSHOT_CHANGED, Check, Look, Means, Met
+from activities.usage_reader import UsageReader
+from billing.meters import UsageQuantity
+from billing.money import decimal_text
+from billing.periods import Period
+from models.clickhouse.times import milliseconds
+from models.conversions import meter_from_row
+from models.queries.findings import Finding
+from models.queries.reconciliation import Frozen, correction_of_period, list_frozen_usage
+
+LOOKED_BACK: Final = timedelta(days=62)
+"""What was frozen before is left alone: as far back as late usage is looked for."""
+PAGE: Final = 500
+MOST: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class _Differs:
+    """A snapshot and what its meter measures now, in events accepted until it was frozen."""
+
+    frozen: Frozen
+    now: UsageQuantity
+
+
+def usage_checks(usage: UsageReader) -> Mapping[str, Check]:
+    """The check, over that reader."""
+
+    async def snapshots_changed(means: Means, look: Look) -> Met:
+        found: dict[str, Finding] = {}
+        behind = ""
+        while len(found) < MOST:
+            async with means.database.system_transaction() as session:
+                page = await list_frozen_usage(session, look.now - LOOKED_BACK, behind, PAGE)
+            for differs in await _differing(means, usage, page):
+                found.setdefault(differs.frozen.snapshot.invoice_id, _finding(differs))
+            if len(page) < PAGE:
+                return Met(tuple(found.values()))
+            behind = page[-1].snapshot.id
+        return Met(tuple(found.values()), complete=False)
+
+    return {SNAPSHOT_CHANGED: snapshots_changed}
+
+
+async def _differing(means: Means, usage: UsageReader, page: Sequence[Frozen]) -> list[_Differs]:
+    """What no late event, no correction and no change of a meter explains. Nearly all agree at the first look."""
+    looked = await asyncio.gather(*(_read(usage, frozen, None) for frozen in page))
+    differing = []
+    for frozen, now in zip(page, looked, strict=True):
+        if now.checksum == frozen.snapshot.checksum or frozen.meter.updated_at > frozen.snapshot.created_at:
+            continue
+        differs = await _until_frozen(usage, frozen)
+        if differs is not None and not await _corrected(means, frozen):
+            differing.append(differs)
+    return differing
+
+
+async def _until_frozen(usage: UsageReader, frozen: Frozen) -> _Differs | None:
+    """None when the events that were there are there still.
+
+    What was accepted before the cut-off was counted, and nothing accepted after the invoice was final. Of the events
+    in between, if there are any, nobody can say.
+    """
+    row = frozen.snapshot
+    least, most = [await _read(usage, frozen, at) for at in (row.cutoff_at, row.created_at)]
+    if row.checksum in (least.checksum, most.checksum) or least.event_count < row.event_count < most.event_count:
+        return None
+    return _Differs(frozen, most)
+
+
+async def _read(usage: UsageReader, frozen: Frozen, accepted_by: datetime | None) -> UsageQuantity:
+    row, meter = frozen.snapshot, meter_from_row(frozen.meter)
+    period = Period(row.period_start, row.period_end)
+    if accepted_by is None:
+        return (await usage.read(scope_of(row), frozen.external_customer_id, (meter,), period))[meter.id]
+    return await usage.accepted_by(scope_of(row), frozen.external_customer_id, meter, period, accepted_by)
+
+
+async def _corrected(means: Means, frozen: Frozen) -> bool:
+    row, meter = frozen.snapshot, meter_from_row(frozen.meter)
+    async with means.database.system_transaction() as session:
+        return await correction_of_period(
+            session,
+            scope_of(row),
+            frozen.external_customer_id,
+            since=row.cutoff_at,
+            start=0 if meter.is_cumulative else milliseconds(row.period_start),
+            end=milliseconds(row.period_end),
+        )
+
+
+def _finding(differs: _Differs) -> Finding:
+    row, now = differs.frozen.snapshot, differs.now
+    period = f"from {row.period_start:%Y-%m-%d %H:%M} to {row.period_end:%Y-%m-%d %H:%M} UTC"
+    said = (
+        f"Meter {differs.frozen.meter.name} {period} was invoiced by {row.event_count} events"
+        f" ({decimal_text(row.quantity)}). Of the events accepted until then ClickHouse now has {now.event_count}"
+        f" ({decimal_text(now.quantity)}), and no correction says why. Was ClickHouse restored, or changed by a hand?"
+        " Bring the events back (`durabill events replay`, or a backup); what is to count differently is voided or"
+        " amended by POST /v1/events/EVENT/void and /amend."
+    )
+    return Finding(scope_of(row), row.invoice_id, said)
