@@ -13,6 +13,8 @@ with workflow.unsafe.imports_passed_through():
     from activities.options import DATABASE, RENDER
 
 from workflows.contracts import DOCUMENTS
+from workflows.search_attributes import NEEDS_ATTENTION
+from workflows.wording import table
 
 LONGEST_CHECK = timedelta(minutes=30)
 LONGEST_DRAWING = timedelta(minutes=2)
@@ -26,8 +28,11 @@ class Pass:
     repaired: dict[str, int] = field(default_factory=dict)
 
 
-async def make_checks(names: Sequence[str], *, everything: bool = False) -> Pass:
-    """Makes the checks; raises ApplicationError at the end that names those which could not be made."""
+async def make_checks(names: Sequence[str], *, everything: bool = False, tell: bool = True) -> Pass:
+    """Makes the checks; raises ApplicationError at the end that names those which could not be made.
+
+    With `tell`, a pass whose findings wait for a person says so of itself, so that the workflow list shows it.
+    """
     made, failed = Pass(), []
     for name in names:
         try:
@@ -41,9 +46,19 @@ async def make_checks(names: Sequence[str], *, everything: bool = False) -> Pass
             made.found[name], made.repaired[name] = looked.found, looked.repaired
         for command in looked.to_draw:
             await _draw(command)
+    if tell:
+        _tell(made)
     if failed:
         raise ApplicationError(f"these checks could not be made: {'; '.join(failed)}", type="checks_failed")
     return made
+
+
+def _tell(made: Pass) -> None:
+    rows = [(name, f"{count}, of which mended {made.repaired[name]}") for name, count in made.found.items()]
+    said = "`durabill findings` says what to do.\n\n" + table(rows) if rows else "Nothing was found."
+    workflow.set_current_details(said)
+    if any(count > made.repaired[name] for name, count in made.found.items()):
+        workflow.upsert_search_attributes([NEEDS_ATTENTION.value_set(True)])
 
 
 async def _look(look: Look) -> Looked:

@@ -298,7 +298,10 @@ class InvoiceWorkflow:
         if self._state.payment_status == "FAILED" and not self._past_due_said:
             self._past_due_said = True
             workflow.upsert_search_attributes(
-                [search_attributes.INVOICE_STATUS.value_set(search_attributes.invoice_status(self._state))]
+                [
+                    search_attributes.INVOICE_STATUS.value_set(search_attributes.invoice_status(self._state)),
+                    search_attributes.PAST_DUE_SINCE.value_set(self._now()),
+                ]
             )
 
     def _say_closed(self) -> None:

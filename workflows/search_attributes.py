@@ -18,6 +18,7 @@ PLAN_ID: Final = SearchAttributeKey.for_keyword("PlanId")
 PAYMENT_PROVIDER: Final = SearchAttributeKey.for_keyword("PaymentProvider")
 CURRENT_PERIOD_END: Final = SearchAttributeKey.for_datetime("CurrentPeriodEnd")
 NEXT_ACTION_AT: Final = SearchAttributeKey.for_datetime("NextActionAt")
+PAST_DUE_SINCE: Final = SearchAttributeKey.for_datetime("PastDueSince")
 NEEDS_ATTENTION: Final = SearchAttributeKey.for_bool("NeedsAttention")
 
 TYPES: Final[Mapping[str, str]] = {
@@ -29,12 +30,16 @@ TYPES: Final[Mapping[str, str]] = {
     "PaymentProvider": "Keyword",
     "CurrentPeriodEnd": "Datetime",
     "NextActionAt": "Datetime",
+    "PastDueSince": "Datetime",
     "NeedsAttention": "Bool",
 }
 
 
 def of_subscription(state: SubscriptionState) -> TypedSearchAttributes:
-    """What operators filter subscriptions by; set at start and at each continue-as-new."""
+    """What operators filter subscriptions by; set at start and at each continue-as-new.
+
+    Under a test clock nothing acts by itself, so there is no next action that could be late.
+    """
     pairs: list[SearchAttributePair[Any]] = [
         SearchAttributePair(TENANT_ID, state.scope.tenant_id),
         SearchAttributePair(CUSTOMER_ID, state.customer_id),
@@ -43,7 +48,7 @@ def of_subscription(state: SubscriptionState) -> TypedSearchAttributes:
         SearchAttributePair(CURRENT_PERIOD_END, state.period_end),
         SearchAttributePair(NEEDS_ATTENTION, False),
     ]
-    if state.next_action_at is not None:
+    if state.next_action_at is not None and state.test_clock_id is None:
         pairs.append(SearchAttributePair(NEXT_ACTION_AT, state.next_action_at))
     return TypedSearchAttributes(pairs)
 
@@ -58,7 +63,7 @@ def of_invoice(state: InvoiceState) -> TypedSearchAttributes:
     ]
     if state.provider is not None:
         pairs.append(SearchAttributePair(PAYMENT_PROVIDER, state.provider))
-    if state.next_action_at is not None:
+    if state.next_action_at is not None and state.test_clock_id is None:
         pairs.append(SearchAttributePair(NEXT_ACTION_AT, state.next_action_at))
     return TypedSearchAttributes(pairs)
 

@@ -32,6 +32,13 @@ async def passed(world: World, name: str) -> Pass:
     return made
 
 
+async def passed_as(world: World, name: str) -> str:
+    """One pass, made now; the id of its workflow."""
+    workflow_id = f"pass/{uuid.uuid4()}"
+    await world.temporal.execute_workflow(name, id=workflow_id, task_queue=BILLING, result_type=Pass)
+    return workflow_id
+
+
 async def open_findings(world: World) -> dict[tuple[str, str], FindingRow]:
     """The tenant's open findings, by name and what they are about."""
     query = select(FindingRow).where(FindingRow.tenant_id == world.scope.tenant_id, col(FindingRow.closed_at).is_(None))
