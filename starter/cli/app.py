@@ -9,6 +9,7 @@ from starter.cli import (
     clock,
     configuration,
     customers,
+    deployment,
     events,
     findings,
     invoices,
@@ -19,6 +20,7 @@ from starter.cli import (
     stack,
     subscriptions,
     usage,
+    views,
     webhooks,
 )
 from starter.cli.shared import examples
@@ -60,6 +62,10 @@ stack.register(app)
 processes.register(app)
 simulate.register(app)
 findings.register(app)
-_GROUPS = (configuration, keys, customers, subscriptions, invoices, events, usage, clock, billing, webhooks, schedules)
+views.register(app)
+_GROUPS = (
+    configuration, keys, customers, subscriptions, invoices, events, usage, clock, billing, webhooks, schedules,
+    deployment,
+)  # fmt: skip
 for _group in _GROUPS:
     app.add_typer(_group.commands)

@@ -23,7 +23,7 @@ def codec_server(
 
     needed = ("codec_keys", "codec_server_token", "temporal_ui_url")
     if missing := [variable_name(name) for name in needed if getattr(settings, name) is None]:
-        raise CliError(f'{", ".join(missing)} must be set: see "Encrypted payloads" in docs/operators.md.')
+        raise CliError(f'{", ".join(missing)} must be set: see "Encrypted payloads" in docs/operations.md.')
     token, ui = settings.require("codec_server_token"), urlsplit(settings.require("temporal_ui_url"))
     start_logging(settings)
     import uvicorn

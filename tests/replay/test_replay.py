@@ -14,6 +14,7 @@ from temporalio.workflow import NondeterminismError
 
 import worker
 from tests.replay.record import HISTORIES, OF_A_MACHINE
+from tests.workflows.next_build import wait_guarded, wait_with_one_step_more
 from workflows.subscription import SubscriptionWorkflow
 
 PATIENCE_SECONDS = 20
@@ -89,6 +90,20 @@ async def test_code_that_leaves_out_an_activity_is_noticed(monkeypatch: pytest.M
 
     with pytest.raises(NondeterminismError):
         await replay(recorded, worker.workflow_runner(sandbox=False))
+
+
+async def test_a_step_more_without_a_guard_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SubscriptionWorkflow, "_something_to_do", wait_with_one_step_more)
+
+    with pytest.raises(NondeterminismError):
+        await replay(read(HISTORIES / "subscription" / "test_clock_1.json"), worker.workflow_runner(sandbox=False))
+
+
+async def test_a_step_more_behind_a_guard_leaves_every_history_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SubscriptionWorkflow, "_something_to_do", wait_guarded)
+
+    for path in (HISTORIES / "subscription").glob("*.json"):
+        await replay(read(path), worker.workflow_runner(sandbox=False))
 
 
 def test_no_history_names_a_machine() -> None:

@@ -1,93 +1,23 @@
 """The worker as a process of its own: its queues, its end, its health, its place in a Worker Deployment."""
 
 import asyncio
-import os
+import json
 import signal
 import subprocess
-import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-import httpx
 import pytest
 from sqlmodel import select
-from temporalio.api.workflowservice.v1 import SetWorkerDeploymentCurrentVersionRequest
-from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
-from temporalio.service import RPCError
 
 from models.tables import WebhookDeliveryRow
-from tests.adapters.servers import ROOT, Answer, free_port
+from starter.saved_views import VIEWS
+from tests.adapters.servers import Answer
 from tests.parts import Parts
-from tests.world import PATIENCE_SECONDS, Servers, World, open_world, until
+from tests.workflows.worker_process import durabill, promoted, working
+from tests.world import Servers, World, open_world, until
 from workflows.contracts import BILLING, WEBHOOKS
-
-DRAIN_SECONDS = 10
-
-
-class WorkerProcess:
-    """`python worker.py` over a world's servers."""
-
-    def __init__(self, world: World, address: str, log: Path, **more: str) -> None:
-        self.health = f"http://127.0.0.1:{(port := free_port())}"
-        self.log = log
-        settings = world.settings
-        secrets = {
-            "DURABILL_POSTGRES_DSN": settings.require("postgres_dsn"),
-            "DURABILL_CLICKHOUSE_DSN": settings.require("clickhouse_dsn"),
-            "DURABILL_DOCUMENTS_SECRET": settings.require("documents_secret"),
-        }
-        plain = {
-            "DURABILL_DOCUMENTS_DIR": str(settings.documents_dir),
-            "DURABILL_SANDBOX_PROVIDER_URL": world.provider.url,
-            "DURABILL_WEBHOOKS_ALLOW_PRIVATE": "on",
-            "DURABILL_WORKER_HEALTH_PORT": str(port),
-            "DURABILL_WORKER_DRAIN_SECONDS": str(DRAIN_SECONDS),
-            "DURABILL_LOG_FORMAT": "json",
-            "TEMPORAL_ADDRESS": address,
-        }
-        with log.open("wb") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "worker.py"],
-                cwd=ROOT,
-                env=os.environ | secrets | plain | more,
-                stdout=output,
-                stderr=output,
-            )
-
-    async def ready(self) -> None:
-        """It takes work."""
-
-        async def says_so() -> bool:
-            assert self.process.poll() is None, self.log.read_text()
-            return await self.get("/readyz") == 200
-
-        await until(says_so)
-
-    async def get(self, path: str) -> int | None:
-        """The status of one of its three routes; None while nobody listens."""
-        async with httpx.AsyncClient() as client:
-            try:
-                return (await client.get(f"{self.health}{path}")).status_code
-            except httpx.TransportError:
-                return None
-
-    async def ended(self) -> int:
-        """Its exit code."""
-        return await asyncio.wait_for(asyncio.to_thread(self.process.wait), PATIENCE_SECONDS)
-
-
-@contextmanager
-def working(world: World, address: str, log: Path, **more: str) -> Iterator[WorkerProcess]:
-    """A worker process, ended with the block at the latest."""
-    process = WorkerProcess(world, address, log, **more)
-    try:
-        yield process
-    finally:
-        process.process.kill()
-        process.process.wait()
 
 
 @pytest.fixture
@@ -152,7 +82,7 @@ async def test_a_deployment_runs_workflows_once_its_build_is_current(
     names = {"TEMPORAL_DEPLOYMENT_NAME": "durabill-test", "TEMPORAL_WORKER_BUILD_ID": "build-7"}
     with working(apart, address, tmp_path / "worker.log", **names) as one:
         await one.ready()
-        await make_current(address, "durabill-test", "build-7")
+        await promoted(apart.temporal, "durabill-test", "build-7")
         await apart.sell()
         customer = await apart.customer("acme")
         subscription = await apart.subscribe(customer, datetime.now(UTC))
@@ -165,8 +95,20 @@ async def test_a_deployment_runs_workflows_once_its_build_is_current(
         await until(is_paid)
         described = await apart.subscription_workflow(subscription.id).describe()
 
+        shown = await durabill(address, "deployment", "show", "--json", TEMPORAL_DEPLOYMENT_NAME="durabill-test")
+        waited = await durabill(address, "deployment", "wait", "build-7", "--name", "durabill-test")
+        ramped = await durabill(address, "deployment", "ramp", "build-8", "--percent", "5", "--name", "durabill-test")
+        unknown = await durabill(address, "deployment", "show", "--name", "nobody")
+        views = await durabill(address, "views", "--json")
+
     version = described.raw_info.versioning_info.deployment_version
     assert (version.deployment_name, version.build_id) == ("durabill-test", "build-7")
+    (build,) = json.loads(shown.out)
+    assert (build["build_id"], build["status"], build["pinned"]) == ("build-7", "current", 0)
+    assert (waited.code, "build-7 is current: promote another build first" in waited.err) == (1, True)
+    assert (ramped.code, "build-8" in ramped.err) == (1, True)
+    assert (unknown.code, "no worker has joined the deployment 'nobody'" in unknown.err) == (1, True)
+    assert {each["view"]: each["found"] for each in json.loads(views.out)} == dict.fromkeys(VIEWS, 0)
 
 
 async def tries_that_failed(world: World) -> list[str]:
@@ -174,23 +116,6 @@ async def tries_that_failed(world: World) -> list[str]:
     async with world.database.transaction(world.scope) as session:
         rows = (await session.exec(select(WebhookDeliveryRow))).all()
     return [row.last_error for row in rows if row.last_error]
-
-
-async def make_current(address: str, deployment: str, build: str) -> None:
-    """What an operator does by `temporal worker deployment set-current-version`."""
-    client = await Client.connect(address, data_converter=pydantic_data_converter)
-    request = SetWorkerDeploymentCurrentVersionRequest(
-        namespace=client.namespace, deployment_name=deployment, build_id=build, ignore_missing_task_queues=True
-    )
-
-    async def is_current() -> bool:
-        try:
-            await client.workflow_service.set_worker_deployment_current_version(request)
-        except RPCError:
-            return False  # the server has not heard of the build yet
-        return True
-
-    await until(is_current)
 
 
 def wait_for_line(log: Path, word: str) -> None:
