@@ -69,9 +69,11 @@ bench-rating: setup ## Measure the rules alone: invoices a second, and simulated
 	@$(BIN)/python -m bench.rating $(BENCH)
 	@$(BIN)/python -m bench.simulate
 
-bench: setup ## Measure a billing run
+bench: setup ## Measure billing runs, commands, webhooks and recovery, with 1 and 2 worker processes
 	@$(BIN)/python -m deploy.embedded.prepare temporal
-	@$(BIN)/python -m bench.billing_run $(BENCH)
+	@$(BIN)/python -m bench.billing_run --sandbox off $(BENCH)
+	@$(BIN)/python -m bench.billing_run --sandbox off --processes 2 --no-catch-up $(BENCH)
+	@$(BIN)/python -m bench.operating
 
 stop: ## Stop what `make demo` or `make dev` left running; the data stays
 	@if [ -x $(BIN)/durabill ]; then $(BIN)/durabill dev stop; else echo "nothing is installed, so nothing runs"; fi

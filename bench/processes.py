@@ -57,6 +57,13 @@ class Processes:
         self.workers.clear()
         self._note()
 
+    def replace_worker(self) -> None:
+        """Ends the first worker by kill -9 and starts another; returns once that is ready."""
+        killed = self.workers.pop(0)
+        killed.kill()
+        killed.wait()
+        self.start_workers(1, sandbox=False)
+
     def cpu_seconds(self) -> dict[str, float]:
         """CPU used so far, by role; children that have ended count for their parents."""
         roots: dict[str, Sequence[psutil.Process]] = {

@@ -119,12 +119,12 @@ def wait_for_delivery(client: httpx.Client, endpoint: str) -> Any:
     raise AssertionError(found)
 
 
-def subscribe(client: httpx.Client) -> None:
+def subscribe(client: httpx.Client, cadence: str = "ARREAR") -> None:
     """A subscription that begins now."""
     plan = client.post("/plans", json={"name": "p"}).json()["id"]
     price = {
         "type": "FIXED", "entity_type": "PLAN", "entity_id": plan, "currency": "usd", "billing_model": "FLAT_FEE",
-        "billing_period": "MONTHLY", "invoice_cadence": "ARREAR", "price_unit_type": "FIAT", "amount": "10",
+        "billing_period": "MONTHLY", "invoice_cadence": cadence, "price_unit_type": "FIAT", "amount": "10",
     }  # fmt: skip
     assert client.post("/prices", json=price).status_code == 201
     customer = client.post("/customers", json={"external_id": "acme", "name": "Acme"}).json()["id"]
