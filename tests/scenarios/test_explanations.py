@@ -1,6 +1,11 @@
-"""Every line of every story can be explained, and the parts of an explanation add up to the line, to the last digit."""
+"""Every line of every story can be explained, and the parts of an explanation add up to the line, to the last digit.
 
+What some stories say in full stands in `explained/`: `python -m tests.scenarios.write` writes it anew, for reading.
+"""
+
+import json
 from fractions import Fraction
+from typing import Any
 
 import pytest
 
@@ -8,8 +13,26 @@ from billing.explain import Figure, explain_invoice, explanations
 from billing.invoices import Invoice, InvoiceInputs
 from billing.scenario.decoding import read_json
 from billing.scenario.parse import parse_scenario
+from billing.simulation.explained import explanations_of
 from billing.simulation.simulate import play
 from tests.scenarios.test_stories import FOLDER, STORIES
+
+EXPLAINED = FOLDER / "explained"
+
+
+def told_whole() -> list[str]:
+    """The stories whose explanations are compared word by word: among them they have every kind of part and note."""
+    return sorted(path.stem for path in EXPLAINED.glob("*.json"))
+
+
+def explained(name: str) -> list[dict[str, Any]]:
+    """The explanation of each invoice of a story, as a document."""
+    return explanations_of(play(parse_scenario(read_json((FOLDER / f"{name}.json").read_text(encoding="utf-8")))))
+
+
+@pytest.mark.parametrize("name", told_whole())
+def test_a_story_is_explained_in_these_words(name: str) -> None:
+    assert explained(name) == json.loads((EXPLAINED / f"{name}.json").read_text(encoding="utf-8"))
 
 
 def invoices_of(name: str) -> list[tuple[Invoice, InvoiceInputs]]:
