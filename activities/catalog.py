@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from activities.bookkeeping import new_columns
 from billing.errors import AlreadyExists, Invalid
-from billing.meters import Filter, Meter, parse_aggregation, parse_reset_usage
+from billing.meters import Filter, Meter, parse_aggregation, parse_bucket_size, parse_reset_usage
 from models.conversions import aggregation_json, meter_from_row
 from models.ids import new_id
 from models.queries.catalog import get_feature, get_meter, get_plan
@@ -45,6 +45,9 @@ class NewMeter:
     filters: tuple[MeterFilter, ...] = ()
     reset_usage: str = "BILLING_PERIOD"
     multiplier: Decimal | None = None
+    bucket_size: str | None = None
+    group_by: str | None = None
+    expression: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +114,9 @@ async def create_meter(session: AsyncSession, scope: Scope, new: NewMeter, actor
             filters=_filters(new.filters),
             reset_usage=parse_reset_usage(new.reset_usage),
             multiplier=new.multiplier,
+            bucket_size=parse_bucket_size(new.bucket_size) if new.bucket_size else None,
+            group_by=new.group_by or None,
+            expression=new.expression or None,
         )
     except Invalid as error:
         raise Invalid(f"{path}{error.message}", f"{path}{error.field}", error.details) from error

@@ -52,7 +52,9 @@ async def draft_invoice(
     found = await find_live_invoice(session, subscription.id, due.period.start, due.period.end, due.reason)
     if found is not None:
         return found
-    inputs = InvoiceInputs(subscription.currency, due, terms.tax_rates, line_tax_rates=terms.line_tax_rates)
+    inputs = InvoiceInputs(
+        subscription.currency, due, terms.tax_rates, line_tax_rates=terms.line_tax_rates, anchor=terms.anchor
+    )
     invoice = build_invoice(inputs)
     skipped = not invoice.lines
     act_at = finalize_at(due, settings.finalization_delay_seconds)

@@ -10,20 +10,28 @@ and of nobody else: a meter that cannot be read fails the invoices that need it.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal
 from functools import partial
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from activities.usage_reader import NOTHING, UsageReader
+from activities.usage_reader import NO_BUCKETS, NOTHING, UsageReader
 from billing.meters import Meter, UsageQuantity
 from billing.periods import Period
+from billing.windows import WindowSize
 from models.clickhouse.client import ClickHouse
 from models.clickhouse.meter_query import MeterQuery
-from models.clickhouse.usage import in_batches, usage_by_customer, usage_by_customer_and_window
-from models.clickhouse.windows import Window, WindowSize
+from models.clickhouse.usage import (
+    BucketedUsage,
+    in_batches,
+    in_bucketed_batches,
+    usage_by_bucket,
+    usage_by_customer,
+    usage_by_customer_and_window,
+)
+from models.clickhouse.windows import Window
 from models.scope import Scope
 
 GATHER_SECONDS: Final = 0.01
@@ -61,6 +69,27 @@ class GroupedUsage(UsageReader):
             key = ("total", scope, batch, period)
             read = partial(self._read_totals, scope, batch, period)
             found |= await self._ask(key, read, {meter.id: NOTHING for meter in batch}, external_customer_id)
+        return found
+
+    async def buckets(
+        self,
+        scope: Scope,
+        external_customer_id: str | None,
+        meters: Sequence[Meter],
+        period: Period,
+        zone: str,
+        anchor: datetime | None,
+    ) -> dict[str, BucketedUsage]:
+        """What each of `meters`, which all have buckets, measured in its buckets in [period.start, period.end)."""
+        if external_customer_id is None:
+            return await super().buckets(scope, None, meters, period, zone, anchor)
+        found: dict[str, BucketedUsage] = {}
+        for batch in in_bucketed_batches(meters):
+            # Only months are cut by the anchor: whatever else shares a window shares the statement.
+            at = anchor if batch[0].bucket_size is WindowSize.MONTH else None
+            key = ("buckets", scope, batch, period, zone, at)
+            read = partial(self._read_buckets, scope, batch, period, zone, at)
+            found |= await self._ask(key, read, {meter.id: NO_BUCKETS for meter in batch}, external_customer_id)
         return found
 
     async def daily(
@@ -102,6 +131,18 @@ class GroupedUsage(UsageReader):
         self, scope: Scope, meters: tuple[Meter, ...], period: Period, customers: tuple[str, ...]
     ) -> dict[str, Any]:
         return await usage_by_customer(self.clickhouse, _query(scope, meters, period, customers, None))
+
+    async def _read_buckets(
+        self,
+        scope: Scope,
+        meters: tuple[Meter, ...],
+        period: Period,
+        zone: str,
+        anchor: datetime | None,
+        customers: tuple[str, ...],
+    ) -> dict[str, Any]:
+        query = replace(self.buckets_query(scope, None, meters, period, zone, anchor), each_of=customers)
+        return {customer: found for (customer,), found in (await usage_by_bucket(self.clickhouse, query)).items()}
 
     async def _read_days(
         self, scope: Scope, meter: Meter, period: Period, zone: str, customers: tuple[str, ...]

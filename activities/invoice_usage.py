@@ -2,7 +2,8 @@
 
 from collections import defaultdict
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
+from fractions import Fraction
 from typing import Any
 
 from sqlmodel import col, select
@@ -13,10 +14,10 @@ from activities.usage_reader import UsageReader
 from billing.codec import to_json
 from billing.invoices import InvoiceInputs
 from billing.meters import Meter, UsageSnapshot
-from billing.money import decimal_text
-from billing.periods import Period
+from billing.money import decimal_text, shown_decimal
+from billing.periods import Period, to_local
 from billing.terms import LineKind
-from models.clickhouse.usage import in_batches
+from models.clickhouse.usage import BucketedUsage, in_batches, in_bucketed_batches
 from models.conversions import meter_from_row
 from models.database import Database
 from models.ids import derived_id
@@ -51,22 +52,49 @@ async def read_usage(
     snapshots: list[UsageSnapshot] = []
     daily: list[tuple[tuple[str, str], ...]] = []
     for period, wanted in _by_period(inputs, meters).items():
-        for batch in in_batches(wanted):
-            quantities = await usage.read(scope_of(row), external_id, batch, period)
-            statement = usage.query_of(scope_of(row), external_id, batch, period).to_sql()[0]
-            for meter in batch:
-                snapshot_id = derived_id("snap", row.id, meter.id, to_json(period.start))
-                snapshots.append(UsageSnapshot(snapshot_id, meter.id, period, cutoff, quantities[meter.id], statement))
-                daily.append(await _days(usage, row, external_id, meter, period))
+        measured = await usage.measure(scope_of(row), external_id, wanted, period, row.timezone, inputs.anchor)
+        statements = _statements(usage, row, external_id, wanted, period, inputs.anchor)
+        for meter in wanted:
+            snapshots.append(_snapshot(row, meter, period, cutoff, measured[meter.id], statements[meter.id]))
+            daily.append(await _days(usage, row, external_id, meter, snapshots[-1]))
     return Frozen(tuple(snapshots), tuple(daily))
 
 
+def _snapshot(
+    row: InvoiceRow, meter: Meter, period: Period, cutoff: datetime, measured: BucketedUsage, statement: str = ""
+) -> UsageSnapshot:
+    snapshot_id, bucketed = derived_id("snap", row.id, meter.id, to_json(period.start)), meter.bucket_size is not None
+    return UsageSnapshot(snapshot_id, meter.id, period, cutoff, measured.usage, statement, measured.parts, bucketed)
+
+
+def _statements(
+    usage: UsageReader, row: InvoiceRow, external_id: str, meters: list[Meter], period: Period, anchor: datetime | None
+) -> dict[str, str]:
+    """The statements that are run, by the meters that are read by them."""
+    scope = scope_of(row)
+    found: dict[str, str] = {}
+    for batch in in_batches([meter for meter in meters if meter.bucket_size is None]):
+        statement = usage.query_of(scope, external_id, batch, period).to_sql()[0]
+        found |= {meter.id: statement for meter in batch}
+    for batch in in_bucketed_batches([meter for meter in meters if meter.bucket_size is not None]):
+        statement = usage.buckets_query(scope, external_id, batch, period, row.timezone, anchor).to_sql()[0]
+        found |= {meter.id: statement for meter in batch}
+    return found
+
+
 async def _days(
-    usage: UsageReader, row: InvoiceRow, external_id: str, meter: Meter, period: Period
+    usage: UsageReader, row: InvoiceRow, external_id: str, meter: Meter, snapshot: UsageSnapshot
 ) -> tuple[tuple[str, str], ...]:
+    """By local day; a bucket belongs to the day in which it begins."""
     if meter.is_cumulative:
         return ()
-    days = await usage.daily(scope_of(row), external_id, meter, period, row.timezone)
+    if snapshot.bucketed:
+        found: dict[date, Fraction] = defaultdict(Fraction)
+        for part in snapshot.parts:
+            found[to_local(part.period.start, row.timezone).date()] += part.quantity
+        days = [(day, shown_decimal(quantity)) for day, quantity in sorted(found.items())]
+    else:
+        days = await usage.daily(scope_of(row), external_id, meter, snapshot.period, row.timezone)
     return tuple((day.isoformat(), decimal_text(quantity)) for day, quantity in days)
 
 
@@ -77,10 +105,8 @@ async def read_quantities(
     external_id, meters = await _customer_and_meters(database, row, inputs)
     snapshots: list[UsageSnapshot] = []
     for period, wanted in _by_period(inputs, meters).items():
-        quantities = await usage.read(scope_of(row), external_id, wanted, period)
-        for meter in wanted:
-            snapshot_id = derived_id("snap", row.id, meter.id, to_json(period.start))
-            snapshots.append(UsageSnapshot(snapshot_id, meter.id, period, cutoff, quantities[meter.id], ""))
+        measured = await usage.measure(scope_of(row), external_id, wanted, period, row.timezone, inputs.anchor)
+        snapshots += [_snapshot(row, meter, period, cutoff, measured[meter.id]) for meter in wanted]
     return tuple(snapshots)
 
 

@@ -4,7 +4,7 @@ The same pure rating as the invoice's; taxes, and what is fixed, are not in it.
 """
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
@@ -13,10 +13,12 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from activities.business_time import business_time
 from activities.usage_reader import UsageReader
 from billing.errors import Invalid
-from billing.meters import AggregationType, Meter, UsageQuantity, share_so_far
+from billing.meters import AggregationType, Meter, share_so_far
 from billing.money import round_amount, total
 from billing.periods import Period
 from billing.prices import rate
+from billing.usage_lines import rate_buckets
+from models.clickhouse.usage import BucketedUsage
 from models.conversions import meter_from_row, price_from_row
 from models.database import Database
 from models.queries.catalog import find_meters
@@ -69,7 +71,7 @@ async def read_subscription_usage(
         lines = await _usage_lines(session, scope, row, period)
         external_id = (await get_customer(session, scope, row.customer_id)).external_id
         at = await business_time(session, row.test_clock_id, now)
-    quantities = await _quantities(usage, scope, external_id, lines, at)
+    quantities = await _quantities(usage, scope, row, external_id, lines, at)
     charges = tuple(_charge(line, quantities[line.line.id], row.currency) for line in lines)
     return SubscriptionUsage(row.currency, period, charges, total(charge.amount for charge in charges))
 
@@ -95,21 +97,22 @@ async def _usage_lines(session: AsyncSession, scope: Scope, row: SubscriptionRow
 
 
 async def _quantities(
-    usage: UsageReader, scope: Scope, external_id: str, lines: list[_UsageLine], at: datetime
-) -> dict[str, UsageQuantity]:
+    usage: UsageReader, scope: Scope, row: SubscriptionRow, external_id: str, lines: list[_UsageLine], at: datetime
+) -> dict[str, BucketedUsage]:
     """Each line's quantity by the line's id; one read for all lines of the same period."""
     by_period: dict[Period, dict[str, Meter]] = defaultdict(dict)
     for line in lines:
         by_period[_passed(line, at)][line.meter.id] = line.meter
     read = {
-        period: await usage.read(scope, external_id, list(meters.values()), period)
+        period: await usage.measure(scope, external_id, list(meters.values()), period, row.timezone, row.billing_anchor)
         for period, meters in by_period.items()
     }
-    return {
-        line.line.id: share_so_far(read[passed][line.meter.id], passed, line.period)
-        for line in lines
-        for passed in (_passed(line, at),)
-    }
+    found = {}
+    for line in lines:
+        passed = _passed(line, at)
+        measured = read[passed][line.meter.id]
+        found[line.line.id] = replace(measured, usage=share_so_far(measured.usage, passed, line.period))
+    return found
 
 
 def _passed(line: _UsageLine, at: datetime) -> Period:
@@ -119,6 +122,10 @@ def _passed(line: _UsageLine, at: datetime) -> Period:
     return Period(line.period.start, min(max(at, line.period.start), line.period.end))
 
 
-def _charge(line: _UsageLine, usage: UsageQuantity, currency: str) -> UsageCharge:
-    rated = rate(price_from_row(line.price), usage.value)
-    return UsageCharge(line.line, line.price, line.meter, usage.quantity, round_amount(rated.amount, currency))
+def _charge(line: _UsageLine, measured: BucketedUsage, currency: str) -> UsageCharge:
+    price = price_from_row(line.price)
+    if line.meter.bucket_size is None:
+        amount = rate(price, measured.usage.value).amount
+    else:
+        amount = rate_buckets(price, measured.parts)
+    return UsageCharge(line.line, line.price, line.meter, measured.usage.quantity, round_amount(amount, currency))

@@ -11,15 +11,26 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from billing.meters import AggregationType, Filter, Meter, UsageQuantity
-from billing.periods import BillingPeriod, Cadence, Period, next_boundary, previous_boundary
+from billing.periods import Period
+from billing.windows import WindowSize
 from models.clickhouse.client import ClickHouse
 from models.clickhouse.event_query import EventPage, EventQuery, query_events
 from models.clickhouse.meter_query import MeterQuery
-from models.clickhouse.usage import in_batches, usage_by_meter, usage_by_window
-from models.clickhouse.windows import Window, WindowSize
+from models.clickhouse.usage import (
+    BucketedUsage,
+    bucket_groups,
+    bucket_window,
+    in_batches,
+    in_bucketed_batches,
+    usage_by_bucket,
+    usage_by_meter,
+    usage_by_window,
+)
+from models.clickhouse.windows import Window
 from models.scope import Scope
 
 NOTHING: Final = UsageQuantity(Decimal(0), 0, 0, f"{0:032x}")
+NO_BUCKETS: Final = BucketedUsage(NOTHING)
 
 
 class UsageReader:
@@ -42,6 +53,42 @@ class UsageReader:
             query = self.query_of(scope, external_customer_id, batch, period)
             found |= await usage_by_meter(self._clickhouse, query)
         return found
+
+    async def buckets(
+        self,
+        scope: Scope,
+        external_customer_id: str | None,
+        meters: Sequence[Meter],
+        period: Period,
+        zone: str,
+        anchor: datetime | None,
+    ) -> dict[str, BucketedUsage]:
+        """What each of `meters`, which all have buckets, measured in its buckets in [period.start, period.end).
+
+        They are cut in `zone`, months at those of `anchor` (None: of the calendar).
+        """
+        found: dict[str, BucketedUsage] = {}
+        for batch in in_bucketed_batches(meters):
+            query = self.buckets_query(scope, external_customer_id, batch, period, zone, anchor)
+            read = await usage_by_bucket(self._clickhouse, query)
+            found |= read.get((), {meter.id: NO_BUCKETS for meter in batch})
+        return found
+
+    async def measure(
+        self,
+        scope: Scope,
+        external_customer_id: str,
+        meters: Sequence[Meter],
+        period: Period,
+        zone: str,
+        anchor: datetime | None,
+    ) -> dict[str, BucketedUsage]:
+        """What each of `meters`, with buckets or without, measured for the customer, as `buckets` says of them."""
+        plain = [meter for meter in meters if meter.bucket_size is None]
+        bucketed = [meter for meter in meters if meter.bucket_size is not None]
+        read = await self.read(scope, external_customer_id, plain, period)
+        found = {meter_id: BucketedUsage(usage) for meter_id, usage in read.items()}
+        return found | await self.buckets(scope, external_customer_id, bucketed, period, zone, anchor)
 
     async def windows(
         self, scope: Scope, external_customer_id: str | None, meter: Meter, period: Period, window: Window
@@ -89,9 +136,26 @@ class UsageReader:
             scope.tenant_id, scope.environment_id, external_customer_id, tuple(meters), period.start, period.end, window
         )
 
+    def buckets_query(
+        self,
+        scope: Scope,
+        external_customer_id: str | None,
+        meters: Sequence[Meter],
+        period: Period,
+        zone: str,
+        anchor: datetime | None,
+    ) -> MeterQuery:
+        """The query that `buckets` runs for a batch: meters with the same buckets and groups. A snapshot's proof."""
+        query = self.query_of(scope, external_customer_id, meters, period, bucket_window(meters[0], zone, anchor))
+        return replace(query, group_by=bucket_groups(meters[0]))
+
 
 def meter_of(
-    event_name: str, aggregation: AggregationType, field: str | None, filters: Mapping[str, Sequence[str]]
+    event_name: str,
+    aggregation: AggregationType,
+    field: str | None,
+    filters: Mapping[str, Sequence[str]],
+    multiplier: Decimal | None = None,
 ) -> Meter:
     """The meter that a question by event name means (POST /v1/events/usage); without a property it counts events.
 
@@ -100,13 +164,4 @@ def meter_of(
     if not field or aggregation is AggregationType.COUNT:
         aggregation, field = AggregationType.COUNT, None
     listed = tuple(Filter(key, tuple(values)) for key, values in filters.items())
-    return Meter("asked", "asked", event_name.strip(), aggregation, field, listed)
-
-
-def billing_window(period: Period, anchor: datetime, zone: str) -> Window:
-    """MONTH windows that are the billing months of `anchor` in `zone`, covering `period`."""
-    cadence = Cadence(BillingPeriod.MONTHLY, 1)
-    boundaries = [previous_boundary(anchor, zone, cadence, period.start)]
-    while boundaries[-1] < period.end:
-        boundaries.append(next_boundary(anchor, zone, cadence, boundaries[-1]))
-    return Window(WindowSize.MONTH, zone, tuple(boundaries))
+    return Meter("asked", "asked", event_name.strip(), aggregation, field, listed, multiplier=multiplier)

@@ -14,10 +14,13 @@ from billing.money import Number, decimal_text, round_places
 
 VALUE_PLACES: Final = 12
 VALUE_LIMIT: Final = 10**26
-_NUMBER: Final = re.compile(
+NUMBER: Final = (
     r"[+-]?(?:[0-9]{1,60}(?:\.[0-9]*)?|\.[0-9]+"
     r"|(?:[0-9]{1,20}(?:\.[0-9]{0,20})?|\.[0-9]{1,20})[eE](?:\+?[0-4]?[0-9]|-[0-9]{1,3}))"
 )
+"""Texts that are numbers, whether sent as JSON strings or numbers. Values of 10^26 and more are rejected as well."""
+
+_NUMBER: Final = re.compile(NUMBER)
 
 
 def property_text(properties: Mapping[str, object], key: str) -> str | None:

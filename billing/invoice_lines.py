@@ -5,6 +5,7 @@ billing.invoices. Rules: billing-rules.md sections 1 and 6.
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
 from typing import Final
@@ -30,7 +31,7 @@ class InvoiceInputs:
     `tax_rates` are for lines without `line_tax_rates`. `coupons` are those in force at the boundary, with their counts
     as of then; `allowances` those on which its usage can draw. `wallet` is the PRE_PAID one as it stands when the
     invoice is finalized. `corrections` are of earlier periods, whose usage is known better by now,
-    `billed` is what threshold invoices billed of its usage.
+    `billed` is what threshold invoices billed of its usage. Months of usage are those of `anchor`.
     """
 
     currency: str
@@ -44,6 +45,7 @@ class InvoiceInputs:
     line_tax_rates: tuple[LineTaxRates, ...] = ()
     corrections: "tuple[PeriodCorrection, ...]" = ()
     billed: "tuple[BilledUsage, ...]" = ()
+    anchor: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -172,20 +172,20 @@ def share_so_far(passed_usage: UsageQuantity, passed: Period, period: Period) ->
     return replace(passed_usage, quantity=shown, exact=None if Fraction(shown) == exact else exact)
 
 
-def check_offered(meter: Meter) -> None:
-    """Raises Invalid for a meter that a running stack cannot read from its store."""
-    if meter.bucket_size is not None:
-        raise Invalid("aggregation.bucket_size must be absent: meters have no buckets", "aggregation.bucket_size")
-    if meter.expression is not None:
-        raise Invalid("aggregation.expression must be absent: meters read one field", "aggregation.expression")
-
-
 def parse_aggregation(text: str) -> AggregationType:
     """The aggregation named `text` on the API's wire. Raises Invalid naming the possible ones."""
     if text in set(AggregationType):
         return AggregationType(text)
     known = ", ".join(AggregationType)
     raise Invalid(f"aggregation.type must be one of {known}; got {text!r}", field="aggregation.type")
+
+
+def parse_bucket_size(text: str) -> WindowSize:
+    """The size of buckets named `text` on the API's wire. Raises Invalid naming the possible ones."""
+    if text in set(WindowSize):
+        return WindowSize(text)
+    known = ", ".join(WindowSize)
+    raise Invalid(f"aggregation.bucket_size must be one of {known}; got {text!r}", field="aggregation.bucket_size")
 
 
 def parse_reset_usage(text: str) -> ResetUsage:

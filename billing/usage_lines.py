@@ -58,6 +58,11 @@ def rate_fixed(price: Price, quantity: Number) -> RatedUsage:
     return _capped(price, exact, rate(price, exact))
 
 
+def rate_buckets(price: Price, parts: Sequence[UsagePart]) -> Fraction:
+    """What buckets cost, each priced by itself, before any rounding, allowance and cap."""
+    return sum((rate(price, part.quantity).amount for part in parts), NOTHING)
+
+
 def allowance_draws(lines: Sequence[InvoiceLine]) -> tuple[AllowanceDraw, ...]:
     """What `lines` took free: what later invoices must know of the windows that are still open.
 

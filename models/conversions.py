@@ -12,6 +12,7 @@ from billing.subscriptions import SubscriptionState, SubscriptionStatus
 from billing.taxes import TaxRate, TaxRateType
 from billing.terms import LineItem, ProrationBehavior, Terms
 from billing.wallets import AllowedPriceTypes, CreditLot, Wallet, WalletStatus, WalletType
+from billing.windows import WindowSize
 from models.tables import (
     MeterRow,
     PriceRow,
@@ -69,6 +70,9 @@ def meter_from_row(row: MeterRow) -> Meter:
         filters=tuple(Filter(item["key"], tuple(item["values"])) for item in row.filters),
         reset_usage=parse_reset_usage(row.reset_usage),
         multiplier=Decimal(row.aggregation["multiplier"]) if row.aggregation.get("multiplier") else None,
+        bucket_size=WindowSize(row.aggregation["bucket_size"]) if row.aggregation.get("bucket_size") else None,
+        group_by=row.aggregation.get("group_by"),
+        expression=row.aggregation.get("expression"),
     )
 
 
@@ -77,7 +81,10 @@ def aggregation_json(meter: Meter) -> dict[str, Any]:
     stored = {
         "type": meter.aggregation.value,
         "field": meter.field,
+        "expression": meter.expression,
         "multiplier": None if meter.multiplier is None else decimal_text(meter.multiplier),
+        "bucket_size": None if meter.bucket_size is None else meter.bucket_size.value,
+        "group_by": meter.group_by,
     }
     return {name: value for name, value in stored.items() if value is not None}
 

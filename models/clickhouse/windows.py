@@ -1,87 +1,90 @@
-"""Windows of usage: how a timestamp finds the window that it belongs to.
+"""Windows of usage in a statement: how a timestamp finds the window that it belongs to.
 
-Windows are cut in a time zone; weeks start on Monday. Months with an anchor are the billing months: their boundaries
-are computed by `billing.periods` and passed in, so that a chart and an invoice can never cut differently.
+Owns the SQL only. Where a window begins is billing.windows' rule: longer windows are cut there and their starts passed
+in, so that a chart and an invoice can never cut differently, whatever ClickHouse knows of a time zone.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from enum import StrEnum
-from typing import Any
-from zoneinfo import available_timezones
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Any, Final
 
 from billing.errors import Invalid
+from billing.periods import BillingPeriod, Cadence, Period, calendar_anchor, zone_info
+from billing.windows import WindowSize, window_at
 from models.clickhouse.times import milliseconds
 
+WINDOWS_MAX: Final = 50_000
+"""Windows of one read: more than the minutes of a month."""
 
-class WindowSize(StrEnum):
-    """The sizes of the reference's `window_size`."""
-
-    MINUTE = "MINUTE"
-    FIFTEEN_MINUTES = "15MIN"
-    THIRTY_MINUTES = "30MIN"
-    HOUR = "HOUR"
-    THREE_HOURS = "3HOUR"
-    SIX_HOURS = "6HOUR"
-    TWELVE_HOURS = "12HOUR"
-    DAY = "DAY"
-    WEEK = "WEEK"
-    MONTH = "MONTH"
-
-
-_MINUTES = {WindowSize.MINUTE: 1, WindowSize.FIFTEEN_MINUTES: 15, WindowSize.THIRTY_MINUTES: 30, WindowSize.HOUR: 60}
-_HOURS = {WindowSize.THREE_HOURS: 3, WindowSize.SIX_HOURS: 6, WindowSize.TWELVE_HOURS: 12}
+_MINUTES: Final = {
+    WindowSize.MINUTE: 1,
+    WindowSize.FIFTEEN_MINUTES: 15,
+    WindowSize.THIRTY_MINUTES: 30,
+    WindowSize.HOUR: 60,
+}
+"""What is counted back from the instant, by the minutes that the local clock shows; zones at +05:45 fit, too."""
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Windows of one size in the time zone `zone`; `boundaries` (UTC, ascending) replace the calendar's where given."""
+    """Windows of one size in `zone`. Months are the billing months of `anchor`; without one, those of the calendar."""
 
     size: WindowSize
     zone: str = "UTC"
-    boundaries: tuple[datetime, ...] = ()
+    anchor: datetime | None = None
 
     def __post_init__(self) -> None:
-        if self.zone not in available_timezones():
-            raise Invalid(f"timezone must be a name such as Europe/Paris; got {self.zone!r}", field="timezone")
+        zone_info(self.zone)
 
     def start_sql(self) -> str:
-        """The start of the window that holds `timestamp`, in Unix milliseconds; takes the parameter `zone`."""
-        if self.boundaries:
-            starts = ", ".join(f"toInt64({milliseconds(boundary)})" for boundary in self.boundaries)
-            return f"roundDown(toUnixTimestamp64Milli(timestamp), [{starts}])"
-        return f"toInt64({self._calendar_sql()}) * 1000"
+        """The start of the window that holds `timestamp`, in Unix milliseconds; takes what `parameters` binds."""
+        if self.size not in _MINUTES:
+            return "roundDown(toUnixTimestamp64Milli(timestamp), {boundaries:Array(Int64)})"
+        minutes = f"toMinute(timestamp, {{zone:String}}) % {_MINUTES[self.size]}"
+        seconds = f"({minutes}) * 60 + toSecond(timestamp, {{zone:String}})"
+        return f"toInt64(toUnixTimestamp(timestamp) - ({seconds})) * 1000"
 
-    def _calendar_sql(self) -> str:
-        """The same in Unix seconds, by the local calendar and clock."""
-        zone = "{zone:String}"
+    def parameters(self, period: Period) -> dict[str, Any]:
+        """What `start_sql` needs to be bound for timestamps of `period`."""
         if self.size in _MINUTES:
-            # Counted back from the instant by the minutes that the local clock shows, so that zones at +05:45 fit.
-            minutes = f"toMinute(timestamp, {zone}) % {_MINUTES[self.size]}"
-            return f"toUnixTimestamp(timestamp) - (({minutes}) * 60 + toSecond(timestamp, {zone}))"
-        if self.size in _HOURS:
-            # Cut from local midnight: across a change of the clocks one window is an hour shorter or longer.
-            hours = _HOURS[self.size]
-            day = f"formatDateTime(timestamp, '%Y-%m-%d ', {zone})"
-            hour = f"leftPad(toString(intDiv(toHour(timestamp, {zone}), {hours}) * {hours}), 2, '0')"
-            return f"toUnixTimestamp(parseDateTimeBestEffort(concat({day}, {hour}, ':00:00'), {zone}))"
-        start = {
-            WindowSize.DAY: f"toStartOfDay(timestamp, {zone})",
-            WindowSize.WEEK: f"toDateTime(toStartOfWeek(timestamp, 1, {zone}), {zone})",
-            WindowSize.MONTH: f"toDateTime(toStartOfMonth(timestamp, {zone}), {zone})",
-        }[self.size]
-        return f"toUnixTimestamp({start})"
+            return {"zone": self.zone}
+        return {"boundaries": [milliseconds(start) for start in _starts(self, period)]}
 
-    def parameters(self) -> dict[str, Any]:
-        """What `start_sql` needs to be bound."""
-        return {} if self.boundaries else {"zone": self.zone}
+    def check(self, period: Period) -> None:
+        """Raises Invalid where it would cut `period` into too many windows."""
+        if period.end - period.start > timedelta(minutes=_MINUTES.get(self.size, 60)) * WINDOWS_MAX:
+            raise Invalid(
+                f"window_size {self.size} allows at most {WINDOWS_MAX} windows at once: ask for a shorter time",
+                field="window_size",
+            )
+
+    def at(self, instant: datetime) -> Period:
+        """The window that holds `instant`."""
+        anchor = self.anchor
+        if anchor is None:
+            by_month = self.size is WindowSize.MONTH
+            anchor = calendar_anchor(instant, self.zone, Cadence(BillingPeriod.MONTHLY)) if by_month else instant
+        return window_at(self.size, self.zone, anchor, instant)
 
 
-def parse_window_size(text: str) -> WindowSize:
+@lru_cache(maxsize=256)
+def _starts(window: Window, period: Period) -> tuple[datetime, ...]:
+    """Of the windows that cover `period`, in time order."""
+    found: list[datetime] = []
+    at = period.start
+    while at < period.end or not found:
+        own = window.at(at)
+        found.append(own.start)
+        at = own.end
+    return tuple(found)
+
+
+def parse_window_size(text: str, field: str = "window_size") -> WindowSize:
     """The size named `text` on the wire. Raises Invalid naming the possible ones."""
     try:
         return WindowSize(text)
     except ValueError:
-        raise Invalid(
-            f"window_size must be one of {', '.join(WindowSize)}; got {text!r}", field="window_size"
-        ) from None
+        known: Sequence[str] = list(WindowSize)
+        raise Invalid(f"{field} must be one of {', '.join(known)}; got {text!r}", field=field) from None

@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from activities.ingestion.events import EVENT_BYTES
+from billing.money import decimal_text
 from models.clickhouse.retention import RETENTION_MONTHS
 from models.clickhouse.times import milliseconds
 
@@ -84,6 +85,10 @@ class Checked(msgspec.Struct, frozen=True, gc=False):
     """A JSON object whose numbers ClickHouse reads without loss."""
 
 
+_TINY: Final = ("0.000000", "-0.")
+_NOUGHT: Final = Decimal(0)
+
+
 class BadEvent(Exception):
     """An event that is refused."""
 
@@ -94,12 +99,17 @@ class BadEvent(Exception):
 
 def _exact_number(text: str) -> Decimal | str:
     # ClickHouse reads a JSON number with a point or an exponent as a double, which carries 15 digits of any number, and
-    # reads nothing of a document with one beyond a double's range. What a double cannot carry becomes a string.
-    if len(text) <= 16 and "e" not in text and "E" not in text:
+    # reads nothing of a document with one beyond a double's range. What a double cannot carry, or would be written with
+    # an exponent, becomes a string of its digits: a filter means the same number however it was sent.
+    if len(text) <= 16 and "e" not in text and "E" not in text and not text.startswith(_TINY):
         return Decimal(text)  # a point and 15 digits at most: what nearly all numbers are
     value = Decimal(text)
-    digits = "".join(map(str, value.as_tuple().digits)).strip("0")
-    return value if len(digits) <= 15 and -290 < value.adjusted() < 290 else text
+    if not value:
+        return _NOUGHT
+    digits, size = "".join(map(str, value.as_tuple().digits)).strip("0"), value.adjusted()
+    if len(digits) <= 15 and -7 < size < 21:
+        return value
+    return decimal_text(value) if -300 < size < 300 else text
 
 
 _event_decoder = msgspec.json.Decoder(SentEvent, float_hook=_exact_number)

@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 
 from activities.catalog import FeatureChange, MeterFilter, NewFeature, NewMeter, NewPlan, PlanChange
+from billing.expressions.parsing import LENGTH_MAX
 from models.queries.catalog import FeatureFilter
 from models.tables import FeatureRow, MeterRow, PlanRow, PriceRow
 from starter.schemas.prices import PriceAnswer
@@ -44,17 +45,17 @@ class MeterFilterBody(Request):
 class AggregationBody(Request):
     """How a period's events fold into one quantity: a count, or a sum, mean, extreme or level of `field`.
 
-    SUM_WITH_MULTIPLIER multiplies the sum by `multiplier`.
+    A CEL `expression` over the properties may stand in place of the field (SUM, AVG, MAX, LATEST). `multiplier` is for
+    SUM_WITH_MULTIPLIER and expressions. With `bucket_size` (SUM, MAX) each bucket is measured and priced by itself, in
+    the customer's time zone; with `group_by` (MAX) each value of that property within it as well.
     """
 
-    absent: ClassVar[dict[str, str]] = {
-        "expression": "meters read one field",
-        "bucket_size": "meters have no buckets",
-        "group_by": "meters are not grouped",
-    }
     type: ShortText
     field: ShortText | None = None
+    expression: Annotated[str, Field(max_length=LENGTH_MAX)] | None = None
     multiplier: DecimalIn | None = None
+    bucket_size: ShortText | None = None
+    group_by: ShortText | None = None
 
 
 MeterFilters = Annotated[list[MeterFilterBody], Field(max_length=100)]
@@ -79,6 +80,9 @@ class CreateMeterRequest(Request):
             filters=tuple(entry.value() for entry in self.filters),
             reset_usage=self.reset_usage,
             multiplier=self.aggregation.multiplier,
+            expression=self.aggregation.expression,
+            bucket_size=self.aggregation.bucket_size,
+            group_by=self.aggregation.group_by,
         )
 
 

@@ -1,40 +1,44 @@
 """Usage on the wire. Quantities are JSON numbers here, as in the reference, written with all their digits."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from activities.subscription_usage import SubscriptionUsage, UsageCharge
-from activities.usage_reader import billing_window
+from activities.usage_reader import meter_of
 from billing.errors import Invalid
-from billing.meters import Meter, UsageQuantity
+from billing.meters import Meter, UsageQuantity, parse_aggregation
 from billing.periods import Period, zone_info
 from models.clickhouse.event_query import EventPage, EventQuery, StoredEvent
-from models.clickhouse.windows import Window, WindowSize, parse_window_size
+from models.clickhouse.meter_query import PROPERTY
+from models.clickhouse.usage import BucketedUsage
+from models.clickhouse.windows import Window, parse_window_size
 from models.scope import Scope
 from starter.schemas.prices import PriceAnswer, display_amount
-from starter.schemas.wire import Answer, Instant, InstantOut, Name, NumberOut, Request, ShortText, Text
+from starter.schemas.wire import Answer, DecimalIn, Instant, InstantOut, Name, NumberOut, Request, ShortText, Text
 
+KEY_LENGTH = 8192
 DEFAULT_RANGE = timedelta(days=7)
-WINDOWS_MAX = 50_000
-_NO_BUCKETS = "meters have no buckets"
 FilterValues = dict[ShortText, Annotated[list[Text], Field(min_length=1, max_length=1000)]]
 
 
 class UsageRequest(Request):
-    """What both usage questions share: whose usage, when, and in which windows."""
+    """What usage questions share: whose usage, when, and in which windows; these are cut in the customer's time zone,
+    unless `timezone` names another.
+    """
 
-    absent: ClassVar[dict[str, str]] = {"bucket_size": _NO_BUCKETS}
     customer_id: ShortText | None = None
     external_customer_id: ShortText | None = None
     start_time: Instant | None = None
     end_time: Instant | None = None
     window_size: ShortText | None = None
+    bucket_size: ShortText | None = None
     filters: Annotated[FilterValues, Field(max_length=50)] = Field(default={})
     billing_anchor: Instant | None = None
-    timezone: ShortText = "UTC"
+    timezone: ShortText | None = None
 
     def period(self, now: datetime) -> Period:
         """[start_time, end_time); the seven days before `now` where they are left out."""
@@ -44,31 +48,58 @@ class UsageRequest(Request):
             raise Invalid("end_time must not lie before start_time", field="end_time")
         return Period(start, end)
 
-    def window(self, period: Period) -> Window | None:
+    def zone(self, customers: str) -> str:
+        """The time zone that is asked for, else the customer's. Raises Invalid for an unknown one."""
+        return zone_info(self.timezone or customers).key
+
+    def window(self, period: Period, zone: str) -> Window | None:
         """The windows that are asked for; with `billing_anchor`, MONTH windows are the billing months."""
-        zone_info(self.timezone)
         if self.window_size is None:
             return None
-        size = parse_window_size(self.window_size)
-        if size is WindowSize.MINUTE and period.end - period.start > timedelta(minutes=WINDOWS_MAX):
-            raise Invalid(f"window_size MINUTE allows at most {WINDOWS_MAX} minutes at once", field="window_size")
-        if size is WindowSize.MONTH and self.billing_anchor is not None:
-            return billing_window(period, self.billing_anchor, self.timezone)
-        return Window(size, self.timezone)
+        window = Window(parse_window_size(self.window_size), zone, self.billing_anchor)
+        window.check(period)
+        return window
+
+    def bucketed(self, meter: Meter) -> Meter:
+        """`meter` with the buckets that are asked for. Raises Invalid for others than it has."""
+        if self.bucket_size is None:
+            return meter
+        size = parse_window_size(self.bucket_size, "bucket_size")
+        if meter.bucket_size not in (None, size):
+            raise Invalid(f"bucket_size must be absent, or the meter's own {meter.bucket_size}", field="bucket_size")
+        return replace(meter, bucket_size=size)
 
 
 class GetUsageRequest(UsageRequest):
-    """Usage by event name and aggregation; without `property_name` events are counted."""
+    """Usage by event name and aggregation; without `property_name` events are counted.
 
-    absent: ClassVar[dict[str, str]] = {
-        "bucket_size": _NO_BUCKETS,
-        "group_by": "usage is not grouped",
-        "group_by_property": "usage is not grouped",
-        "multiplier": "quantities are not multiplied",
-    }
+    With `bucket_size` (SUM, MAX) each bucket by itself, with `group_by` (MAX) each value of a property in it.
+    """
+
     event_name: Name
     aggregation_type: ShortText
     property_name: ShortText | None = None
+    multiplier: DecimalIn | None = None
+    group_by: Annotated[list[ShortText], Field(max_length=1)] = Field(default=[], examples=[["properties.node"]])
+    group_by_property: ShortText | None = None
+
+    def meter(self) -> Meter:
+        """The meter that the question means. Raises Invalid naming the field of the question."""
+        kind = parse_aggregation(self.aggregation_type)
+        try:
+            asked = meter_of(self.event_name, kind, self.property_name, self.filters, self.multiplier)
+            return replace(self.bucketed(asked), group_by=self._group())
+        except Invalid as error:
+            field = (error.field or "").removeprefix("aggregation.")
+            raise Invalid(error.message.replace("aggregation.", ""), field) from error
+
+    def _group(self) -> str | None:
+        named = self.group_by[0] if self.group_by else None
+        if named is None:
+            return self.group_by_property
+        if not named.startswith(PROPERTY) or named == PROPERTY:
+            raise Invalid(f"group_by must name {PROPERTY}NAME; got {named!r}", field="group_by")
+        return named.removeprefix(PROPERTY)
 
 
 class GetUsageByMeterRequest(UsageRequest):
@@ -107,6 +138,12 @@ class UsageAnswer(Answer):
     def total(cls, meter: Meter, usage: UsageQuantity) -> "UsageAnswer":
         """One quantity."""
         return cls(event_name=meter.event_name, type=meter.aggregation.value, value=usage.quantity or None)
+
+    @classmethod
+    def bucketed(cls, meter: Meter, buckets: BucketedUsage, window: Window) -> "UsageAnswer":
+        """The sum of all buckets, and by windows: a bucket belongs to the one in which it begins."""
+        answer = cls.windowed(meter, buckets.in_windows(window))
+        return answer.model_copy(update={"value": buckets.usage.quantity or None})
 
     @classmethod
     def windowed(cls, meter: Meter, windows: list[tuple[datetime, UsageQuantity]]) -> "UsageAnswer":
@@ -172,7 +209,10 @@ class SubscriptionUsageAnswer(Answer):
 
 
 class EventsRequest(Request):
-    """Which stored events; newest first, by pages of at most 50."""
+    """Which stored events, by pages of at most 50: newest first, or as `sort` and `order` say.
+
+    `iter_last_key` of a page leads to what follows it, `iter_first_key` to what stands in front of it.
+    """
 
     external_customer_id: ShortText | None = None
     event_name: ShortText | None = None
@@ -181,7 +221,10 @@ class EventsRequest(Request):
     property_filters: Annotated[FilterValues, Field(max_length=50)] = Field(default={})
     start_time: Instant | None = None
     end_time: Instant | None = None
-    iter_last_key: ShortText | None = None
+    iter_first_key: Annotated[str, Field(max_length=KEY_LENGTH)] | None = None
+    iter_last_key: Annotated[str, Field(max_length=KEY_LENGTH)] | None = None
+    sort: Literal["timestamp", "event_name"] = "timestamp"
+    order: Literal["asc", "desc"] = "desc"
     page_size: Annotated[int, Field(ge=1, le=50)] = 50
     offset: Annotated[int, Field(ge=0, le=1_000_000)] = 0
 
@@ -199,8 +242,11 @@ class EventsRequest(Request):
             self.source,
             {key: tuple(values) for key, values in self.property_filters.items()},
             self.iter_last_key,
+            self.iter_first_key,
             self.offset,
             self.page_size,
+            self.sort == "event_name",
+            self.order == "asc",
         )
 
 
@@ -233,10 +279,12 @@ def events_body(page: EventPage, scope: Scope, offset: int) -> dict[str, Any]:
     """A page of events with the key that continues it."""
     body: dict[str, Any] = {
         "events": [EventAnswer.of(event, scope.environment_id) for event in page.events],
-        "has_more": page.next_key is not None,
+        "has_more": page.more,
         "total_count": page.total,
         "offset": offset,
     }
+    if page.first_key is not None:
+        body["iter_first_key"] = page.first_key
     return body if page.next_key is None else {**body, "iter_last_key": page.next_key}
 
 

@@ -24,7 +24,8 @@ class UsageAnalyticsRequest(UsageRequest):
 
     absent: ClassVar[dict[str, str]] = {
         "include_children": "customers have no children",
-        "breakdown_bucket": "meters have no buckets",
+        "breakdown_bucket": "ask for a window_size",
+        "bucket_size": "buckets are those of the meters",
     }
     external_customer_id: Name
     feature_ids: Ids | None = None
@@ -34,7 +35,7 @@ class UsageAnalyticsRequest(UsageRequest):
         dict[ShortText, Annotated[list[ShortText], Field(min_length=1, max_length=1000)]], Field(max_length=50)
     ] = Field(default={})
 
-    def question(self, scope: Scope, period: Period) -> UsageQuestion:
+    def question(self, scope: Scope, period: Period, zone: str) -> UsageQuestion:
         """The question for the reader. Raises Invalid."""
         groups = [name for name in dict.fromkeys(self.group_by) if name != FEATURE]  # features are always apart
         for name in groups:
@@ -50,16 +51,19 @@ class UsageAnalyticsRequest(UsageRequest):
             tuple(self.sources),
             tuple(groups),
             filters,
-            self.window(period),
+            self.window(period, zone),
+            zone,
+            self.billing_anchor,
         )
 
 
 class PointAnswer(Answer):
-    """One window: its start, the usage in it, and from how many events."""
+    """One window: its start, the usage in it, from how many events, and its share of the cost."""
 
     timestamp: InstantOut
     usage: DecimalOut
     event_count: int
+    cost: DecimalOut | None = None
 
 
 class UsageItemAnswer(Answer):
@@ -89,9 +93,10 @@ class UsageItemAnswer(Answer):
         groups = dict(zip(group_by, item.groups, strict=True))
         source = groups.pop(SOURCE, None)
         line, price = item.line or (None, None)
+        costs = item.point_costs or (None,) * len(item.points)
         points = [
-            PointAnswer(timestamp=start, usage=usage.quantity, event_count=usage.event_count)
-            for start, usage in item.points
+            PointAnswer(timestamp=start, usage=usage.quantity, event_count=usage.event_count, cost=cost)
+            for (start, usage), cost in zip(item.points, costs, strict=True)
         ]
         return cls(
             feature_id=item.feature.id,

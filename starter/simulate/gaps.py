@@ -12,7 +12,7 @@ from billing.periods import BillingPeriod
 from billing.prices import Price
 from billing.scenario import document as doc
 from billing.scenario.catalog import Catalog, build_catalog, subscription_cadence
-from billing.scenario.catalog_parts import MeterPart, PricePart
+from billing.scenario.catalog_parts import PricePart
 from billing.terms import LineKind
 
 
@@ -32,7 +32,6 @@ class Gap:
 PRICE: Final = ("maximum_amount", "trial_period_days", "price_unit_config")
 PLAN: Final = ("entitlements", "credit_grants")
 WALLET: Final = ("auto_topup", "alert_settings")
-AGGREGATION: Final = ("expression", "bucket_size", "group_by")
 SUBSCRIPTION: Final = {
     "trial_period_days": "subscriptions: trial_period_days",
     "auto_invoice_threshold": "subscriptions: auto_invoice_threshold",
@@ -80,10 +79,6 @@ def gaps_of(scenario: doc.Scenario, result: dict[str, Any]) -> list[Gap]:
 
 
 def _of_catalog(scenario: doc.Scenario, catalog: Catalog) -> Iterator[Gap]:
-    used = {price.meter_id for price in catalog.plans[scenario.subscription.plan]}
-    for index, meter in enumerate(scenario.meters):
-        if meter.key in used:
-            yield from _of_meter(meter, f"meters[{index}]")
     for index, plan in enumerate(scenario.plans):
         if plan.key == scenario.subscription.plan:
             yield from _given(plan, f"plans[{index}]", PLAN, "plans")
@@ -94,10 +89,6 @@ def _of_catalog(scenario: doc.Scenario, catalog: Catalog) -> Iterator[Gap]:
         yield from _given(wallet, f"wallets[{index}]", WALLET, "wallets")
         if wallet.wallet_type == "POST_PAID":
             yield Gap(f"wallets[{index}].wallet_type", POST_PAID)
-
-
-def _of_meter(part: MeterPart, path: str) -> Iterator[Gap]:
-    yield from _given(part.aggregation, f"{path}.aggregation", AGGREGATION, "meters: aggregation")
 
 
 def _of_price(scenario: doc.Scenario, part: PricePart, price: Price, path: str) -> Iterator[Gap]:

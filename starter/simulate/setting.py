@@ -19,6 +19,7 @@ from billing.scenario import document as doc
 from billing.scenario.catalog import Catalog
 from billing.scenario.catalog_parts import WalletPart
 from billing.taxes import TaxRate, TaxRateType
+from models.conversions import aggregation_json
 from starter.cli.api_client import Api
 from starter.simulate.tokens import token_of
 
@@ -103,11 +104,10 @@ def _used_meters(scenario: doc.Scenario, catalog: Catalog) -> list[Meter]:
 
 
 def _meter(meter: Meter) -> Json:
-    aggregation = {"type": meter.aggregation.value, "field": meter.field, "multiplier": _maybe(meter.multiplier)}
     return {
         "name": meter.name,
         "event_name": meter.event_name,
-        "aggregation": {name: value for name, value in aggregation.items() if value is not None},
+        "aggregation": aggregation_json(meter),
         "filters": [{"key": each.key, "values": list(each.values)} for each in meter.filters],
         "reset_usage": meter.reset_usage.value,
     }

@@ -5,6 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
+PEAK = {"event_name": "e", "aggregation_type": "MAX", "property_name": "n"}
 METER = {"name": "m", "event_name": "call", "aggregation": {"type": "COUNT"}, "reset_usage": "BILLING_PERIOD"}
 FLAT = {
     "type": "FIXED", "entity_type": "PLAN", "entity_id": "plan_x", "currency": "usd", "billing_model": "FLAT_FEE",
@@ -49,7 +50,25 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
      "aggregation.multiplier", "decimal number"),
     ("/meters", {**METER, "aggregation": {"type": "SUM"}}, "aggregation.field", "required"),
     ("/meters", {**METER, "aggregation": {"type": "COUNT", "field": "n"}}, "aggregation.field", "absent"),
-    ("/meters", {**METER, "aggregation": {"type": "SUM", "bucket_size": "DAY"}}, "aggregation.bucket_size", "left out"),
+    ("/meters", {**METER, "aggregation": {"type": "SUM", "field": "n", "bucket_size": "YEAR"}},
+     "aggregation.bucket_size", "MINUTE, 15MIN"),
+    ("/meters", {**METER, "aggregation": {"type": "AVG", "field": "n", "bucket_size": "DAY"}},
+     "aggregation.bucket_size", "SUM and MAX only"),
+    ("/meters", {**METER, "aggregation": {"type": "SUM", "field": "n", "bucket_size": "DAY", "group_by": "node"}},
+     "aggregation.group_by", "MAX with a bucket_size"),
+    ("/meters", {**METER, "aggregation": {"type": "MAX", "field": "n", "group_by": "node"}}, "aggregation.group_by",
+     "MAX with a bucket_size"),
+    ("/meters", {**METER, "reset_usage": "NEVER", "aggregation": {"type": "SUM", "field": "n", "bucket_size": "DAY"}},
+     "reset_usage", "with buckets"),
+    ("/meters", {**METER, "aggregation": {"type": "SUM", "field": "n", "expression": "n"}}, "aggregation.expression",
+     "beside aggregation.field"),
+    ("/meters", {**METER, "aggregation": {"type": "COUNT_UNIQUE", "expression": "n"}}, "aggregation.expression",
+     "SUM, AVG, MAX, LATEST"),
+    ("/meters", {**METER, "aggregation": {"type": "SUM", "expression": "sqrt(n)"}}, "aggregation.expression",
+     "no exact result"),
+    ("/meters", {**METER, "aggregation": {"type": "SUM", "expression": "n +"}}, "aggregation.expression", "line 1"),
+    ("/meters", {**METER, "aggregation": {"type": "SUM", "expression": "n" * 2001}}, "aggregation.expression",
+     "2000 characters"),
     ("/meters", {**METER, "event_name": "  "}, "event_name", "name"),
     ("/meters", {**METER, "reset_usage": "ALWAYS"}, "reset_usage", "BILLING_PERIOD, NEVER"),
     ("/meters", {**METER, "filters": [{"key": "model", "values": []}]}, "filters[0].values", "at least 1 item"),
@@ -105,6 +124,12 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
     ("/events/usage", {"event_name": "e", "aggregation_type": "MEDIAN"}, "aggregation.type", "COUNT"),
     ("/events/usage", {"event_name": "e", "aggregation_type": "COUNT", "window_size": "YEAR"}, "window_size", "MINUTE"),
     ("/events/usage", {"event_name": "e", "aggregation_type": "COUNT", "timezone": "X"}, "timezone", "IANA"),
+    ("/events/usage", {"event_name": "e", "aggregation_type": "COUNT", "bucket_size": "DAY"}, "bucket_size", "SUM and"),
+    ("/events/usage", {**PEAK, "bucket_size": "YEAR"}, "bucket_size", "MINUTE"),
+    ("/events/usage", {**PEAK, "group_by": ["properties.node"]}, "group_by", "MAX with a bucket_size"),
+    ("/events/usage", {**PEAK, "bucket_size": "DAY", "group_by": ["source"]}, "group_by", "properties.NAME"),
+    ("/events/usage", {**PEAK, "multiplier": "2"}, "multiplier", "SUM_WITH_MULTIPLIER"),
+    ("/events/usage", {**PEAK, "window_size": "MINUTE", "start_time": "2024-01-01T00:00:00Z"}, "window_size", "50000"),
     ("/payments", {"destination_type": "INVOICE", "destination_id": "inv_x", "payment_method_type": "CREDITS",
                    "amount": "1", "currency": "usd"}, "payment_method_type", "OFFLINE"),
     ("/customers/search", {"limit": 0}, "limit", "greater than"),

@@ -37,6 +37,12 @@ KINDS = {
     "seats": Kind(
         {"type": "WEIGHTED_SUM", "field": "n"}, "3.1", ("8.58064516129", "26.6"), ("18.714285714286", "58.01"), NEVER
     ),
+    # 10 / 60 + 5 / 60 + 1 / 60, each at 12 digits, x 0.6
+    "minutes": Kind(
+        {"type": "SUM", "expression": "n / 60"}, "0.6", ("0.266666666667", "0.16"), ("0.066666666667", "0.04")
+    ),
+    "peaks": Kind({"type": "MAX", "field": "n", "bucket_size": "WEEK"}, "1", ("16", "16"), ("4", "4")),
+    "peak": Kind({"type": "MAX", "field": "n", "bucket_size": "MONTH"}, "0.5", ("10", "5"), ("4", "2")),
     "stored": Kind({"type": "SUM", "field": "n"}, "0.1", ("16", "1.6"), ("20", "2"), NEVER),
 }
 
@@ -89,8 +95,9 @@ def story(sdk: Any, client: httpx.Client) -> Story:
 def test_each_aggregation_and_reset_from_events_to_invoices(story: Story, sdk: Any, client: httpx.Client) -> None:
     subscription = subscribe(sdk, story, "meters", KINDS)
     stored = client.get("/meters").json()["items"]
-    halves = next(meter for meter in stored if meter["name"] == "halves")
-    assert halves["aggregation"] == KINDS["halves"].aggregation
+    assert {meter["name"]: meter["aggregation"] for meter in stored} == {
+        name: kind.aggregation for name, kind in KINDS.items()
+    }
     for number, (n, day) in enumerate(EVENTS):
         story.advance(f"{day}T06:00:00Z")
         use(sdk, "meters", number, f"{day}T00:00:00Z", {"n": n})

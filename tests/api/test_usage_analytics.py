@@ -62,9 +62,10 @@ def test_groups_add_up_to_the_whole(story: Story) -> None:
 
 def test_windows_and_filters(story: Story) -> None:
     (item,) = ask(story, window_size="HOUR")["items"]
+    # 63.80 split by 36,000 : 4,000
     assert item["points"] == [
-        {"timestamp": "2025-01-01T01:00:00Z", "usage": "36000", "event_count": 1},
-        {"timestamp": "2025-01-01T02:00:00Z", "usage": "4000", "event_count": 1},
+        {"timestamp": "2025-01-01T01:00:00Z", "usage": "36000", "event_count": 1, "cost": "57.42"},
+        {"timestamp": "2025-01-01T02:00:00Z", "usage": "4000", "event_count": 1, "cost": "6.38"},
     ]
     for narrowed in ({"sources": ["app"]}, {"property_filters": {"model": ["sonic-ultra", "nano"]}}):
         (item,) = ask(story, **narrowed)["items"]

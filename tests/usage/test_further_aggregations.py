@@ -13,7 +13,8 @@ from billing.errors import Invalid
 from billing.meters import AggregationType, Filter, Meter, ResetUsage
 from billing.periods import Period
 from billing.usage_aggregation import first_accepted, measure
-from models.clickhouse.windows import Window, WindowSize
+from billing.windows import WindowSize
+from models.clickhouse.windows import Window
 from models.scope import Scope
 from tests.usage.test_in_memory_usage import in_memory
 from tests.usage.test_usage_exact import CUSTOMER, START, YEAR, event, random_events, stored, without_checksum

@@ -16,6 +16,7 @@ from activities.ingestion.events import Event
 from activities.usage_reader import UsageReader
 from billing.meters import AggregationType, Filter, Meter
 from billing.periods import Period
+from billing.windows import WindowSize
 from models.clickhouse.client import ClickHouseRefused
 from models.scope import Scope
 from tests.usage.test_usage_exact import event, stored
@@ -27,6 +28,12 @@ METERS = (
     Meter("m_max", "max", "call", AggregationType.MAX, "n"),
     Meter("m_unique", "unique", "call", AggregationType.COUNT_UNIQUE, "who", (Filter("region", ("eu",)),)),
     Meter("m_average", "average", "call", AggregationType.AVG, "n"),
+)
+
+BUCKETED = (
+    Meter("b_sum", "sum", "call", AggregationType.SUM, "n", bucket_size=WindowSize.DAY),
+    Meter("b_max", "max", "call", AggregationType.MAX, "n", bucket_size=WindowSize.DAY, group_by="who"),
+    Meter("b_month", "month", "call", AggregationType.SUM, expression="n / 3", bucket_size=WindowSize.MONTH),
 )
 
 
@@ -79,6 +86,22 @@ async def test_every_answer_is_that_of_a_read_by_itself(events: ClickHouseConnec
     for customer, totals, chart in zip(customers, found, days, strict=True):
         assert totals == await alone.read(scope, customer, METERS, MONTH), customer
         assert chart == await alone.daily(scope, customer, METERS[0], MONTH, "Asia/Kolkata"), customer
+
+
+async def test_buckets_share_statements_too(events: ClickHouseConnection, scope: Scope) -> None:
+    """One for each kind of buckets; what is cut by months, for each anchor as well."""
+    alone, counting = UsageReader(events), Counting(events)
+    grouped, asked = GroupedUsage(counting), (BUCKETED, MONTH, "Asia/Kolkata")
+    customers = [f"c-{number}" for number in range(31)]
+    anchors = [START, START + timedelta(days=14)]
+    found = await asyncio.gather(
+        *(grouped.buckets(scope, each, *asked, anchors[place % 2]) for place, each in enumerate(customers))
+    )
+    assert counting.queries == 4
+    for place, (customer, buckets) in enumerate(zip(customers, found, strict=True)):
+        assert buckets == await alone.buckets(scope, customer, *asked, anchors[place % 2]), customer
+    assert [len(found[9][meter.id].parts) for meter in BUCKETED] == [0, 0, 0]
+    assert len({part.period.start for part in found[1]["b_month"].parts}) == 2
 
 
 async def test_ten_thousand_closes_take_few_statements(events: ClickHouseConnection, scope: Scope) -> None:

@@ -15,7 +15,6 @@ from billing.usage_aggregation import UsageEvent, first_accepted, measure
 from billing.windows import WindowSize, window_at
 from models.clickhouse.times import instant
 from models.clickhouse.windows import Window
-from models.clickhouse.windows import WindowSize as StoredWindowSize
 from models.scope import Scope
 from tests.usage.test_usage_exact import CUSTOMER, METERS, START, YEAR, random_events, stored, sum_of, without_checksum
 
@@ -44,9 +43,9 @@ async def test_every_offered_aggregation_agrees(usage_store: ClickHouseConnectio
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Asia/Kathmandu", "America/New_York"])
-@pytest.mark.parametrize("size", [size for size in StoredWindowSize if size is not StoredWindowSize.MONTH])
+@pytest.mark.parametrize("size", [size for size in WindowSize if size is not WindowSize.MONTH])
 async def test_windows_are_the_same(
-    usage_store: ClickHouseConnection, scope: Scope, zone: str, size: StoredWindowSize
+    usage_store: ClickHouseConnection, scope: Scope, zone: str, size: WindowSize
 ) -> None:
     # around both changes of New York's clocks in 2025
     around = [datetime(2025, month, day, tzinfo=UTC) for month, day in ((3, 8), (3, 9), (11, 1), (11, 2))]
@@ -58,5 +57,5 @@ async def test_windows_are_the_same(
     meter = sum_of("value")
     found = await UsageReader(usage_store).windows(scope, CUSTOMER, meter, YEAR, Window(size, zone))
     events = [in_memory(event) for event in sent]
-    starts = sorted({window_at(WindowSize(size.value), zone, START, event.timestamp).start for event in events})
+    starts = sorted({window_at(size, zone, START, event.timestamp).start for event in events})
     assert [start for start, _ in found] == starts

@@ -7,10 +7,12 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from billing.errors import Invalid
+from billing.event_values import NUMBER
 from billing.meters import AggregationType, Filter, Meter, ResetUsage
-from models.clickhouse.meter_query import NUMBER, MeterQuery
+from billing.windows import WindowSize
+from models.clickhouse.meter_query import MeterQuery
 from models.clickhouse.times import milliseconds
-from models.clickhouse.windows import Window, WindowSize
+from models.clickhouse.windows import Window
 
 START = datetime(2025, 1, 1, tzinfo=UTC)
 END = datetime(2025, 2, 1, tzinfo=UTC)
@@ -99,8 +101,13 @@ def test_each_aggregation_has_its_fold(aggregation: AggregationType, fold: str) 
 def test_windows_group_the_same_read() -> None:
     sql, parameters = query(TALK, window=Window(WindowSize.DAY, "Asia/Kolkata")).to_sql()
     lines = sql.splitlines()
-    assert lines[1] == "  toInt64(toUnixTimestamp(toStartOfDay(timestamp, {zone:String}))) * 1000 AS window_start,"
+    assert lines[1] == "  roundDown(toUnixTimestamp64Milli(timestamp), {boundaries:Array(Int64)}) AS window_start,"
     assert lines[-3:-1] == ["GROUP BY window_start", "ORDER BY window_start"]
+    assert parameters["boundaries"][:2] == [1735669800000, 1735756200000]  # midnight is at 18:30 UTC
+    assert "zone" not in parameters
+    sql, parameters = query(TALK, window=Window(WindowSize.HOUR, "Asia/Kolkata")).to_sql()
+    seconds = "(toMinute(timestamp, {zone:String}) % 60) * 60 + toSecond(timestamp, {zone:String})"
+    assert sql.splitlines()[1] == f"  toInt64(toUnixTimestamp(timestamp) - ({seconds})) * 1000 AS window_start,"
     assert parameters["zone"] == "Asia/Kolkata"
 
 
@@ -141,5 +148,5 @@ def test_a_query_without_meters_or_backwards_is_refused() -> None:
         query()
     with pytest.raises(Invalid, match="must not be after"):
         MeterQuery("t", "e", "c", (TALK,), END, START)
-    with pytest.raises(Invalid, match="such as Europe/Paris"):
+    with pytest.raises(Invalid, match="not an IANA time zone"):
         Window(WindowSize.DAY, "Europe/Pariss")

@@ -9,8 +9,9 @@ from starlette.responses import Response
 from activities.subscription_usage import read_subscription_usage
 from activities.test_clocks import business_now
 from activities.usage_analytics import read_usage_analytics
-from activities.usage_reader import UsageReader, meter_of
-from billing.meters import Filter, Meter, parse_aggregation
+from activities.usage_reader import UsageReader
+from billing.meters import Filter, Meter
+from models.clickhouse.usage import bucket_window
 from models.conversions import meter_from_row
 from models.queries.catalog import get_meter
 from models.queries.customers import find_customer_by_external_id, get_customer
@@ -36,18 +37,16 @@ router = APIRouter(tags=["usage"], route_class=CommandRoute)
 @router.post("/events/usage", response_model=UsageAnswer, summary="Usage by event name")
 async def by_event_name(body: GetUsageRequest, caller: CallerNow, request: Request) -> Response:
     """Of one customer, or of all. The last seven days where no times are given."""
-    kind = parse_aggregation(body.aggregation_type)
-    meter = meter_of(body.event_name, kind, body.property_name, body.filters)
-    return await _usage(body, meter, caller, request)
+    return await _usage(body, body.meter(), caller, request)
 
 
 @router.post("/events/usage/meter", response_model=UsageAnswer, summary="Usage by meter")
 async def by_meter(body: GetUsageByMeterRequest, caller: CallerNow, request: Request) -> Response:
-    """Counted as on the invoice; `filters` narrow it further."""
+    """Counted as on the invoice, bucket by bucket where the meter has buckets; `filters` narrow it further."""
     async with clients_of(request).database.transaction(caller.scope) as session:
         stored = meter_from_row(await get_meter(session, caller.scope, body.meter_id))
     extra = tuple(Filter(key, tuple(values)) for key, values in body.filters.items())
-    meter = replace(stored, filters=(*stored.filters, *extra))
+    meter = body.bucketed(replace(stored, filters=(*stored.filters, *extra)))
     return await _usage(body, meter, caller, request)
 
 
@@ -64,47 +63,50 @@ async def by_subscription(body: GetUsageBySubscriptionRequest, caller: CallerNow
 @router.post("/events/analytics", summary="Usage by feature, window and group, with its cost")
 async def analytics(body: UsageAnalyticsRequest, caller: CallerNow, request: Request) -> Response:
     """Exact, as on the invoice. Costs are those of the price, before allowances, commitments, discounts and taxes."""
-    _, now = await _customer(caller, request, None, body.external_customer_id)
-    question = body.question(caller.scope, body.period(now))
+    _, now, zone = await _customer(caller, request, None, body.external_customer_id)
+    question = body.question(caller.scope, body.period(now), body.zone(zone))
     items = await read_usage_analytics(clients_of(request).database, _reader(request), question)
     return json_answer(analytics_body(items, question))
 
 
 @router.post("/events/query", summary="List stored events")
 async def query_events(body: EventsRequest, caller: CallerNow, request: Request) -> Response:
-    """Newest first; each event once, however often it was sent. Continue by `iter_last_key`."""
-    _, now = await _customer(caller, request, None, body.external_customer_id)
+    """Each event once, however often it was sent. Continue by `iter_last_key`, or in front by `iter_first_key`."""
+    _, now, _ = await _customer(caller, request, None, body.external_customer_id)
     page = await _reader(request).events(body.query(caller.scope, now))
     return json_answer(events_body(page, caller.scope, body.offset))
 
 
 async def _usage(body: UsageRequest, meter: Meter, caller: Caller, request: Request) -> Response:
-    external_id, now = await _customer(caller, request, body.customer_id, body.external_customer_id)
-    period = body.period(now)
-    window = body.window(period)
+    external_id, now, customers_zone = await _customer(caller, request, body.customer_id, body.external_customer_id)
+    period, zone, scope, reader = body.period(now), body.zone(customers_zone), caller.scope, _reader(request)
+    window = body.window(period, zone)
+    if meter.bucket_size is not None:
+        found = await reader.buckets(scope, external_id, [meter], period, zone, body.billing_anchor)
+        buckets = window or bucket_window(meter, zone, body.billing_anchor)
+        return json_answer(UsageAnswer.bucketed(meter, found[meter.id], buckets))
     if window is None:
-        return json_answer(
-            UsageAnswer.total(meter, await _reader(request).total(caller.scope, external_id, meter, period))
-        )
-    windows = await _reader(request).windows(caller.scope, external_id, meter, period, window)
-    return json_answer(UsageAnswer.windowed(meter, windows))
+        return json_answer(UsageAnswer.total(meter, await reader.total(scope, external_id, meter, period)))
+    return json_answer(UsageAnswer.windowed(meter, await reader.windows(scope, external_id, meter, period, window)))
 
 
 async def _customer(
     caller: Caller, request: Request, customer_id: str | None, external_id: str | None
-) -> tuple[str | None, datetime]:
-    """The customer's external id and the time it lives by; the real time for all customers, or unknown ones."""
+) -> tuple[str | None, datetime, str]:
+    """The customer's external id, the time it lives by and its time zone; the real time and UTC for all customers, or
+    unknown ones.
+    """
     async with clients_of(request).database.transaction(caller.scope) as session:
         if customer_id is not None:
             row = await get_customer(session, caller.scope, customer_id)
         elif external_id is not None:
             found = await find_customer_by_external_id(session, caller.scope, external_id)
             if found is None:
-                return external_id, utc_now()
+                return external_id, utc_now(), "UTC"
             row = found
         else:
-            return None, utc_now()
-        return row.external_id, await business_now(session, row.test_clock_id)
+            return None, utc_now(), "UTC"
+        return row.external_id, await business_now(session, row.test_clock_id), row.timezone
 
 
 def _reader(request: Request) -> UsageReader:

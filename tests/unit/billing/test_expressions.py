@@ -14,7 +14,7 @@ from billing.errors import Invalid
 from billing.expressions.evaluation import compiled, expression_value
 from billing.expressions.parsing import parse_expression
 from billing.expressions.tree import Arithmetic, Comparison, Condition, Kind, Literal, Operator, Property, Relation
-from billing.meters import AggregationType, Meter, check_offered
+from billing.meters import AggregationType, Meter
 from billing.money import decimal_text, round_places
 from billing.scenario.decoding import read_json
 from billing.usage_aggregation import UsageEvent, measure, rejected_events
@@ -223,11 +223,6 @@ def test_the_multiplier_is_applied_before_the_rounding() -> None:
             lambda: Meter("m", "m", "e", AggregationType.SUM, expression="sqrt(a)"),
             "aggregation.expression",
             "aggregation.expression must not call sqrt: it has no exact result; numbers are exact decimals here",
-        ),
-        (
-            lambda: check_offered(minutes()),
-            "aggregation.expression",
-            "aggregation.expression must be absent: meters read one field",
         ),
     ],
 )

@@ -6,8 +6,7 @@ from fractions import Fraction
 
 import pytest
 
-from billing.errors import Invalid
-from billing.meters import AggregationType, Meter, ResetUsage, UsagePart, UsageQuantity, check_offered, share_so_far
+from billing.meters import AggregationType, Meter, ResetUsage, UsagePart, UsageQuantity, share_so_far
 from billing.periods import Period
 from billing.usage_aggregation import UsageEvent, measure_buckets, measure_parts, measure_until
 from billing.windows import WindowSize, window_at
@@ -32,12 +31,6 @@ def test_a_level_counts_for_the_time_that_has_passed() -> None:
     # 9 seats are worth 3, which needs no fraction beside it
     assert share_so_far(UsageQuantity(Decimal(9), 1), TEN_DAYS, APRIL).exact is None
     assert share_so_far(UsageQuantity(Decimal(10), 1), APRIL, APRIL).quantity == 10
-
-
-def test_an_expression_is_not_read_from_the_store() -> None:
-    meter = Meter("m", "minutes", "call", AggregationType.SUM, expression="seconds / 60")
-    with pytest.raises(Invalid, match="expression must be absent"):
-        check_offered(meter)
 
 
 def seats(*changes: tuple[str, str]) -> list[UsageEvent]:

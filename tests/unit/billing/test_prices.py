@@ -10,10 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from billing.errors import Invalid
+from billing.meters import UsagePart
 from billing.periods import BillingPeriod, Cadence
 from billing.prices import BillingModel, InvoiceCadence, Price, PriceType, RoundMode, TierMode, TransformQuantity, rate
+from billing.usage_lines import rate_buckets
 
-from .builders import MONTHLY, package, seat, talk, tiered, tiers
+from .builders import MONTHLY, package, seat, span, talk, tiered, tiers
 
 SLAB = tiered(TierMode.SLAB, ("1000", "0.02", "1"), ("5000", "0.01", "2.5"), (None, "0.005", "0"))
 VOLUME = tiered(TierMode.VOLUME, ("1000", "0.02", "1"), ("5000", "0.01", "2.5"), (None, "0.005", "0"))
@@ -201,3 +203,11 @@ def test_bad_prices_name_the_field(make: Callable[[], object], field: str, messa
 def test_a_tiered_price_may_carry_amount_zero() -> None:
     assert replace(SLAB, amount=Decimal(0)).type is PriceType.USAGE
     assert SLAB.cadence == MONTHLY
+
+
+def test_each_bucket_is_priced_by_itself() -> None:
+    days = [span("2025-02-01", "2025-02-02"), span("2025-02-02", "2025-02-03")]
+    parts = [UsagePart(day, Fraction(quantity)) for day, quantity in zip(days, (1000, 600), strict=True)]
+    # 21, and 600 x 0.02 + 1; all 1600 at once would reach the second tier
+    assert rate_buckets(SLAB, parts) == 34
+    assert rate_buckets(SLAB, ()) == 0

@@ -20,8 +20,8 @@ from billing.meters import (
     Meter,
     ResetUsage,
     UsageQuantity,
-    check_offered,
     parse_aggregation,
+    parse_bucket_size,
     parse_reset_usage,
 )
 from billing.periods import Period
@@ -359,9 +359,9 @@ REFUSED: list[tuple[Callable[[], object], str, str]] = [
         "reset_usage must be one of BILLING_PERIOD, NEVER; got 'ALWAYS'",
     ),
     (
-        lambda: check_offered(meter(bucket_size=WindowSize.DAY)),
+        lambda: parse_bucket_size("YEAR"),
         "aggregation.bucket_size",
-        "aggregation.bucket_size must be absent: meters have no buckets",
+        f"aggregation.bucket_size must be one of {', '.join(WindowSize)}; got 'YEAR'",
     ),
 ]
 
@@ -373,6 +373,5 @@ def test_what_makes_no_sense_is_refused(make: Callable[[], object], field: str, 
     assert (refused.value.field, refused.value.message) == (field, message)
 
 
-def test_what_is_offered() -> None:
-    check_offered(meter())
-    check_offered(meter(AggregationType.COUNT_UNIQUE))
+def test_buckets_by_their_names() -> None:
+    assert [parse_bucket_size(size.value) for size in WindowSize] == list(WindowSize)
