@@ -45,6 +45,8 @@ class FinalizeInvoice:
     cutoff: datetime
     forced: bool = False
     """True: by command, before the grace is over."""
+    command_id: str = ""
+    """Of that command, so that one which is sent again is answered as done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,8 @@ class InvoiceActivities:
             if _is_due(row, command):
                 now = await business_time(session, row.test_clock_id, command.now)
                 await finalize_invoice(session, row, replace(inputs, usage=frozen.snapshots), frozen, now)
+                if command.command_id:
+                    remember_command(row, command.command_id)
             return await collection_state(session, row)
 
     @activity.defn(name="invoices.void")

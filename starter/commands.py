@@ -20,6 +20,7 @@ from billing.invoice_states import InvoiceCommand as InvoiceVerb
 from billing.invoice_states import InvoiceStatus, next_invoice_status
 from models.database import Database
 from models.queries.invoices import get_invoice
+from models.queries.payment_lists import find_payment_by_key
 from models.queries.subscriptions import get_subscription
 from models.scope import Scope
 from models.tables import InvoiceRow, PaymentRow, SubscriptionRow
@@ -61,7 +62,9 @@ class Commands:
         command_id: str | None = None,
     ) -> SubscriptionRow:
         """Cancels at once or at the period's end. Returns the subscription as it is afterwards."""
-        await self._running_subscription(scope, subscription_id, "cancel")
+        found = await self._running_subscription(scope, subscription_id, "cancel", command_id)
+        if command_id in found.seen_commands:
+            return found
         command = Cancel(
             command_id or new_command_id(),
             LONG_AGO,
@@ -83,7 +86,9 @@ class Commands:
         command_id: str | None = None,
     ) -> SubscriptionRow:
         """Collects the subscription's invoices from now on by `method`, a token of `gateway`, one of `providers`."""
-        await self._running_subscription(scope, subscription_id, "change_payment_method")
+        found = await self._running_subscription(scope, subscription_id, "change_payment_method", command_id)
+        if command_id in found.seen_commands:
+            return found
         provider = gateway_of(method, gateway, providers) or ""
         command = ChangePaymentMethod(command_id or new_command_id(), LONG_AGO, provider, method)
         return await self._command_subscription(scope, subscription_id, "change_payment_method", command)
@@ -91,6 +96,8 @@ class Commands:
     async def finalize_invoice(self, scope: Scope, invoice_id: str, command_id: str | None = None) -> InvoiceRow:
         """Finalizes a draft without waiting for the end of its grace."""
         row = await self._invoice(scope, invoice_id)
+        if command_id in row.seen_commands:
+            return row
         next_invoice_status(InvoiceStatus(row.invoice_status), InvoiceVerb.finalize)
         return await self._command_invoice(row, "finalize", command_id)
 
@@ -119,10 +126,15 @@ class Commands:
         return await self._command_invoice(row, "attempt_payment", command_id)
 
     async def record_payment(self, scope: Scope, invoice_id: str, new: NewPayment) -> PaymentRow:
-        """Books a payment that was received outside a provider, and tells the invoice's workflow."""
+        """Books a payment that was received outside a provider, and tells the invoice's workflow.
+
+        The same `idempotency_key` again answers the payment that it has made.
+        """
         async with self._database.transaction(scope) as session:
             row = await get_invoice(session, invoice_id, lock=True)
-            payment = await record_payment(session, row, new, await business_now(session, row.test_clock_id))
+            payment = await find_payment_by_key(session, scope, new.idempotency_key) if new.idempotency_key else None
+            if payment is None:
+                payment = await record_payment(session, row, new, await business_now(session, row.test_clock_id))
         await self.tell_facts_changed(scope, invoice_id)
         return payment
 
@@ -156,7 +168,9 @@ class Commands:
         try:
             await send_command(self._temporal, workflow_id, update, command, SubscriptionState)
         except WorkflowGone:
-            await self._running_subscription(scope, subscription_id, update)  # it may have ended in the meantime
+            after = await self._running_subscription(scope, subscription_id, update, command.command_id)
+            if command.command_id in after.seen_commands:  # it has ended by this very command, or after it
+                return after
             raise Unavailable(
                 f"the workflow of subscription {subscription_id} is being started; send the command again"
             ) from None
@@ -172,6 +186,8 @@ class Commands:
             await send_command(self._temporal, invoice_workflow_id(scope, row.id), update, command, InvoiceState)
         except WorkflowGone:
             after = await self._invoice(scope, row.id)
+            if command.command_id in after.seen_commands:
+                return after
             if after.version == row.version and not invoice_state(after).is_closed:
                 raise Unavailable(
                     f"the workflow of invoice {row.id} is being started; send the command again"
@@ -193,10 +209,13 @@ class Commands:
                 remember_command(row, command_id)
             return row
 
-    async def _running_subscription(self, scope: Scope, subscription_id: str, command: str) -> SubscriptionRow:
+    async def _running_subscription(
+        self, scope: Scope, subscription_id: str, command: str, command_id: str | None
+    ) -> SubscriptionRow:
+        """The subscription, if it runs or has carried out this command already. Raises Conflict."""
         async with self._database.transaction(scope) as session:
             row = await get_subscription(session, subscription_id)
-        if row.next_action_at is None:
+        if row.next_action_at is None and command_id not in row.seen_commands:
             raise Conflict(
                 f"{command} is not possible: the subscription is {row.subscription_status} since"
                 f" {row.cancelled_at.isoformat() if row.cancelled_at else 'its end'}",

@@ -149,13 +149,16 @@ class InvoiceWorkflow:
 
     async def _next_step(self) -> None:
         if self._state.is_draft:
-            await self._finalize(forced=False)
+            await self._finalize()
         else:
             await self._collect()
 
-    async def _finalize(self, *, forced: bool) -> None:
+    async def _finalize(self, command_id: str | None = None) -> None:
         """Freezes the invoice; then its document is made while the money is collected, side by side."""
-        command = FinalizeInvoice(self._state.scope, self._state.invoice_id, self._now(), workflow.now(), forced)
+        by_command = command_id is not None
+        command = FinalizeInvoice(
+            self._state.scope, self._state.invoice_id, self._now(), workflow.now(), by_command, command_id or ""
+        )
         self._state = await self._steps.once(
             "finalize the invoice",
             lambda: workflow.execute_activity_method(
@@ -248,7 +251,7 @@ class InvoiceWorkflow:
             )
         elif name == "finalize":
             self._require(self._state.is_draft, "finalize", "it is a draft")
-            await self._finalize(forced=True)
+            await self._finalize(command.command_id)
             self._catch_time()
         elif name == "attempt_payment":
             self._require(

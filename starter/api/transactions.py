@@ -78,6 +78,11 @@ def command_id_of(request: Request) -> str:
     return "key:" + _digest("\n".join(parts).encode())[:32]
 
 
+def repeated_as(request: Request) -> str | None:
+    """Under which name the same intent would come again; None when it has no `Idempotency-Key`."""
+    return None if _key_of(request) is None else command_id_of(request)
+
+
 @asynccontextmanager
 async def _transaction(request: Request) -> AsyncIterator[AsyncSession]:
     caller: Caller = request.state.caller

@@ -4,8 +4,11 @@ from datetime import timedelta
 
 import pytest
 
+from activities.ingestion.direct_progress import StoredBeforeAnswered
 from activities.states import InvoiceState
 from activities.subscriptions import ClosePeriod, SubscriptionActivities
+from activities.test_clocks import BeginAdvance, ClockActivities, StepClock
+from billing.errors import Conflict
 from models.queries.invoices import list_drafts_of
 from tests.faults.month import START
 from tests.faults.story import DAILY
@@ -48,3 +51,29 @@ async def test_a_close_that_is_repeated_starts_the_invoice_it_drafted(tenant: Te
     assert len(closed) == 1
     assert closed[0] in gate.started
     assert state.next_action_at == first_end + timedelta(days=1)
+
+
+async def test_an_advance_that_is_repeated_has_begun(tenant: Tenant) -> None:
+    """Its first try was committed, and nobody heard of it: the clock is on its way, and must not stand for ever."""
+    await tenant.start_clock(START)
+    activities = ClockActivities(tenant.database, DyingGate(), StoredBeforeAnswered())
+    command = BeginAdvance(tenant.scope, tenant.clock_id, START + DAY)
+
+    begun = await activities.begin(command)
+    assert await activities.begin(command) == begun
+    with pytest.raises(Conflict):
+        await activities.begin(BeginAdvance(tenant.scope, tenant.clock_id, START + 2 * DAY))
+
+    arrived = await activities.step(StepClock(tenant.scope, tenant.clock_id, START))
+    assert (arrived.status, arrived.frozen_time) == ("ready", START + DAY)
+
+
+async def test_an_advance_whose_answer_was_lost_can_be_sent_again(tenant: Tenant) -> None:
+    """On the way and after the arrival, whatever key it is sent under: it asks for where the clock is or goes."""
+    await tenant.start_clock(START)
+    path, body = f"/test_clocks/{tenant.clock_id}/advance", {"frozen_time": (START + DAY).isoformat()}
+    await tenant.client.post(path, body)
+    await tenant.client.post(path, body)
+    await tenant.advance(START + DAY)
+    await tenant.client.post(path, body)
+    await tenant.advance(START + DAY)

@@ -6,11 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import pytest
 from temporalio.client import WorkflowUpdateFailedError, WorkflowUpdateStage
 from temporalio.exceptions import ApplicationError
 
+from activities.receipts import NewPayment
 from activities.states import SubscriptionState
 from billing.errors import Conflict, Invalid
 from billing.periods import BillingPeriod
@@ -229,3 +231,33 @@ async def test_commands_say_what_is_wrong(world: World) -> None:
     with pytest.raises(Conflict) as ended:
         await world.commands.cancel_subscription(world.scope, subscription.id, "end_of_period")
     assert ended.value.state == "cancelled"
+
+
+async def test_a_command_whose_answer_was_lost_is_answered_again(world: World) -> None:
+    """The server died after the effect and before it could note its answer: the caller repeats it, and nothing more
+    happens; another caller's command is refused as ever."""
+    await world.sell()
+    await world.clock(utc("2025-01-01"))
+    for name in ("acme", "other"):
+        made = await world.subscribe(await world.customer(name), utc("2025-01-01"), card="pm_card_declines_soft")
+        await world.until_started(made.id)
+    await world.advance(utc("2025-01-01T00:01"))
+    invoice, other = await world.invoices()
+    commands, scope = world.commands, world.scope
+
+    new = NewPayment(Decimal(1), idempotency_key="pay")
+    paid = [await commands.record_payment(scope, invoice.id, new) for _ in range(2)]
+    assert paid[0].id == paid[1].id
+    assert (await world.invoice(invoice.id)).amount_paid == 1
+    voided = [await commands.void_invoice(scope, other.id, command_id="void") for _ in range(2)]
+    assert [row.invoice_status for row in voided] == ["VOIDED"] * 2
+    await world.advance(utc("2025-02-01T00:01"))
+    draft = next(each for each in await world.invoices() if each.invoice_status == "DRAFT")
+    finalized = [await commands.finalize_invoice(scope, draft.id, command_id="finalize") for _ in range(2)]
+    assert [row.invoice_status for row in finalized] == ["FINALIZED"] * 2
+    ended = [await commands.cancel_subscription(scope, made.id, "immediate", command_id="cancel") for _ in range(2)]
+    assert [row.subscription_status for row in ended] == ["cancelled"] * 2
+    with pytest.raises(Conflict):
+        await commands.cancel_subscription(scope, made.id, "immediate", command_id="another")
+    with pytest.raises(Conflict):
+        await commands.void_invoice(scope, other.id, command_id="another")

@@ -18,7 +18,7 @@ from models.queries.invoices import get_invoice
 from models.tables import InvoiceRow
 from starter.api.context import Caller, CallerNow, Now, Session, clients_of
 from starter.api.routes.shared import bodies_answer, commands_of, named_customers
-from starter.api.transactions import CommandRoute, TransactionRoute, command_id_of
+from starter.api.transactions import CommandRoute, TransactionRoute, command_id_of, repeated_as
 from starter.clients import required
 from starter.schemas.customers import CustomerAnswer
 from starter.schemas.invoices import (
@@ -118,7 +118,8 @@ async def record_payment(
     async with database.transaction(caller.scope) as session:
         remaining = amount_remaining(await get_invoice(session, invoice_id))
     amount = remaining if body.amount is None else body.amount
-    await commands_of(request).record_payment(caller.scope, invoice_id, NewPayment(amount))
+    new = NewPayment(amount, idempotency_key=repeated_as(request))
+    await commands_of(request).record_payment(caller.scope, invoice_id, new)
     async with database.transaction(caller.scope) as session:
         row = await get_invoice(session, invoice_id)
         return json_answer((await _bodies(session, caller, [row]))[0])

@@ -18,7 +18,7 @@ from models.queries.payments import find_provider_payment, get_payment
 from models.tables import InvoiceRow, PaymentRow
 from starter.api.context import Caller, CallerNow, Session, clients_of
 from starter.api.routes.shared import bodies_answer, commands_of
-from starter.api.transactions import CommandRoute, TransactionRoute, command_id_of
+from starter.api.transactions import CommandRoute, TransactionRoute, command_id_of, repeated_as
 from starter.clients import required
 from starter.schemas.invoices import CreatePaymentRequest, PaymentListParams
 from starter.schemas.wire import json_answer
@@ -82,7 +82,8 @@ async def _known(session: AsyncSession, caller: Caller, body: CreatePaymentReque
 
 
 async def _offline(body: CreatePaymentRequest, caller: Caller, request: Request) -> PaymentRow:
-    new = NewPayment(body.amount, body.payment_method_type, body.idempotency_key, body.metadata)
+    key = body.idempotency_key or repeated_as(request)
+    new = NewPayment(body.amount, body.payment_method_type, key, body.metadata)
     return await commands_of(request).record_payment(caller.scope, body.destination_id, new)
 
 
