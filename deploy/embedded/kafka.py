@@ -21,7 +21,7 @@ process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@{host}:{controller_port}
 listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}
-advertised.listeners=PLAINTEXT://{host}:{port}
+advertised.listeners=PLAINTEXT://{host}:{advertised_port}
 controller.listener.names=CONTROLLER
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
 log.dirs={data}
@@ -80,8 +80,11 @@ def require_java() -> str:
     return java
 
 
-def start(data: Path, port: int, log: Path) -> Running:
-    """Starts a broker over the folder `data` (formatted when new) and returns once it answers. Raises EmbeddedError."""
+def start(data: Path, port: int, log: Path, advertised_port: int | None = None) -> Running:
+    """Starts a broker over the folder `data` (formatted when new) and returns once it answers. Raises EmbeddedError.
+
+    advertised_port: where clients are told to find it, when something stands in between.
+    """
     java = require_java()
     libraries = jars()
     require_free("Kafka", port)
@@ -89,7 +92,13 @@ def start(data: Path, port: int, log: Path) -> Running:
     cache.require_space(data, 500 * cache.MEGABYTE)
     properties = data / "server.properties"
     properties.write_text(
-        _PROPERTIES.format(host=LOOPBACK, port=port, controller_port=free_port(), data=data.resolve() / "log")
+        _PROPERTIES.format(
+            host=LOOPBACK,
+            port=port,
+            advertised_port=advertised_port or port,
+            controller_port=free_port(),
+            data=data.resolve() / "log",
+        )
     )
     base = [java, "-Xmx512m", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", f"{libraries}/*"]
     if not (data / "log" / "meta.properties").is_file():

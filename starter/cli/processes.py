@@ -114,6 +114,9 @@ def sandbox_provider(
     port: Annotated[int, typer.Option(help="Port on which it listens.", min=0, max=65535)],
     books: Annotated[Path, typer.Option(help="SQLite file of its books; created when missing.")],
     host: Annotated[str, typer.Option(help="Address on which it listens.")] = "127.0.0.1",
+    report_all: Annotated[
+        bool, typer.Option("--report-all", help="Send a webhook for every outcome, also where it was answered at once.")
+    ] = False,
 ) -> None:
     """Run a fake payment company with books of its own. It moves no money."""
     settings = read_settings()
@@ -121,7 +124,8 @@ def sandbox_provider(
     from starter.sandbox_provider.server import serve
 
     try:
-        serve(port, books, host, settings.sandbox_webhook_url, secret.get_secret_value() if secret else None)
+        signing = secret.get_secret_value() if secret else None
+        serve(port, books, host, settings.sandbox_webhook_url, signing, report_all=report_all)
     except ValueError as problem:
         raise CliError(f"DURABILL_SANDBOX_WEBHOOK_URL and DURABILL_SANDBOX_WEBHOOK_SECRET: {problem}") from None
 

@@ -102,11 +102,13 @@ class Desk:
         except ValidationError as invalid:
             return _invalid(invalid)
         try:
-            charge, answer_gets_lost = self._books.charge(_order(key, body))
+            charge, answer_gets_lost = self._books.charge(_order(key, body), self._report_to(body.metadata))
         except KeyReused:
             return _error(409, f"Idempotency-Key {key!r} was used before with another body")
         except OutOfService:
             return _error(503, "the sandbox is down for this request, as its payment method says; nothing was charged")
+        if self._callbacks:
+            self._callbacks.wake()
         if answer_gets_lost:
             return await drop_connection(request)
         return JSONResponse(self._json(request, charge))
@@ -197,6 +199,10 @@ class Desk:
     async def summary(self, request: Request) -> Response:
         """Successful charges by invoice, totals by currency."""
         return JSONResponse(summarize(self._books.all()))
+
+    def _report_to(self, metadata: dict[str, str]) -> str | None:
+        """Where charges that are answered at once are told as well."""
+        return self._callbacks.url_for(metadata) if self._callbacks and self._callbacks.report_all else None
 
     def _json(self, request: Request, charge: Charge) -> dict[str, object]:
         waiting = charge.status == "requires_action"

@@ -129,10 +129,10 @@ class Books:
         """Close the file."""
         self._db.close()
 
-    def charge(self, order: Order) -> tuple[Charge, bool]:
+    def charge(self, order: Order, webhook_url: str | None = None) -> tuple[Charge, bool]:
         """The charge of that attempt and whether its answer gets lost; the first request decides, later ones repeat it.
 
-        Raises `KeyReused`, `OutOfService`.
+        What has ended is told to `webhook_url`, if there is one. Raises `KeyReused`, `OutOfService`.
         """
         with self._transaction():
             known = self.by_attempt(order.attempt_id)
@@ -144,6 +144,8 @@ class Books:
             if step is not Step.DOWN:
                 charge = _new_charge(order, step)
                 self._insert(charge)
+                if webhook_url is not None and charge.status not in OPEN:
+                    self._insert_webhook(charge, webhook_url)
                 return charge, charge.answer_lost
             self._db.execute(
                 "INSERT INTO outages VALUES (?, ?, ?, ?)",

@@ -23,6 +23,8 @@ class Target:
     url: str
     secret: str
     """`whsec_` and base64, shared with the receiver."""
+    report_all: bool = False
+    """Whether charges that were answered at once are reported as well."""
 
 
 class Callbacks:
@@ -32,6 +34,7 @@ class Callbacks:
         self._books = books
         self._url = target.url
         self._signer = Signer(target.secret)
+        self.report_all = target.report_all
         self._news = asyncio.Event()
 
     def url_for(self, metadata: dict[str, str]) -> str:
