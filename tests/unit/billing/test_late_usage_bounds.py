@@ -3,6 +3,7 @@
 from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
+from typing import Any
 
 import pytest
 
@@ -43,15 +44,15 @@ PAID = InvoiceBalance(D(1000), paid=D(1000))
 @pytest.mark.parametrize(
     ("settings", "found"),
     [
-        (LateUsageSettings(), ("february", "march")),
-        (LateUsageSettings(periods=24, days=1000), ("january", "february", "march")),  # the most that there is
-        (LateUsageSettings(periods=1, days=0), ("march",)),
-        (LateUsageSettings(periods=0), ()),
-        (LateUsageSettings(LateUsagePolicy.ignore), ()),
+        ({}, ("february", "march")),
+        ({"periods": 24, "days": 1000}, ("january", "february", "march")),  # the most that there is
+        ({"periods": 1, "days": 0}, ("march",)),
+        ({"periods": 0}, ()),
+        ({"policy": LateUsagePolicy.ignore}, ()),
     ],
 )
-def test_how_many_periods_are_read_anew(settings: LateUsageSettings, found: tuple[str, ...]) -> None:
-    assert tuple(read_anew(settings, ("january", "february", "march"))) == found
+def test_how_many_periods_are_read_anew(settings: dict[str, Any], found: tuple[str, ...]) -> None:
+    assert tuple(read_anew(LateUsageSettings(**settings), ("january", "february", "march"))) == found
 
 
 def closed(name: str, own: InvoiceInputs, *settled: SettledCorrection) -> ClosedPeriod:
@@ -110,12 +111,13 @@ def test_what_a_month_counts_late_towards_a_quarters_commitment_is_not_left_for_
 def test_a_months_commitment_of_its_own_does_not_move() -> None:
     def month(quantity: str, over: str) -> InvoiceInputs:
         period = FEBRUARY if over == "february" else MARCH
-        promised = Commitment(CommitmentType.amount, D(100), "line_1", overage_factor=D(2))
+        promised = Commitment(CommitmentType.amount, D(60), "line_1", overage_factor=D(2))
         due = DueCommitment(promised, QUARTER, price=PER_UNIT)  # the same start, which no month has by itself
         return replace(inputs(usage_due(PER_UNIT, period), usage=(talked(quantity, over),)), commitments=(due,))
 
-    periods = [closed("feb", month("60", "february")), closed("mar", month("50", "march"))]
-    assert amounts(corrections(periods, {"feb": (talked("80"),)})) == [("feb", "20.00")]
+    periods = [closed("feb", month("50", "february")), closed("mar", month("50", "march"))]
+    # 60 and 20 x 2 where 50 were charged; March has its own 60
+    assert amounts(corrections(periods, {"feb": (talked("80"),)})) == [("feb", "50.00")]
 
 
 def test_what_a_month_draws_late_of_a_years_allowance_is_gone_for_the_next() -> None:
@@ -225,3 +227,15 @@ def test_a_correction_is_named_by_the_price_and_a_true_up_by_itself() -> None:
         ("Correction: Talk time", MARCH, "5.00"),
         ("Correction: Talk time: true-up to the commitment", QUARTER, "-5.00"),
     ]
+
+
+def test_a_true_up_of_a_line_that_a_correction_brings_keeps_its_line_and_price() -> None:
+    """50 were counted before and 60 are used of 100: late voids leave 20, so 30 are missing, and then 10."""
+    promised = Commitment(CommitmentType.amount, D(100), "line_1", true_up=True, duration=BillingPeriod.QUARTERLY)
+    ending = DueCommitment(promised, QUARTER, counted=D(50), price=PER_UNIT)
+    own = replace(inputs(usage_due(PER_UNIT, MARCH), usage=(talked("60", "march"),)), commitments=(ending,))
+    (less,) = corrections([closed("mar", own)], {"mar": (talked("20", "march"),)})
+    settled = SettledCorrection(less, correction_lines(less))
+    (more,) = corrections([closed("mar", own, settled)], {"mar": (talked("40", "march"),)})
+    true_up = next(line for line in correction_lines(more) if line.period == QUARTER)
+    assert (str(true_up.amount), true_up.line_item_id, true_up.price_id) == ("-20.00", "line_1", PER_UNIT.id)

@@ -33,6 +33,12 @@ def test_a_level_counts_for_the_time_that_has_passed() -> None:
     assert share_so_far(UsageQuantity(Decimal(10), 1), APRIL, APRIL).quantity == 10
 
 
+@pytest.mark.parametrize("counts", [(-1, 0), (0, -1)])
+def test_counts_of_events_are_never_below_0(counts: tuple[int, int]) -> None:
+    with pytest.raises(Invalid, match=f"got quantity 1 of {counts[0]} events, {counts[1]} of them rejected"):
+        UsageQuantity(Decimal(1), *counts)
+
+
 def seats(*changes: tuple[str, str]) -> list[UsageEvent]:
     return [UsageEvent(f"e{place}", "seat", utc(at), {"n": n}) for place, (at, n) in enumerate(changes)]
 
