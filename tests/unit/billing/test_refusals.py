@@ -163,7 +163,8 @@ def test_the_last_years_that_there_are() -> None:
 
 def test_instants_are_in_utc_itself() -> None:
     instant = from_local(datetime(2025, 2, 1), "Asia/Kolkata")  # noqa: DTZ001 - a wall clock has no zone
-    assert (instant, instant.tzinfo) == (utc("2025-02-01") - timedelta(hours=5, minutes=30), UTC)
+    assert instant == utc("2025-02-01") - timedelta(hours=5, minutes=30)
+    assert instant.tzinfo is UTC  # whatever the machine's own zone is
 
 
 @pytest.mark.parametrize("least", ["0", "0.5", "1"])

@@ -322,3 +322,10 @@ def test_late_usage_is_rated_with_the_promises_of_its_period() -> None:
     # of the first day: 10 at 23 o'clock, 5 within and 5 x 2; 4.5 at 22 o'clock; 0.5 and six hours x 5 missing: 50.
     # The second day misses 8 x 5 = 40
     assert totals == [90, 90]
+
+
+def test_what_is_beyond_each_promise_costs_its_own_factor() -> None:
+    """10 an hour by day at 3 beyond, 5 by night at 2: 13 and 15 are 8 beyond, 9 and 6 are 5 beyond."""
+    night = replace(NIGHT, true_up=False)
+    invoice = billed(promise(night, value="10", overage_factor=Decimal(3)), {8: 13, 9: 15, 1: 9, 2: 6})
+    assert shown(invoice) == [("usage", "30", "30.00"), ("overage", "8", "24.00"), ("overage", "5", "10.00")]
