@@ -6,6 +6,7 @@ from fractions import Fraction
 
 import pytest
 
+from billing.errors import Invalid
 from billing.meters import AggregationType, Meter, ResetUsage, UsagePart, UsageQuantity, share_so_far
 from billing.periods import Period
 from billing.usage_aggregation import UsageEvent, measure_buckets, measure_parts, measure_until
