@@ -18,6 +18,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from activities.usage_reader import NO_BUCKETS, NOTHING, UsageReader
+from activities.usage_rollups import UsageRollups
 from billing.meters import Meter, UsageQuantity
 from billing.periods import Period
 from billing.windows import WindowSize
@@ -54,8 +55,8 @@ class _Group:
 class GroupedUsage(UsageReader):
     """A reader whose `read` and `daily` share statements. Everything else reads by itself."""
 
-    def __init__(self, clickhouse: ClickHouse) -> None:
-        super().__init__(clickhouse)
+    def __init__(self, clickhouse: ClickHouse, rollups: UsageRollups | None = None) -> None:
+        super().__init__(clickhouse, rollups)
         self._open: dict[Hashable, _Group] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._queries = asyncio.Semaphore(QUERIES_AT_ONCE)
@@ -130,6 +131,9 @@ class GroupedUsage(UsageReader):
     async def _read_totals(
         self, scope: Scope, meters: tuple[Meter, ...], period: Period, customers: tuple[str, ...]
     ) -> dict[str, Any]:
+        rolled = await self._rolled(scope, customers, meters, period)
+        if rolled is not None:
+            return rolled
         return await usage_by_customer(self.clickhouse, _query(scope, meters, period, customers, None))
 
     async def _read_buckets(

@@ -48,6 +48,7 @@ from activities.ingestion.ports import EventAcceptor, UsageProgress
 from activities.ingestion.sink import Sink
 from activities.ports import ObjectStore, PaymentProvider, WebhookSender
 from activities.usage_reader import UsageReader
+from activities.usage_rollups import UsageRollups
 from models.clickhouse.client import ClickHouse
 from models.database import Database
 from starter.settings import Settings, temporal_connection
@@ -99,6 +100,10 @@ class Clients:
         await required(self.temporal, "temporal").service_client.check_health(timeout=PROBE_TIMEOUT)
 
 
+def _usage_reader(clickhouse: ClickHouse, settings: Settings) -> UsageReader:
+    return UsageReader(clickhouse, UsageRollups(clickhouse, settings.event_retention_months))
+
+
 def required(client: T | None, need: Need) -> T:
     """The client itself; raises RuntimeError for one that this process was not opened with."""
     if client is None:
@@ -130,7 +135,7 @@ async def open_clients(settings: Settings, need: Collection[Need] = EVERYTHING) 
             database=database,
             temporal=await connect_temporal(settings) if "temporal" in need else None,
             clickhouse=clickhouse,
-            usage=UsageReader(clickhouse) if clickhouse is not None else None,
+            usage=_usage_reader(clickhouse, settings) if clickhouse is not None else None,
             object_store=open_object_store(settings) if "documents" in need else None,
             providers=providers,
             webhook_sender=sender,
@@ -281,9 +286,9 @@ class LateClickHouse:
         """See `ClickHouse.read`."""
         return await (await self._connected()).read(sql)
 
-    async def command(self, sql: str) -> None:
+    async def command(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
         """See `ClickHouse.command`."""
-        await (await self._connected()).command(sql)
+        await (await self._connected()).command(sql, parameters)
 
     async def insert(self, table: str, columns: Mapping[str, str], values: Sequence[Sequence[Any]]) -> None:
         """See `ClickHouse.insert`."""

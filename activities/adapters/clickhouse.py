@@ -46,10 +46,10 @@ class ClickHouseConnection:
         except Exception as error:
             raise _translated(error) from error
 
-    async def command(self, sql: str) -> None:
+    async def command(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
         """Runs a statement that answers no rows. Raises ClickHouseUnavailable or ClickHouseRefused."""
         try:
-            await self._client.command(sql)
+            await self._client.command(sql, parameters=dict(parameters or {}))
         except Exception as error:
             raise _translated(error) from error
 

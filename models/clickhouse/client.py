@@ -25,7 +25,7 @@ class ClickHouse(Protocol):
     async def read(self, sql: str) -> bytes:
         """The answer to a SELECT in the FORMAT that it names, as it comes."""
 
-    async def command(self, sql: str) -> None:
+    async def command(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
         """Runs a statement that answers no rows."""
 
     async def insert(self, table: str, columns: Mapping[str, str], values: Sequence[Sequence[Any]]) -> None:
