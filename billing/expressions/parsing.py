@@ -257,6 +257,8 @@ def _literal(tree: "Tree[Token]") -> Node:
                 value.encode()
             except (ValueError, OverflowError):
                 raise _refused(f"has a text that is no text: {text[:40]}") from None
+            if "\0" in value:
+                raise _refused(f"must not hold the character NUL: {text[:40]}")
             return Literal(value)
         case "NULL_LIT":
             raise _refused("must not use null: ask has(property) whether there is a value")

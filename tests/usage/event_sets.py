@@ -3,6 +3,7 @@
 Times gather at changes of the clocks, ends of months and shared instants; values at the edges of what a number may be.
 """
 
+import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,7 +38,12 @@ _ODD = [
     "0.1234567890123456789012", "true", "false", "null", '{"value": 5}', "[1]", '"true"', '"eu"', "-3", "-0.5", "0",
     "12345678901234567890.5", '"61"', "61",
 ]  # fmt: skip
-_TEXTS = ['"a"', '"b"', '"1"', "1", "1.0", "true", "null", '""', '"ü€😀"', '"a b"', '{"x": 1}', "2.50"]
+HOSTILE = "a\\b\t\n{c:String}'\""
+"""What an escape or a quote too few would turn into something else on its way."""
+
+_TEXTS = [
+    '"a"', '"b"', '"1"', "1", "1.0", "true", "null", '""', '"ü€😀"', '"a b"', '{"x": 1}', "2.50", json.dumps(HOSTILE),
+]  # fmt: skip
 
 
 _decoder = msgspec.json.Decoder(dict[str, object], float_hook=Decimal)

@@ -24,6 +24,7 @@ WRITTEN: Final = (
     "properties['usage']['tokens'] * 0.0000000000005",
     "properties['missing'] + 1",
     "size(value) + (value == '1.5' ? 100 : 0) + (value in ['0.0000001', '1000000000000000000000'] ? 1000 : 0)",
+    r"""model == 'a\\b\t\n{c:String}\'"' || usage.model.startsWith('a\\b') ? value : 1""",
     "1 / 3",
     "value * pow(1000000, 15) / pow(1000000, 15)",  # beyond 256 bits
     " + ".join(["value"] * 70),  # beyond the layers of a statement

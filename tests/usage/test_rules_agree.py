@@ -35,13 +35,13 @@ from models.clickhouse.usage import (
 )
 from models.clickhouse.windows import Window
 from models.scope import Scope
-from tests.usage.event_sets import YEAR, ZONES, EventSet, event_sets
+from tests.usage.event_sets import HOSTILE, YEAR, ZONES, EventSet, event_sets
 from tests.usage.expression_texts import WRITTEN, random_expression
 
 SEED = int(os.environ.get("DURABILL_SEED") or random.randrange(10**9))
 SETS, SIZE = 1000, 8
 NOTHING = UsageQuantity(Decimal(0), 0)
-FILTERS = (Filter("model", ("a", "1", "2.5", "")), Filter("up", ("true", "1")))
+FILTERS = (Filter("model", ("a", "1", "2.5", "", HOSTILE)), Filter("up", ("true", "1")))
 EVER = [kind for kind in AggregationType if kind is not AggregationType.SUM_WITH_MULTIPLIER]
 WINDOWED = [kind for kind in AggregationType if kind is not AggregationType.WEIGHTED_SUM]
 OF_EXPRESSIONS = (AggregationType.SUM, AggregationType.AVG, AggregationType.MAX, AggregationType.LATEST)

@@ -103,6 +103,7 @@ REFUSED = [
     ("[1, 2]", "a list"), ("{'a': 1}", "a map"), ("Money{units: 1}", "a message"), (".a", "begins with a dot"),
     (".a(1)", "begins with a dot"), ("a == null ? 1 : 0", r"ask has\(property\)"), ("5u", "write numbers"),
     ("a == b'x' ? 1 : 0", "write numbers"), ("1e26", r"below 10\^26"), ("1e-39", "38 decimals"),
+    ("a == '\\x00' ? 1 : 0", "NUL"), ("properties['\\x00']", "NUL"),
     ("a == '\\ud800' ? 1 : 0", "no text"), ("a == '\\U00110000' ? 1 : 0", "no text"),
 ]  # fmt: skip
 
