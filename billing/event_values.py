@@ -5,7 +5,7 @@ billing-rules.md section 1.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from fractions import Fraction
 from typing import Final
@@ -24,8 +24,22 @@ _NUMBER: Final = re.compile(NUMBER)
 
 
 def property_text(properties: Mapping[str, object], key: str) -> str | None:
-    """A scalar property as filters and COUNT_UNIQUE compare it: 1.0 is "1", true is "true"; None for all else."""
-    return scalar_text(properties.get(key))
+    """A scalar property as filters and COUNT_UNIQUE compare it: 1.0 is "1", true is "true"; None for all else.
+
+    Where there is no property of that very name, dots lead into objects: `usage.model`.
+    """
+    value = properties.get(key)
+    if value is None and "." in key:
+        value = value_at(properties, key.split("."))
+    return scalar_text(value)
+
+
+def value_at(properties: Mapping[str, object], path: Iterable[str]) -> object:
+    """What is at the path; None where there is nothing."""
+    value: object = properties
+    for key in path:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
 
 
 def scalar_text(value: object) -> str | None:

@@ -11,7 +11,7 @@ from functools import lru_cache
 from math import ceil, floor, trunc
 from typing import Any, Final
 
-from billing.event_values import as_fraction, counted_value, number_in, scalar_text
+from billing.event_values import as_fraction, counted_value, number_in, scalar_text, value_at
 from billing.expressions.parsing import NUMBER_PLACES, parse_expression
 from billing.expressions.tree import (
     Arithmetic,
@@ -64,7 +64,7 @@ def _function(node: Node) -> Evaluate:
         case Property(path, kind):
             return _reading(path, kind)
         case Has(path):
-            return lambda properties: _at(properties, path) is not None
+            return lambda properties: value_at(properties, path) is not None
         case Negative(operand):
             return _strict(lambda number: -number, (operand,))
         case Not(operand):
@@ -129,18 +129,10 @@ def _choice(node: Condition) -> Evaluate:
 
 def _reading(path: tuple[str, ...], kind: Kind | None) -> Evaluate:
     if kind is Kind.number:
-        return lambda properties: _number(scalar_text(_at(properties, path)))
+        return lambda properties: _number(scalar_text(value_at(properties, path)))
     if kind is Kind.boolean:
-        return lambda properties: {"true": True, "false": False}.get(scalar_text(_at(properties, path)) or "")
-    return lambda properties: scalar_text(_at(properties, path))
-
-
-def _at(properties: Properties, path: tuple[str, ...]) -> object:
-    """What is at the path; None where there is nothing."""
-    value: object = properties
-    for key in path:
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return value
+        return lambda properties: {"true": True, "false": False}.get(scalar_text(value_at(properties, path)) or "")
+    return lambda properties: scalar_text(value_at(properties, path))
 
 
 def _number(text: str | None) -> Fraction | None:

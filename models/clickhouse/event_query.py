@@ -14,6 +14,7 @@ import msgspec
 
 from billing.errors import Invalid
 from models.clickhouse.client import ClickHouse
+from models.clickhouse.properties import text_sql
 from models.clickhouse.times import instant, milliseconds
 
 PAGE_EVENTS: Final = 50
@@ -148,10 +149,9 @@ class EventQuery:
         conditions.append("timestamp < fromUnixTimestamp64Milli({end:Int64}, 'UTC')")
         for place, (key, values) in enumerate(self.properties.items()):
             names = [f"value_{place}_{position}" for position in range(len(values))]
-            bound |= {f"key_{place}": key, **dict(zip(names, values, strict=True))}
+            bound |= dict(zip(names, values, strict=True))
             listed = ", ".join(f"{{{name}:String}}" for name in names)
-            conditions.append(f"JSONType(properties, {{key_{place}:String}}) NOT IN ('Null', 'Object', 'Array')")
-            conditions.append(f"JSONExtractString(properties, {{key_{place}:String}}) IN ({listed})")
+            conditions.append(f"ifNull({text_sql(key, f'key_{place}', bound)} IN ({listed}), 0)")
         return conditions
 
 

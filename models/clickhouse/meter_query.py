@@ -20,6 +20,7 @@ from billing.money import shown_decimal
 from billing.periods import Period
 from models.clickhouse.expression_sql import ExpressionSql
 from models.clickhouse.expression_usage import expression_folds, expression_quantity
+from models.clickhouse.properties import text_sql
 from models.clickhouse.times import milliseconds
 from models.clickhouse.windows import Window
 
@@ -176,10 +177,8 @@ def _group_columns(group_by: Sequence[str], bound: dict[str, Any]) -> list[str]:
         if name == SOURCE:
             columns.append(f"toString(source) AS group_{number}")
             continue
-        bound[f"group_key_{number}"] = name.removeprefix(PROPERTY)
-        path = f"properties, {{group_key_{number}:String}}"
-        scalar = f"JSONType({path}) NOT IN ('Null', 'Object', 'Array')"
-        columns.append(f"if({scalar}, JSONExtractString({path}), '') AS group_{number}")
+        text = text_sql(name.removeprefix(PROPERTY), f"group_key_{number}", bound)
+        columns.append(f"ifNull({text}, '') AS group_{number}")
     return columns
 
 
@@ -201,10 +200,7 @@ def property_columns(meters: Sequence[Meter], bound: dict[str, Any]) -> list[str
     pattern = NUMBER.replace("\\", "\\\\")
     columns = []
     for place, key in enumerate(property_keys(meters)):
-        bound[f"key_{place}"] = key
-        name = f"properties, {{key_{place}:String}}"
-        scalar = f"JSONType({name}) NOT IN ('Null', 'Object', 'Array')"
-        columns.append(f"if({scalar}, JSONExtractString({name}), NULL) AS t_{place}")
+        columns.append(f"{text_sql(key, f'key_{place}', bound)} AS t_{place}")
         if key in numeric:
             number = f"if(match(t_{place}, '^{pattern}$'), toDecimal256OrNull(t_{place}, 13), NULL)"
             columns.append(f"round({number}, 12) AS n_{place}")

@@ -88,12 +88,14 @@ def _instant(chance: random.Random) -> datetime:
 
 def _properties(chance: random.Random) -> str:
     """A JSON object as it is sent."""
+    nested = f'{{"tokens": {_number(chance)}, "model": {chance.choice(_TEXTS)}}}'
     fields = {
         "value": _number(chance),
         "other": _number(chance),
         "model": chance.choice(_TEXTS),
         "up": chance.choice(("true", "false", '"true"', '"no"', "1")),
-        "usage": chance.choice(("7", "null", f'{{"tokens": {_number(chance)}, "model": {chance.choice(_TEXTS)}}}')),
+        "usage.model": chance.choice(("null", "null", chance.choice(_TEXTS))),
+        "usage": chance.choice(("7", "null", nested, nested, nested)),
     }
     kept = {key: value for key, value in fields.items() if chance.random() > 0.1}
     return "{" + ", ".join(f'"{key}": {value}' for key, value in kept.items()) + "}"

@@ -67,6 +67,10 @@ TOTALS = [
     *(meter_of(kind, "some", filters=FILTERS) for kind in AggregationType),
     *(meter_of(kind, "ever", reset_usage=ResetUsage.NEVER) for kind in EVER),
     replace(meter_of(AggregationType.COUNT_UNIQUE, "models"), field="model"),
+    replace(meter_of(AggregationType.COUNT_UNIQUE, "within"), field="usage.model"),
+    replace(
+        meter_of(AggregationType.SUM, "within", filters=(Filter("usage.model", ("a", "1")),)), field="usage.tokens"
+    ),
     meter_of(AggregationType.COUNT, "numbers", filters=(Filter("value", ("1.5", "0.0000001", "1" + "0" * 21)),)),
 ]
 EXPRESSIONS = [expression_meter(number, text) for number, text in enumerate(WRITTEN)]
@@ -169,7 +173,8 @@ async def test_buckets_and_groups(loaded: Loaded, size: WindowSize) -> None:
         meter_of(AggregationType.MAX, "g", bucket_size=size, group_by="model"),
         replace(EXPRESSIONS[0], id="gx", aggregation=AggregationType.MAX, bucket_size=size, group_by="model"),
     ]
-    for meters in (sums, grouped):
+    within = [meter_of(AggregationType.MAX, "w", bucket_size=size, group_by="usage.model")]
+    for meters in (sums, grouped, within):
         query = query_of(loaded, meters, YEAR, Window(size, zone, ANCHOR))
         read = await usage_by_bucket(loaded.clickhouse, query)
         for one in loaded.sets:

@@ -373,5 +373,14 @@ def test_what_makes_no_sense_is_refused(make: Callable[[], object], field: str, 
     assert (refused.value.field, refused.value.message) == (field, message)
 
 
+def test_dots_lead_into_objects_unless_there_is_a_property_of_that_name() -> None:
+    assert property_text({"usage": {"model": "a"}}, "usage.model") == "a"
+    assert property_text({"usage": {"model": "a"}, "usage.model": "b"}, "usage.model") == "b"
+    assert property_text({"usage": {"model": "a"}, "usage.model": None}, "usage.model") == "a"
+    assert property_text({"usage": {"model": "a"}, "usage.model": {}}, "usage.model") is None
+    assert property_text({"usage": "a"}, "usage.model") is None
+    assert property_text({"usage": {"model": {"name": "a"}}}, "usage.model.name") == "a"
+
+
 def test_buckets_by_their_names() -> None:
     assert [parse_bucket_size(size.value) for size in WindowSize] == list(WindowSize)
