@@ -102,7 +102,6 @@ def test_what_is_not_offered_is_named_by_its_path() -> None:
         ],
     )
     assert {
-        "meters[0].aggregation.bucket_size": "meters: aggregation.bucket_size",
         "plans[0].entitlements": "plans: entitlements",
         "plans[0].prices[1].billing_period": "subscriptions: prices of another billing period",
         "settings.proration_unit": "settings: proration_unit",
