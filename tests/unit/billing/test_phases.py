@@ -187,5 +187,7 @@ def test_every_piece_of_a_line_keeps_its_commitment() -> None:
     found = phased_lines([LINE, replace(LINE, id="line_1", price=talk())], (DEARER,), lambda _: next(following))
     own = Commitment(CommitmentType.amount, D(5), "line_0")
     whole = Commitment(CommitmentType.amount, D(9))
-    assert [one.line_item_id for one in phased_commitments([own], found)] == ["line_0", "new_0", "new_1"]
+    other = replace(own, line_item_id="line_1")
+    names_of = [one.line_item_id for one in phased_commitments([own, other], found)]
+    assert names_of == ["line_0", "new_0", "new_1", "line_1"]
     assert phased_commitments([whole], found) == (whole,)

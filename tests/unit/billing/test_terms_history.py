@@ -89,9 +89,13 @@ def test_terms_that_grant_nothing_have_a_limit_of_0_while_they_are_in_force() ->
 
 def test_a_change_cuts_what_was_agreed_last_and_at_its_own_start_replaces_it() -> None:
     first, second = span("2025-02-01", "2025-04-01"), span("2025-02-15", "2025-04-01")
-    told = (TermsInForce(BARE, span("2025-01-01", "2025-02-01")), TermsInForce(HUNDRED, first))
-    assert changed(told, WEEKS, second) == (told[0], TermsInForce(HUNDRED, EARLY), TermsInForce(WEEKS, second))
-    assert changed(told, WEEKS, first) == (told[0], TermsInForce(WEEKS, first))
+    before = (
+        TermsInForce(BARE, span("2025-01-01", "2025-01-15")),
+        TermsInForce(WEEKS, span("2025-01-15", "2025-02-01")),
+    )
+    told = (*before, TermsInForce(HUNDRED, first))
+    assert changed(told, WEEKS, second) == (*before, TermsInForce(HUNDRED, EARLY), TermsInForce(WEEKS, second))
+    assert changed(told, WEEKS, first) == (*before, TermsInForce(WEEKS, first))
 
 
 @pytest.mark.parametrize(
