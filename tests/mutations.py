@@ -33,6 +33,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 TESTS = ["tests/unit", "tests/simulation", "tests/scenarios", "--ignore=tests/simulation/test_on_stack.py"]
 PLAN = "mutations.json"
+NOTICED = ("killed", "timeout")
 SPARE_BYTES = 2**30
 
 
@@ -79,8 +80,10 @@ def _options() -> argparse.Namespace:
     options.survivors = None
     if options.again:
         earlier = [json.loads(line) for line in options.again.read_text().splitlines()]
-        options.survivors = {one["mutant"] for one in earlier if one["result"] == "survived"}
-        options.files = options.files or sorted({one["file"] for one in earlier if one["result"] == "survived"})
+        last = {one["mutant"]: one for one in earlier}  # a later result counts
+        left = [one for one in last.values() if one["result"] not in NOTICED]
+        options.survivors = {one["mutant"] for one in left}
+        options.files = options.files or sorted({one["file"] for one in left})
     options.results.parent.mkdir(parents=True, exist_ok=True)
     return options
 
