@@ -84,6 +84,8 @@ def _options() -> argparse.Namespace:
         left = [one for one in last.values() if one["result"] not in NOTICED]
         options.survivors = {one["mutant"] for one in left}
         options.files = options.files or sorted({one["file"] for one in left})
+    if not (options.files or options.inside):
+        parser.error("name at least one module, such as billing/prices.py, or an earlier run by --again")
     options.results.parent.mkdir(parents=True, exist_ok=True)
     return options
 
