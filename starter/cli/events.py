@@ -74,9 +74,15 @@ def tail(
     from starter.cli.api_client import connect
     from starter.cli.event_tail import follow
 
+    shown = 0
     with connect() as api:
+        if not once and sys.stderr.isatty():
+            typer.echo("Waiting for events; Ctrl-C ends.", err=True)
         for event in follow(api, customer, name, minutes, once):
             typer.echo(_as_json(event) if json_output else _as_line(event))
+            shown += 1
+    if not shown:
+        typer.echo(f"No events in the last {minutes} minutes.", err=True)
 
 
 def _as_json(event: Any) -> str:

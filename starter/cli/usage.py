@@ -45,7 +45,9 @@ def show(
 
     times = {"start_time": start, "end_time": end}
     if of is not None:
-        _show_customer(of, times, json_output)
+        from starter.cli.customer_usage import show_customer
+
+        show_customer(of, times, json_output)
         return
     with connect() as api:
         if subscription is not None:
@@ -59,41 +61,6 @@ def show(
         _show_charges(subscription, found)
     else:
         _show_meter(found)
-
-
-def _show_customer(customer: str, times: dict[str, str | None], json_output: bool) -> None:
-    """Each meter's total and its days; the last seven days of the customer's clock where no times are given."""
-    from starter.cli import output
-    from starter.cli.api_client import connect
-    from starter.cli.customers import customer_query
-
-    found = []
-    with connect() as api:
-        for meter in api.every("meters"):
-            asked = {"meter_id": meter["id"], **times, **customer_query(customer)}
-            total = api.post("events/usage/meter", asked)
-            days = api.post("events/usage/meter", {**asked, "window_size": "DAY"}) if total.get("value") else {}
-            found.append({"meter": meter, "value": total.get("value", 0), "days": days.get("results") or []})
-    if json_output:
-        output.print_json(found)
-        return
-    used = [one for one in found if one["value"]]
-    for one in used:
-        output.console().print(_chart(one), markup=False)
-    if not used:
-        typer.echo(f"No usage of {customer} on {len(found)} meters.")
-
-
-def _chart(one: Any) -> str:
-    from datetime import datetime
-    from decimal import Decimal
-
-    from starter.cli.usage_chart import drawn
-
-    meter = one["meter"]
-    kind = (meter.get("aggregation") or {}).get("type") or ""
-    days = [(datetime.fromisoformat(day["window_size"]).date(), Decimal(str(day["value"]))) for day in one["days"]]
-    return drawn(f"{meter.get('name') or meter['id']}  {kind} {Decimal(str(one['value'])):f}", days)
 
 
 def _show_charges(subscription: str, found: Any) -> None:

@@ -19,10 +19,10 @@ def with_gaps(days: Sequence[tuple[date, Decimal]]) -> list[tuple[date, Decimal]
     return [(day, known.get(day, Decimal(0))) for day in every]
 
 
-def columns(values: Sequence[Decimal], rows: int = ROWS) -> list[str]:
+def columns(values: Sequence[Decimal], rows: int = ROWS, largest: Decimal | None = None) -> list[str]:
     """The lines of a chart, top first, one character a value; the largest fills it, any above 0 shows."""
-    largest = max(values, default=Decimal(0))
-    heights = [_height(value, largest, rows) for value in values]
+    most = max(values, default=Decimal(0)) if largest is None else largest
+    heights = [_height(value, most, rows) for value in values]
     lines = []
     for row in reversed(range(rows)):
         parts = [min(max(height - row * 8, 0), 8) for height in heights]
@@ -37,13 +37,21 @@ def _height(value: Decimal, largest: Decimal, rows: int) -> int:
     return max(int(value * rows * 8 / largest), 1)
 
 
-def drawn(title: str, days: Sequence[tuple[date, Decimal]]) -> str:
-    """A titled chart of days with its first and last day below."""
+def drawn(title: str, days: Sequence[tuple[date, Decimal]], width: int = 76) -> str:
+    """A titled chart of days; more than `width` of them go on below, by the same scale."""
     every = with_gaps(days)
     if not every:
         return f"{title}\n  no events"
-    lines = [f"  {line}" for line in columns([value for _, value in every])]
-    first, last = every[0][0].isoformat(), every[-1][0].isoformat()
-    axis = first if first == last else f"{first}{' ' * max(len(every) - 20, 1)}{last}"
     busiest, most = max(every, key=lambda one: one[1])
-    return "\n".join([title, *lines, f"  {axis}", f"  most: {most:f} on {busiest.isoformat()}"])
+    lines = [title]
+    for start in range(0, len(every), max(width, 1)):
+        some = every[start : start + max(width, 1)]
+        lines += [f"  {line}" for line in columns([value for _, value in some], largest=most)]
+        lines.append(f"  {_axis(some[0][0], some[-1][0], len(some))}")
+    return "\n".join([*lines, f"  most: {most:,f} on {busiest.isoformat()}"])
+
+
+def _axis(first: date, last: date, length: int) -> str:
+    if first == last:
+        return first.isoformat()
+    return f"{first.isoformat()}{' ' * max(length - 20, 1)}{last.isoformat()}"

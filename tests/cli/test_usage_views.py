@@ -1,6 +1,6 @@
 """Usage as people look at it: charts of a customer's meters, and stored events as they arrive."""
 
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 
 import pytest
@@ -39,10 +39,45 @@ def test_a_customers_meters_are_drawn(api: WrittenApi, run: Run) -> None:
     assert asked[2] == {"meter_id": "meter_2", "external_customer_id": "acme"}
 
 
+def test_days_are_those_of_the_customers_calendar(api: WrittenApi, run: Run) -> None:
+    api.answer("GET", "/customers/external/acme", {"id": "cust_1", "timezone": "Asia/Kolkata"})
+    api.items("/meters", {"id": "meter_1", "name": "Talk", "aggregation": {"type": "SUM"}})
+    api.answer("POST", "/events/usage/meter", {"type": "SUM", "value": 1234567.5})
+    api.answer(
+        "POST", "/events/usage/meter", {"results": [{"window_size": "2025-01-31T18:30:00Z", "value": 1234567.5}]}
+    )
+    shown = run("usage", "show", "acme").out
+    assert "days in Asia/Kolkata" in shown
+    assert "most: 1,234,567.5 on 2025-02-01" in shown
+
+
+def test_a_meter_that_has_no_days_is_shown_without_a_chart(api: WrittenApi, run: Run) -> None:
+    level = {"id": "meter_1", "name": "Seats", "aggregation": {"type": "WEIGHTED_SUM"}}
+    api.items("/meters", level, {"id": "meter_2", "name": "Ever", "reset_usage": "NEVER"}, {"id": "meter_3"})
+    for value in ({"value": 2.5}, {"value": 7}, {}):
+        api.answer("POST", "/events/usage/meter", value)
+    shown = run("usage", "show", "acme").out
+    assert "Seats  WEIGHTED_SUM 2.5\n  of the whole time: it has no days" in shown
+    assert "Nothing on 1 meter more." in shown
+    assert len([seen for seen in api.seen if seen.method == "POST"]) == 3
+
+
+def test_a_year_is_drawn_in_lines_that_fit() -> None:
+    days = [(date(2025, 1, 1) + timedelta(days=number), Decimal(number)) for number in range(365)]
+    lines = drawn("Talk", days, 76).splitlines()
+    assert max(map(len, lines)) == 78
+    assert [line for line in lines if "2025-12-31" in line] == [
+        f"  2025-11-01{' ' * 41}2025-12-31",
+        "  most: 364 on 2025-12-31",
+    ]
+    assert lines[-3].endswith("█")
+    assert lines[4] != lines[-3], "by one scale"
+
+
 def test_a_customer_without_usage(api: WrittenApi, run: Run) -> None:
     api.items("/meters", {"id": "meter_1", "name": "Talk"})
     api.answer("POST", "/events/usage/meter", {"type": "SUM"})
-    assert run("usage", "show", "acme").out == "No usage of acme on 1 meters.\n"
+    assert run("usage", "show", "acme").out == "No usage of acme on 1 meter.\n"
     assert run("usage", "show", "acme", "--meter", "meter_1").code == 2
 
 
