@@ -6,7 +6,7 @@ Owns which constructs billing can use, and why it refuses the others: each time 
 
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Final, cast
 
 from billing.errors import Invalid
@@ -129,26 +129,19 @@ def _every(tree: "Tree[Token]") -> Node:
     return Every(*(_as(_node(_subtree(tree, place)), Kind.boolean, "a side of &&") for place in (0, 1)))
 
 
-def _arithmetic(operator: Operator) -> Callable[["Tree[Token]"], Node]:
-    def read(tree: "Tree[Token]") -> Node:
-        sides = (_subtree(_subtree(tree, 0), 0), _subtree(tree, 1))
-        left, right = (_as(_node(side), Kind.number, f"a side of {operator}") for side in sides)
-        return Arithmetic(operator, left, right)
-
-    return read
+def _arithmetic(operator: Operator, tree: "Tree[Token]") -> Node:
+    sides = (_subtree(_subtree(tree, 0), 0), _subtree(tree, 1))
+    left, right = (_as(_node(side), Kind.number, f"a side of {operator}") for side in sides)
+    return Arithmetic(operator, left, right)
 
 
-def _comparison(relation: Relation) -> Callable[["Tree[Token]"], Node]:
+def _comparison(relation: Relation, tree: "Tree[Token]") -> Node:
     """Two properties are compared as texts, as filters do it; only numbers have an order."""
-
-    def read(tree: "Tree[Token]") -> Node:
-        left, right = _node(_subtree(_subtree(tree, 0), 0)), _node(_subtree(tree, 1))
-        ordered = relation not in (Relation.equal, Relation.unequal)
-        kind = Kind.number if ordered else kind_of(left) or kind_of(right) or Kind.text
-        where = f"a side of {relation}"
-        return Comparison(relation, _as(left, kind, where), _as(right, kind, where), kind)
-
-    return read
+    left, right = _node(_subtree(_subtree(tree, 0), 0)), _node(_subtree(tree, 1))
+    ordered = relation not in (Relation.equal, Relation.unequal)
+    kind = Kind.number if ordered else kind_of(left) or kind_of(right) or Kind.text
+    where = f"a side of {relation}"
+    return Comparison(relation, _as(left, kind, where), _as(right, kind, where), kind)
 
 
 def _one_of(tree: "Tree[Token]") -> Node:
@@ -301,17 +294,17 @@ def _refused(what: str) -> Invalid:
 
 
 _OPERATIONS: Final[Mapping[str, Callable[["Tree[Token]"], Node]]] = {
-    "addition_add": _arithmetic(Operator.add),
-    "addition_sub": _arithmetic(Operator.subtract),
-    "multiplication_mul": _arithmetic(Operator.multiply),
-    "multiplication_div": _arithmetic(Operator.divide),
-    "multiplication_mod": _arithmetic(Operator.remainder),
-    "relation_eq": _comparison(Relation.equal),
-    "relation_ne": _comparison(Relation.unequal),
-    "relation_lt": _comparison(Relation.less),
-    "relation_le": _comparison(Relation.at_most),
-    "relation_gt": _comparison(Relation.greater),
-    "relation_ge": _comparison(Relation.at_least),
+    "addition_add": partial(_arithmetic, Operator.add),
+    "addition_sub": partial(_arithmetic, Operator.subtract),
+    "multiplication_mul": partial(_arithmetic, Operator.multiply),
+    "multiplication_div": partial(_arithmetic, Operator.divide),
+    "multiplication_mod": partial(_arithmetic, Operator.remainder),
+    "relation_eq": partial(_comparison, Relation.equal),
+    "relation_ne": partial(_comparison, Relation.unequal),
+    "relation_lt": partial(_comparison, Relation.less),
+    "relation_le": partial(_comparison, Relation.at_most),
+    "relation_gt": partial(_comparison, Relation.greater),
+    "relation_ge": partial(_comparison, Relation.at_least),
     "relation_in": _one_of,
 }
 
