@@ -11,13 +11,11 @@ and of nobody else: a meter that cannot be read fails the invoices that need it.
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime
-from decimal import Decimal
+from datetime import datetime
 from functools import partial
 from typing import Any, Final
-from zoneinfo import ZoneInfo
 
-from activities.usage_reader import NO_BUCKETS, NOTHING, UsageReader
+from activities.usage_reader import NO_BUCKETS, NOTHING, Days, UsageReader, days_of
 from activities.usage_rollups import UsageRollups
 from billing.meters import Meter, UsageQuantity
 from billing.periods import Period
@@ -94,13 +92,14 @@ class GroupedUsage(UsageReader):
         return found
 
     async def daily(
-        self, scope: Scope, external_customer_id: str, meter: Meter, period: Period, zone: str
-    ) -> list[tuple[date, Decimal]]:
-        """The meter's quantity for each local day of `zone` that has events (the chart of an invoice)."""
-        key, read = ("daily", scope, meter, period, zone), partial(self._read_days, scope, meter, period, zone)
-        windows: list[tuple[datetime, dict[str, UsageQuantity]]] = await self._ask(key, read, [], external_customer_id)
-        local = ZoneInfo(zone)
-        return [(start.astimezone(local).date(), found[meter.id].quantity) for start, found in windows]
+        self, scope: Scope, external_customer_id: str, meters: Sequence[Meter], period: Period, zone: str
+    ) -> dict[str, Days]:
+        """Each meter's quantity for each local day of `zone` that has events of it (the charts of an invoice)."""
+        found: dict[str, Days] = {}
+        for batch in in_batches(meters):
+            key, read = ("daily", scope, batch, period, zone), partial(self._read_days, scope, batch, period, zone)
+            found |= days_of(batch, await self._ask(key, read, [], external_customer_id), zone)
+        return found
 
     async def _ask(self, key: Hashable, read: ReadGroup, nothing: Any, customer: str) -> Any:
         group = self._open.get(key)
@@ -149,9 +148,9 @@ class GroupedUsage(UsageReader):
         return {customer: found for (customer,), found in (await usage_by_bucket(self.clickhouse, query)).items()}
 
     async def _read_days(
-        self, scope: Scope, meter: Meter, period: Period, zone: str, customers: tuple[str, ...]
+        self, scope: Scope, meters: tuple[Meter, ...], period: Period, zone: str, customers: tuple[str, ...]
     ) -> dict[str, Any]:
-        query = _query(scope, (meter,), period, customers, Window(WindowSize.DAY, zone))
+        query = _query(scope, meters, period, customers, Window(WindowSize.DAY, zone))
         return dict(await usage_by_customer_and_window(self.clickhouse, query))
 
 

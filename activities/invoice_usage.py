@@ -10,7 +10,7 @@ from sqlmodel import col, select
 
 from activities.bookkeeping import scope_of
 from activities.event_corrections import apply_pending
-from activities.usage_reader import UsageReader
+from activities.usage_reader import Days, UsageReader
 from billing.codec import to_json
 from billing.invoices import InvoiceInputs
 from billing.meters import Meter, UsageSnapshot
@@ -42,7 +42,7 @@ class Frozen:
 async def read_usage(
     database: Database, usage: UsageReader, row: InvoiceRow, inputs: InvoiceInputs, cutoff: datetime
 ) -> Frozen:
-    """Reads every usage line's quantity: one query for the meters of a period, one for the chart of each.
+    """Reads every usage line's quantity: one query for the meters of a period, and one for their charts.
 
     What cannot be told by day has no chart.
     """
@@ -54,9 +54,11 @@ async def read_usage(
     for period, wanted in _by_period(inputs, meters).items():
         measured = await usage.measure(scope_of(row), external_id, wanted, period, row.timezone, inputs.anchor)
         statements = _statements(usage, row, external_id, wanted, period, inputs.anchor)
+        drawn = [meter for meter in wanted if not meter.is_cumulative and meter.bucket_size is None]
+        charts = await usage.daily(scope_of(row), external_id, drawn, period, row.timezone)
         for meter in wanted:
             snapshots.append(_snapshot(row, meter, period, cutoff, measured[meter.id], statements[meter.id]))
-            daily.append(await _days(usage, row, external_id, meter, snapshots[-1]))
+            daily.append(_days(row, meter, snapshots[-1], charts.get(meter.id, [])))
     return Frozen(tuple(snapshots), tuple(daily))
 
 
@@ -82,9 +84,7 @@ def _statements(
     return found
 
 
-async def _days(
-    usage: UsageReader, row: InvoiceRow, external_id: str, meter: Meter, snapshot: UsageSnapshot
-) -> tuple[tuple[str, str], ...]:
+def _days(row: InvoiceRow, meter: Meter, snapshot: UsageSnapshot, days: Days) -> tuple[tuple[str, str], ...]:
     """By local day; a bucket belongs to the day in which it begins."""
     if meter.is_cumulative:
         return ()
@@ -93,8 +93,6 @@ async def _days(
         for part in snapshot.parts:
             found[to_local(part.period.start, row.timezone).date()] += part.quantity
         days = [(day, shown_decimal(quantity)) for day, quantity in sorted(found.items())]
-    else:
-        days = await usage.daily(scope_of(row), external_id, meter, snapshot.period, row.timezone)
     return tuple((day.isoformat(), decimal_text(quantity)) for day, quantity in days)
 
 

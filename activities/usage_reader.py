@@ -38,6 +38,7 @@ from models.scope import Scope
 log = structlog.get_logger(__name__)
 
 NOTHING: Final = UsageQuantity(Decimal(0), 0, 0, f"{0:032x}")
+Days = list[tuple[date, Decimal]]
 NO_BUCKETS: Final = BucketedUsage(NOTHING)
 
 
@@ -166,12 +167,14 @@ class UsageReader:
         return await query_events(self._clickhouse, query)
 
     async def daily(
-        self, scope: Scope, external_customer_id: str, meter: Meter, period: Period, zone: str
-    ) -> list[tuple[date, Decimal]]:
-        """The meter's quantity for each local day of `zone` that has events (the chart of an invoice)."""
-        window = Window(WindowSize.DAY, zone)
-        found = await self.windows(scope, external_customer_id, meter, period, window)
-        return [(start.astimezone(ZoneInfo(zone)).date(), usage.quantity) for start, usage in found]
+        self, scope: Scope, external_customer_id: str, meters: Sequence[Meter], period: Period, zone: str
+    ) -> dict[str, Days]:
+        """Each meter's quantity for each local day of `zone` that has events of it (the charts of an invoice)."""
+        found: dict[str, Days] = {}
+        for batch in in_batches(meters):
+            query = self.query_of(scope, external_customer_id, batch, period, Window(WindowSize.DAY, zone))
+            found |= days_of(batch, await usage_by_window(self._clickhouse, query), zone)
+        return found
 
     def query_of(
         self,
@@ -198,6 +201,21 @@ class UsageReader:
         """The query that `buckets` runs for a batch: meters with the same buckets and groups. A snapshot's proof."""
         query = self.query_of(scope, external_customer_id, meters, period, bucket_window(meters[0], zone, anchor))
         return replace(query, group_by=bucket_groups(meters[0]))
+
+
+def days_of(
+    meters: Sequence[Meter], windows: Sequence[tuple[datetime, dict[str, UsageQuantity]]], zone: str
+) -> dict[str, Days]:
+    """Windows of days, as one statement gives them for `meters`, by meter."""
+    local = ZoneInfo(zone)
+    return {
+        meter.id: [
+            (start.astimezone(local).date(), found[meter.id].quantity)
+            for start, found in windows
+            if found[meter.id].event_count
+        ]
+        for meter in meters
+    }
 
 
 def meter_of(

@@ -81,11 +81,11 @@ async def test_every_answer_is_that_of_a_read_by_itself(events: ClickHouseConnec
     customers = [f"c-{number}" for number in range(31)] * 2
     found = await asyncio.gather(*(grouped.read(scope, each, METERS, MONTH) for each in customers))
     assert counting.queries == 1
-    days = await asyncio.gather(*(grouped.daily(scope, each, METERS[0], MONTH, "Asia/Kolkata") for each in customers))
+    days = await asyncio.gather(*(grouped.daily(scope, each, METERS, MONTH, "Asia/Kolkata") for each in customers))
     assert counting.queries == 2
     for customer, totals, chart in zip(customers, found, days, strict=True):
         assert totals == await alone.read(scope, customer, METERS, MONTH), customer
-        assert chart == await alone.daily(scope, customer, METERS[0], MONTH, "Asia/Kolkata"), customer
+        assert chart == await alone.daily(scope, customer, METERS, MONTH, "Asia/Kolkata"), customer
 
 
 async def test_buckets_share_statements_too(events: ClickHouseConnection, scope: Scope) -> None:
@@ -108,11 +108,12 @@ async def test_ten_thousand_closes_take_few_statements(events: ClickHouseConnect
     counting = Counting(events)
     grouped = GroupedUsage(counting)
     other = replace(scope, environment_id="env_other")
+    many = [replace(meter, id=f"{meter.id}_{number}") for number in range(6) for meter in METERS]
 
     async def close(number: int) -> None:
         own = other if number % 5 == 0 else scope
-        await grouped.read(own, f"c-{number}", METERS, MONTH)
-        await grouped.daily(own, f"c-{number}", METERS[0], MONTH, "UTC")
+        await grouped.measure(own, f"c-{number}", [*many, *BUCKETED], MONTH, "UTC", START)
+        await grouped.daily(own, f"c-{number}", many, MONTH, "UTC")
 
     await asyncio.gather(*(close(number) for number in range(10_000)))
     print(f"10,000 closes of two tenants: {counting.queries} statements")
