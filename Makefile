@@ -11,7 +11,7 @@ STAMP := $(VENV)/installed
 JOBS ?= 2
 OPTIONS := $(if $(filter-out 0,$(KAFKA)),--kafka) $(if $(filter-out 0,$(S3)),--s3)
 
-.PHONY: help setup demo dev test test-full coverage mutations lint format bench bench-rating stop clean lock
+.PHONY: help setup demo dev test test-full coverage mutations lint format bench bench-rating bench-usage stop clean lock
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -64,6 +64,9 @@ lint: setup ## Lint, types and import contracts
 format: setup ## Let ruff set the layout of the code
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+bench-usage: setup ## Measure reads of stored usage: one customer, a close of 10,000, bytes on disk
+	@$(BIN)/python -m bench.usage $(BENCH)
 
 bench-rating: setup ## Measure the rules alone: invoices a second, and simulated years
 	@$(BIN)/python -m bench.rating $(BENCH)
