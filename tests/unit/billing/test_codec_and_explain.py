@@ -128,6 +128,13 @@ def test_explain_an_invoice_with_tax_share_credit_and_package() -> None:
         f"Total: {INVOICE.total} usd",
     ):
         assert part in text
+    titles = [words for words in text.splitlines() if words[0].isdigit()]
+    assert titles == [
+        "1. Seat, 2025-02-28 to 2025-03-31: 34.27 usd",
+        "2. Talk time, 2025-01-31 to 2025-02-28: 63.80 usd",
+        "3. Premium calls, 2025-01-31 to 2025-02-28: 14.25 usd",
+        "4. Unused time: Seat, 2025-02-15 to 2025-03-01: -20.00 usd",
+    ]
 
 
 def test_explain_a_draft_a_carried_credit_and_nothing() -> None:
