@@ -1,6 +1,9 @@
 """Times as ClickHouse stores them: whole milliseconds since 1970, UTC."""
 
 from datetime import UTC, datetime
+from typing import Final
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def instant(unix_milliseconds: int) -> datetime:
@@ -11,5 +14,5 @@ def instant(unix_milliseconds: int) -> datetime:
 
 def milliseconds(at: datetime) -> int:
     """Unix time in milliseconds, cut (not rounded) from microseconds, as event times are stored."""
-    passed = at - datetime(1970, 1, 1, tzinfo=UTC)
+    passed = at - _EPOCH
     return (passed.days * 86_400 + passed.seconds) * 1000 + passed.microseconds // 1000

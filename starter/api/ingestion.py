@@ -1,6 +1,7 @@
 """What the raw ingest routes ask of the API: who sends, and what time it is for a customer."""
 
 import asyncio
+import itertools
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,8 +24,12 @@ from starter.ingest.ports import Refusal
 
 PATH: Final = "/events"
 CUSTOMER_SECONDS: Final = 10.0
+"""A customer joins a test clock at creation only: what changes is one that is deleted and created anew."""
+
 UNKNOWN_SECONDS: Final = 1.0
-REMEMBERED_MAX: Final = 50_000
+REMEMBERED_MAX: Final = 500_000
+RENEWED: Final = 1000
+"""Customers that a question takes along although it is not yet their turn, so that few are asked for alone."""
 
 
 class IngestAuthentication:
@@ -83,13 +88,18 @@ class _Question:
 class CustomerClocks:
     """The `ClocksOf` port. That a customer is on no test clock is remembered briefly; where a clock stands never is.
 
-    Requests that ask at the same time share a query: while one is running, the next one gathers.
+    Requests that ask at the same time share a query: while one is running, the next one gathers. Each query renews what
+    is to be asked next, so that their number depends little on that of customers and requests.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._real: dict[Scope, dict[str, float]] = {}
-        """Customers that live in real time, and until when (monotonic seconds) that is taken for granted."""
+        """Customers that live in real time, and until when (monotonic seconds) that is taken for granted; by it."""
+        self._unknown: dict[Scope, dict[str, float]] = {}
+        """The same of names that are no customer's yet."""
+        self._used: dict[Scope, set[str]] = {}
+        """Names that sent something since they were last looked up."""
         self._next: dict[Scope, _Question] = {}
         self._asking: dict[Scope, asyncio.Task[None]] = {}
 
@@ -101,8 +111,13 @@ class CustomerClocks:
         Raises IngestUnavailable when Postgres does not answer.
         """
         scope, asked_at = Scope(tenant_id, environment_id), time.monotonic()
-        real = self._real.setdefault(scope, {})
-        asked = [name for name in external_customer_ids if real.get(name, 0.0) < asked_at]
+        real, unknown = self._real.setdefault(scope, {}), self._unknown.setdefault(scope, {})
+        self._used.setdefault(scope, set()).update(external_customer_ids)
+        asked = [
+            name
+            for name in external_customer_ids
+            if real.get(name, 0.0) < asked_at and unknown.get(name, 0.0) < asked_at
+        ]
         frozen: dict[str, datetime] = {}
         if asked:
             found = await self._ask(scope, asked)
@@ -132,15 +147,34 @@ class CustomerClocks:
                 question.answer.set_result(found)
         del self._asking[scope]
 
-    async def _look_up(self, scope: Scope, names: Sequence[str]) -> dict[str, datetime | None]:
+    async def _look_up(self, scope: Scope, asked: Sequence[str]) -> dict[str, datetime | None]:
+        real, unknown, used = self._real[scope], self._unknown[scope], self._used[scope]
+        names = list(dict.fromkeys([*asked, *self._soon_to_ask(scope)]))
+        used.difference_update(names)
         async with self._database.transaction(scope) as session:
             found = await frozen_times(session, scope, names)
-        real, now = self._real[scope], time.monotonic()
-        if len(real) + len(names) > REMEMBERED_MAX:
-            real.clear()
+        now = time.monotonic()
+        for kept in (real, unknown, used):
+            if len(kept) + len(names) > REMEMBERED_MAX:
+                kept.clear()
         for name in names:
-            if found.get(name) is None:
-                real[name] = now + (CUSTOMER_SECONDS if name in found else UNKNOWN_SECONDS)
-            else:
-                real.pop(name, None)
+            real.pop(name, None)  # what comes back goes to the end: the order is that of the times
+            unknown.pop(name, None)
+            if name not in found:
+                unknown[name] = now + UNKNOWN_SECONDS
+            elif found[name] is None:
+                real[name] = now + CUSTOMER_SECONDS
         return found
+
+    def _soon_to_ask(self, scope: Scope) -> list[str]:
+        """Customers whose time is nearly over and who still send; the others are forgotten."""
+        real, used, now = self._real[scope], self._used[scope], time.monotonic()
+        soon = now + CUSTOMER_SECONDS / 2
+        first = itertools.takewhile(lambda one: one[1] < soon, itertools.islice(real.items(), RENEWED))
+        renewed = []
+        for name, until in list(first):
+            if name in used and now < until + CUSTOMER_SECONDS:
+                renewed.append(name)
+            else:
+                del real[name]
+        return renewed

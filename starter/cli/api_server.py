@@ -1,5 +1,6 @@
 """Runs the HTTP API on uvicorn, with clients that live as long as the server."""
 
+import gc
 import signal
 
 import uvicorn
@@ -24,6 +25,7 @@ async def serve(settings: Settings) -> None:
             access_log=False,
             timeout_graceful_shutdown=DRAIN_SECONDS,
         )
+        gc.freeze()  # what has been imported stays: the collector need not go through it again and again
         await serve_to_the_end(uvicorn.Server(config))
 
 

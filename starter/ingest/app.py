@@ -3,6 +3,7 @@
 202 is answered only after the acceptor has made every event durable; a request is accepted whole or not at all.
 """
 
+import uuid
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any, Final
 
@@ -14,9 +15,19 @@ from activities.ingestion import metrics
 from activities.ingestion.events import Event
 from activities.ingestion.ports import EventAcceptor, IngestUnavailable
 from models.clickhouse.retention import RETENTION_MONTHS
-from models.clickhouse.times import milliseconds
 from models.scope import Scope
-from starter.ingest.bodies import BODY_BYTES, BodyTooLarge, BodyUnreadable, ClientGone, Message, Receive, read_body
+from starter.ingest.bodies import (
+    BODY_BYTES,
+    BodyTooLarge,
+    BodyUnreadable,
+    ClientGone,
+    Held,
+    Intake,
+    Message,
+    Receive,
+    TooMuchHeld,
+    read_body,
+)
 from starter.ingest.ports import Authenticate, ClocksOf, Refusal
 from starter.ingest.wire import BadEvent, BadField, Checked, TimeLimits, parse_bulk, parse_event, timestamp_text
 
@@ -42,12 +53,14 @@ class Ingest:
         authenticate: Authenticate,
         clocks_of: ClocksOf,
         retention_months: int = RETENTION_MONTHS,
+        intake: Intake | None = None,
     ) -> None:
         self._rest = rest
         self._acceptor = acceptor
         self._authenticate = authenticate
         self._clocks_of = clocks_of
         self._retention_months = retention_months
+        self._intake = intake or Intake()
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         """Answers one request (ASGI 3)."""
@@ -56,21 +69,22 @@ class Ingest:
             return
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         try:
-            answer = await self._answer(scope["path"], headers, receive)
+            with self._intake.request() as held:
+                answer = await self._answer(scope["path"], headers, receive, held)
         except ClientGone:
             return
         except Exception:
             log.exception("ingest.failed", path=scope["path"])
             answer = Refusal(500, "internal_error", "An unexpected error occurred")
-        await _send(send, answer, headers.get("x-request-id") or str(ULID()))
+        await _send(send, answer, headers.get("x-request-id") or uuid.uuid4().hex)
 
-    async def _answer(self, path: str, headers: Mapping[str, str], receive: Receive) -> bytes | Refusal:
+    async def _answer(self, path: str, headers: Mapping[str, str], receive: Receive, held: Held) -> bytes | Refusal:
         caller = await self._authenticate(headers)
         if isinstance(caller, Refusal):
             return caller
         try:
             encoding = headers.get("content-encoding", "")
-            body = await read_body(receive, headers.get("content-length", ""), encoding)
+            body = await read_body(receive, headers.get("content-length", ""), encoding, held)
             if path == SINGLE:
                 return await self._single(caller, body)
             return await self._bulk(caller, body)
@@ -78,6 +92,8 @@ class Ingest:
             return Refusal(
                 413, "payload_too_large", f"the body may have at most {BODY_BYTES} bytes, also when unpacked"
             )
+        except TooMuchHeld:
+            return Refusal(503, "service_unavailable", "too many requests wait to be answered", None, 1)
         except BodyUnreadable as error:
             return Refusal(400, "validation_error", "Invalid request format", {"reason": str(error)})
         except IngestUnavailable as error:
@@ -138,11 +154,11 @@ class Ingest:
 
 def stamped(caller: Scope, checked: Checked, limits: TimeLimits) -> Event:
     """The event with everything that makes its row. Raises BadEvent for its time."""
-    if checked.timestamp is None:
+    timestamp = checked.timestamp
+    if timestamp is None:
         timestamp = limits.now_ms
     else:
-        limits.check(checked.timestamp)
-        timestamp = milliseconds(checked.timestamp)
+        limits.check(timestamp)
     return Event(
         caller.tenant_id,
         caller.environment_id,

@@ -1,12 +1,15 @@
 """The body of an ASGI request, within a limit, plain or compressed."""
 
 import zlib
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from contextlib import contextmanager
 from typing import Any, Final
 
 import zstandard
 
 BODY_BYTES: Final = 32 * 1024 * 1024
+HELD_BYTES: Final = 128 * 1024 * 1024
+"""Bytes of all requests together that are read and not answered. As objects they take several times as much."""
 _PIECE = 1 << 20
 
 Message = MutableMapping[str, Any]
@@ -25,10 +28,51 @@ class ClientGone(Exception):
     """The client went away before its request was whole; nobody waits for an answer."""
 
 
-async def read_body(receive: Receive, content_length: str, encoding: str, limit: int = BODY_BYTES) -> bytes:
+class TooMuchHeld(Exception):
+    """The requests that wait for an answer hold as many bytes as they may: the client is to come back."""
+
+
+class Intake:
+    """Bounds what all requests hold together, so that a flood while the broker stalls cannot take all memory."""
+
+    def __init__(self, limit: int = HELD_BYTES) -> None:
+        self._limit = limit
+        self._held = 0
+
+    @contextmanager
+    def request(self) -> Iterator["Held"]:
+        """What one request holds, given back when it is answered."""
+        held = Held(self)
+        try:
+            yield held
+        finally:
+            self._held -= held.size
+
+    def take(self, size: int, own: int) -> None:
+        """`size` more for a request that holds `own`. Raises TooMuchHeld. One request alone is never too much."""
+        if self._held > own and self._held + size > self._limit:
+            raise TooMuchHeld
+        self._held += size
+
+
+class Held:
+    """How many bytes a request holds."""
+
+    def __init__(self, intake: Intake) -> None:
+        self._intake = intake
+        self.size = 0
+
+    def add(self, size: int) -> None:
+        """Raises TooMuchHeld."""
+        self._intake.take(size, self.size)
+        self.size += size
+
+
+async def read_body(receive: Receive, content_length: str, encoding: str, held: Held, limit: int = BODY_BYTES) -> bytes:
     """The whole body, unpacked. `encoding` is the Content-Encoding: gzip, zstd or none.
 
-    Raises BodyTooLarge as soon as the limit (bytes, also of the unpacked body) is passed, BodyUnreadable, ClientGone.
+    Raises BodyTooLarge as soon as the limit (bytes, also of the unpacked body) is passed, TooMuchHeld, BodyUnreadable,
+    ClientGone.
     """
     if content_length.isdigit() and int(content_length) > limit:
         raise BodyTooLarge
@@ -42,9 +86,12 @@ async def read_body(receive: Receive, content_length: str, encoding: str, limit:
         size += len(part)
         if size > limit:
             raise BodyTooLarge
+        held.add(len(part))
         parts.append(part)
         if not message.get("more_body"):
-            return unpacked(b"".join(parts), encoding, limit)
+            body = unpacked(b"".join(parts), encoding, limit)
+            held.add(max(len(body) - size, 0))
+            return body
 
 
 def unpacked(body: bytes, encoding: str, limit: int) -> bytes:

@@ -6,7 +6,7 @@ Owns parsing and checking; knows nothing of HTTP. Reference: flexprice.md sectio
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
@@ -19,16 +19,18 @@ from models.clickhouse.times import milliseconds
 
 BULK_EVENTS: Final = 1000
 NAME_CHARACTERS: Final = 255
-AHEAD: Final = timedelta(hours=24)
+_AHEAD_MS: Final = 24 * 3_600_000
 DEPTH: Final = 64
 """Levels of nesting in properties; ClickHouse reads a document that is much deeper as empty."""
+
+_SHORTEST_MONTH_MS: Final = 28 * 86_400_000
 
 INTEGER_MIN: Final = -(2**63)
 INTEGER_MAX: Final = 2**64 - 1
 """Integers beyond 64 bits would be read as doubles."""
 
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
-_CARRIED: Final = frozenset({str, Decimal, bool, type(None)})
+_CARRIED: Final = frozenset({str, msgspec.Raw, Decimal, bool, type(None)})
 """Kinds of values that the store reads as they are; of the others, integers may be too large and objects too deep."""
 
 _PATH = re.compile(r" - at `\$\.?([^`]*)`$")
@@ -79,7 +81,8 @@ class Checked(msgspec.Struct, frozen=True, gc=False):
     external_customer_id: str
     event_id: str
     """Empty: the server gives one."""
-    timestamp: datetime | None
+    timestamp: int | None
+    """In Unix milliseconds."""
     source: str
     properties: str
     """A JSON object whose numbers ClickHouse reads without loss."""
@@ -97,12 +100,12 @@ class BadEvent(Exception):
         self.bad = BadField(field, message)
 
 
-def _exact_number(text: str) -> Decimal | str:
+def _exact_number(text: str) -> msgspec.Raw | Decimal | str:
     # ClickHouse reads a JSON number with a point or an exponent as a double, which carries 15 digits of any number, and
     # reads nothing of a document with one beyond a double's range. What a double cannot carry, or would be written with
     # an exponent, becomes a string of its digits: a filter means the same number however it was sent.
     if len(text) <= 16 and "e" not in text and "E" not in text and not text.startswith(_TINY):
-        return Decimal(text)  # a point and 15 digits at most: what nearly all numbers are
+        return msgspec.Raw(text)  # a point and 15 digits at most, as nearly all numbers: stored as they were sent
     value = Decimal(text)
     if not value:
         return _NOUGHT
@@ -185,7 +188,7 @@ def _checked(sent: SentEvent) -> Checked:
         source = sent.source
         if len(source) > NAME_CHARACTERS:
             raise BadEvent("source", f"source may have at most {NAME_CHARACTERS} characters")
-    timestamp = None if sent.timestamp is None else parse_timestamp(sent.timestamp)
+    timestamp = None if sent.timestamp is None else milliseconds(parse_timestamp(sent.timestamp))
     return Checked(event_name, customer, event_id or "", timestamp, source, _properties_text(sent.properties))
 
 
@@ -205,18 +208,24 @@ class TimeLimits:
 
     def __init__(self, now: datetime, retention_months: int = RETENTION_MONTHS) -> None:
         self.now_ms = milliseconds(now)
-        self.retention_months = retention_months
-        self.oldest = months_before(now, retention_months)
-        self.newest = now + AHEAD
+        self._now = now
+        self._months = retention_months
+        self._newest_ms = self.now_ms + _AHEAD_MS
+        self._surely_ms = self.now_ms - retention_months * _SHORTEST_MONTH_MS
+        """What is not older is within the retention; what is older has to be compared with the calendar."""
 
-    def check(self, timestamp: datetime) -> None:
-        """Raises BadEvent for an event outside of them."""
-        if timestamp < self.oldest:
-            months = f"{self.retention_months} months, that is before {_text(self.oldest)}"
-            raise BadEvent("timestamp", f"timestamp must not be older than {months}")
-        if timestamp > self.newest:
-            text = f"timestamp must not be more than 24 hours ahead, that is after {_text(self.newest)}"
+    def check(self, timestamp: int) -> None:
+        """Raises BadEvent for an event outside of them; in Unix milliseconds."""
+        if timestamp > self._newest_ms:
+            text = f"timestamp must not be more than 24 hours ahead, that is after {timestamp_text(self._newest_ms)}"
             raise BadEvent("timestamp", text)
+        if timestamp < self._surely_ms and timestamp < (oldest_ms := self._oldest_ms()):
+            months = f"{self._months} months, that is before {timestamp_text(oldest_ms)}"
+            raise BadEvent("timestamp", f"timestamp must not be older than {months}")
+
+    def _oldest_ms(self) -> int:
+        oldest = months_before(self._now, self._months)
+        return milliseconds(oldest) + (oldest.microsecond % 1000 > 0)
 
 
 def months_before(now: datetime, months: int) -> datetime:
@@ -232,11 +241,8 @@ def months_before(now: datetime, months: int) -> datetime:
 
 def timestamp_text(unix_milliseconds: int) -> str:
     """The wire form of a stored time."""
-    return _text(datetime.fromtimestamp(unix_milliseconds // 1000, UTC), unix_milliseconds % 1000)
-
-
-def _text(at: datetime, thousandths: int = 0) -> str:
-    thousandths = thousandths or milliseconds(at) % 1000
+    seconds, thousandths = divmod(unix_milliseconds, 1000)
+    at = datetime.fromtimestamp(seconds, UTC)
     return f"{at:%Y-%m-%dT%H:%M:%S}{f'.{thousandths:03d}' if thousandths else ''}Z"
 
 

@@ -1,8 +1,9 @@
 """The wire of the ingest routes: what is accepted, what is refused and how, and that nothing is half accepted."""
 
+import asyncio
 import gzip
 import json
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +13,7 @@ import zstandard
 from starlette.responses import PlainTextResponse
 
 from activities.adapters.clickhouse import ClickHouseConnection
-from activities.ingestion.events import Placed
+from activities.ingestion.events import Event, Placed
 from activities.ingestion.ports import IngestUnavailable
 from activities.ingestion.sink import Sink
 from activities.usage_reader import UsageReader
@@ -20,7 +21,7 @@ from billing.meters import AggregationType, Meter
 from billing.periods import Period
 from models.scope import Scope
 from starter.ingest.app import Ingest
-from starter.ingest.bodies import BODY_BYTES
+from starter.ingest.bodies import BODY_BYTES, Intake
 from starter.ingest.wire import months_before, parse_timestamp
 from tests.usage.doubles import NOW, Acceptor, authenticate, clocks_of
 
@@ -107,6 +108,41 @@ async def test_bodies_over_the_limit(client: httpx.AsyncClient, acceptor: Accept
     assert [answer.status_code for answer in answers] == [413, 413, 413]
     assert answers[0].json()["code"] == "payload_too_large"
     assert not acceptor.events
+
+
+async def test_what_waits_for_an_answer_is_bounded(acceptor: Acceptor) -> None:
+    """While a broker stalls under a flood, what is too much is told to come back; what waits is accepted in the end."""
+    may_go_on = asyncio.Event()
+
+    class Stalled(Acceptor):
+        async def accept(self, events: Sequence[Event]) -> None:
+            await may_go_on.wait()
+            await super().accept(events)
+
+    stalled = Stalled()
+    app = Ingest(PlainTextResponse("the rest"), stalled, authenticate, clocks_of, intake=Intake(10_000))
+    transport, headers = httpx.ASGITransport(app), {"x-api-key": "sk_known"}
+    async with httpx.AsyncClient(transport=transport, base_url="http://api", headers=headers) as client:
+        events = [EVENT | {"event_id": f"e-{number}", "properties": {"x": "y" * 1500}} for number in range(20)]
+        waiting = [asyncio.create_task(post(client, event)) for event in events]
+        refused, waiting_on = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        while len(refused) < 15:
+            more, waiting_on = await asyncio.wait(waiting_on, return_when=asyncio.FIRST_COMPLETED)
+            refused |= more
+        answers = [one.result() for one in refused]
+        assert {(answer.status_code, answer.headers["retry-after"]) for answer in answers} == {(503, "1")}
+        may_go_on.set()
+        assert {(await one).status_code for one in waiting_on} == {202}
+        assert len(stalled.events) == 5
+        assert (await post(client, EVENT | {"properties": {"x": "y" * 20_000}})).status_code == 202, "alone"
+        packed = gzip.compress(json.dumps(EVENT | {"properties": {"x": "y" * 9000}}).encode())
+        may_go_on.clear()
+        first = asyncio.create_task(post(client, packed, **{"Content-Encoding": "gzip"}))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0.05)
+        assert (await post(client, events[0])).status_code == 503, "unpacked it holds more"
+        may_go_on.set()
+        assert (await first).status_code == 202
 
 
 BAD = [

@@ -72,7 +72,7 @@ async def _check_time(body: AmendEventRequest, external_id: str, caller: Caller,
         now = await _now_of(session, caller, external_id)
     limits = TimeLimits(now, clients_of(request).settings.event_retention_months)
     if body.timestamp is not None:
-        limits.check(body.timestamp)
+        limits.check(milliseconds(body.timestamp))
 
 
 async def _now_of(session: AsyncSession, caller: Caller, external_id: str) -> datetime:
