@@ -21,7 +21,7 @@ from activities.ingestion.events import ENVELOPE_EVENTS, Event, customer_key, en
 from activities.ingestion.ports import IngestUnavailable
 
 GATHER_SECONDS: Final = 0.003
-BUSY_GATHER_SECONDS: Final = 0.01
+BUSY_GATHER_SECONDS: Final = 0.02
 """While envelopes are on their way: fewer and larger ones cost the broker, the consumer and us less an event."""
 
 ENVELOPE_BYTES: Final = 900_000
@@ -77,7 +77,9 @@ class KafkaEventLog:
         self._producer: Producer | None = None
         self._partitions: dict[str, int] = {}
         """How many each topic has."""
+        self._counting: dict[str, asyncio.Task[int]] = {}
         self._on_their_way = 0
+        self._ending: set[asyncio.Task[None]] = set()
         self._stopping = threading.Event()
         self._poller: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -99,6 +101,10 @@ class KafkaEventLog:
         self._stopping.set()
         if self._poller is not None:
             await asyncio.to_thread(self._poller.join)
+        if producer is not None:
+            await asyncio.to_thread(producer.close)
+        if self._ending:
+            await asyncio.wait(self._ending)
 
     async def accept(self, events: Sequence[Event]) -> None:
         """Returns when the broker has acknowledged all of `events`. Raises IngestUnavailable."""
@@ -107,7 +113,7 @@ class KafkaEventLog:
         lazy = events[0].tenant_id in self._lazy_tenants  # a request is of one tenant
         topic = self._settings.lazy().topic if lazy else self._settings.topic
         if topic not in self._partitions:
-            self._partitions[topic] = await asyncio.to_thread(self._count_partitions, self._producer, topic)
+            self._partitions[topic] = await self._partition_count(topic)
         request = _Request(topic, events, self._loop.create_future())
         self._waiting.append(request)
         if self._flushing is None:
@@ -115,7 +121,19 @@ class KafkaEventLog:
             self._flushing = self._loop.call_later(gather, self._flush)
         await request.done
 
-    def _count_partitions(self, producer: Producer, name: str) -> int:
+    async def _partition_count(self, topic: str) -> int:
+        """One question for all who wait: a broker that does not answer must not queue requests behind each other."""
+        counting = self._counting.get(topic)
+        if counting is None:
+            asked = asyncio.to_thread(self._count_partitions, self._producer, topic)
+            counting = self._counting[topic] = asyncio.create_task(asked, name=f"partitions of {topic}")
+            counting.add_done_callback(lambda _: self._counting.pop(topic))
+        await asyncio.wait([counting])  # a request that is given up must not take the answer from the others
+        return counting.result()
+
+    def _count_partitions(self, producer: Producer | None, name: str) -> int:
+        if producer is None:
+            raise IngestUnavailable("this process is shutting down")
         try:
             topic = producer.list_topics(name, timeout=TIMEOUT_SECONDS / 2).topics[name]
         except KafkaException as error:
@@ -147,17 +165,11 @@ class KafkaEventLog:
         """Sends what has gathered; runs on the event loop."""
         self._flushing = None
         waiting, self._waiting = self._waiting, []
-        by_partition: dict[tuple[str, int], list[tuple[Event, _Request]]] = {}
-        places: dict[tuple[str, str, str], list[tuple[Event, _Request]]] = {}
+        pieces: dict[tuple[str, int], list[_Piece]] = {}
         for request in waiting:
-            for event in request.events:
-                customer = (event.tenant_id, event.environment_id, event.external_customer_id)
-                place = places.get(customer)
-                if place is None:
-                    partition = zlib.crc32(customer_key(event)) % self._partitions[request.topic]
-                    place = places[customer] = by_partition.setdefault((request.topic, partition), [])
-                place.append((event, request))
-        envelopes = [(at, part) for at, all_ in by_partition.items() for part in _envelopes(all_)]
+            for partition, events in _by_partition(request.events, self._partitions[request.topic]).items():
+                pieces.setdefault((request.topic, partition), []).append((request, events))
+        envelopes = [(at, part) for at, found in pieces.items() for part in _envelopes(found)]
         now = self._clock_ns() // 1_000_000
         for _, part in envelopes:
             for request in part.requests:
@@ -188,6 +200,8 @@ class KafkaEventLog:
             )
         except (BufferError, KafkaException) as error:
             self._delivered(requests, str(error))
+            if isinstance(error, KafkaException) and error.args[0].fatal():
+                self._replace(producer)
         else:
             self._on_their_way += 1
 
@@ -200,10 +214,18 @@ class KafkaEventLog:
             request.delivered(error, self._counts)
 
     def _replace(self, broken: Producer) -> None:
-        # After a fatal error an idempotent producer accepts nothing more.
-        if self._producer is broken:
+        # After a fatal error an idempotent producer accepts nothing more. What it still holds fails now: nobody else
+        # will ever tell the requests that wait for it.
+        if self._producer is broken and self._loop is not None:
             log.error("ingest.kafka_producer_replaced")
             self._producer = self._new_producer()
+            self._ending.add(asyncio.create_task(asyncio.to_thread(_end, broken), name="ending a broken producer"))
+
+
+def _end(broken: Producer) -> None:
+    broken.purge()
+    broken.flush(TIMEOUT_SECONDS)
+    broken.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,18 +237,44 @@ class _Envelope:
     requests: list[_Request]
 
 
-def _envelopes(events: Sequence[tuple[Event, _Request]]) -> Iterator[_Envelope]:
-    """`events` cut into records; one that would be too large is halved until it fits or holds a single event."""
-    for start in range(0, len(events), ENVELOPE_EVENTS):
-        yield from _fitting(events[start : start + ENVELOPE_EVENTS])
+_Piece = tuple[_Request, list[Event]]
+"""The events of one request that go into one partition."""
 
 
-def _fitting(part: Sequence[tuple[Event, _Request]]) -> Iterator[_Envelope]:
-    value = encode_envelope([event for event, _ in part])
-    if len(value) > ENVELOPE_BYTES and len(part) > 1:
-        middle = len(part) // 2
-        yield from _fitting(part[:middle])
-        yield from _fitting(part[middle:])
+def _by_partition(events: Sequence[Event], partitions: int) -> dict[int, list[Event]]:
+    """The events of a request, all of one environment, by the partition of their customers."""
+    found: dict[int, list[Event]] = {}
+    places: dict[str, list[Event]] = {}
+    for event in events:
+        place = places.get(event.external_customer_id)
+        if place is None:
+            partition = zlib.crc32(customer_key(event)) % partitions
+            place = places[event.external_customer_id] = found.setdefault(partition, [])
+        place.append(event)
+    return found
+
+
+def _envelopes(pieces: Sequence[_Piece]) -> Iterator[_Envelope]:
+    """Events of one partition as records of a bounded number each."""
+    events: list[Event] = []
+    requests: list[_Request] = []
+    for request, part in pieces:
+        for start in range(0, len(part), ENVELOPE_EVENTS):
+            piece = part[start : start + ENVELOPE_EVENTS]
+            if len(events) + len(piece) > ENVELOPE_EVENTS:
+                yield from _fitting(events, requests)
+                events, requests = [], []
+            events += piece
+            requests.append(request)
+    yield from _fitting(events, requests)
+
+
+def _fitting(events: Sequence[Event], requests: list[_Request]) -> Iterator[_Envelope]:
+    """One that would be too large is halved until it fits or holds a single event; each half is waited for by all."""
+    value = encode_envelope(events)
+    if len(value) > ENVELOPE_BYTES and len(events) > 1:
+        middle = len(events) // 2
+        yield from _fitting(events[:middle], requests)
+        yield from _fitting(events[middle:], requests)
         return
-    requests = list({id(request): request for _, request in part}.values())
-    yield _Envelope(customer_key(part[0][0]), value, requests)
+    yield _Envelope(customer_key(events[0]), value, requests)

@@ -22,7 +22,7 @@ class EventAcceptor(Protocol):
     """Where the API hands accepted events to: the Kafka producer, or the one direct writer."""
 
     async def accept(self, events: Sequence[Event]) -> None:
-        """Returns when all of `events` are durable. Raises IngestUnavailable."""
+        """Returns when all of `events`, which are of one environment, are durable. Raises IngestUnavailable."""
 
 
 class UsageProgress(Protocol):
