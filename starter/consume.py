@@ -5,6 +5,7 @@ leaves the group, so that another process takes over at once.
 """
 
 import asyncio
+import gc
 import signal
 from collections.abc import Collection
 
@@ -41,6 +42,7 @@ async def consume(
     await ensure_topics(kafka)
     clickhouse = await connect_clickhouse(clickhouse_dsn)
     lane = kafka.lazy() if lazy else kafka
+    gc.freeze()  # what has been imported stays: the collector need not go through it with every block
     try:
         log.info("consume.started", topic=lane.topic, group=lane.group)
         totals = await Consumption(KafkaEventSource(lane), sink_of_lane(clickhouse, lazy, lazy_tenants), stop).run()

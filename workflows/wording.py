@@ -128,14 +128,28 @@ def clock_details(state: ClockState) -> str:
 
 def ingestion_details(done: IngestionInput, running: Sequence[SinkReport], at: datetime) -> str:
     """How fast the consumers of a lane are, how far behind, and what they have done since the workflow began."""
+    stored = done.stored + sum(each.stored for each in running)
+    duplicates = done.duplicates + sum(each.duplicates for each in running)
+    dead_lettered = done.dead_lettered + sum(each.dead_lettered for each in running)
     rows = [
         ("Lane", done.lane),
-        ("Consumers", str(done.consumers)),
-        ("Rate", f"{sum(each.per_second for each in running)} events/s"),
-        ("Lag", f"{Decimal(max((each.lag_ms for each in running), default=0)) / 1000} s"),
-        ("Stored", str(done.stored + sum(each.stored for each in running))),
-        ("Duplicates", str(done.duplicates + sum(each.duplicates for each in running))),
-        ("Dead letters", str(done.dead_lettered + sum(each.dead_lettered for each in running))),
+        ("Consumers", f"{len(running)} of {done.consumers} report"),
+        ("Rate", f"{sum(each.per_second for each in running):,} events/s"),
+        ("Lag", f"{_seconds(max((each.lag_ms for each in running), default=0))} from accepted to stored"),
+        ("Oldest unstored", _oldest(running)),
+        ("Waiting in Kafka", f"{sum(each.behind for each in running):,} records"),
+        ("Stored", f"{stored:,}"),
+        ("Duplicates", f"{duplicates:,}"),
+        ("Dead letters", f"{dead_lettered:,}"),
         ("As of", f"{at:%Y-%m-%d %H:%M:%S} UTC"),
     ]
     return table(rows)
+
+
+def _oldest(running: Sequence[SinkReport]) -> str:
+    oldest = max((each.oldest_ms for each in running), default=0)
+    return f"{_seconds(oldest)} old" if oldest else "none: everything read is stored"
+
+
+def _seconds(milliseconds: int) -> str:
+    return f"{Decimal(milliseconds) / 1000:.1f} s"

@@ -5,17 +5,32 @@ word only, after the rows are stored; what a rebalance or a crash repeats meets 
 """
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from activities.adapters.kafka_settings import REPLAYED, TIMEOUT_SECONDS, KafkaSettings
+from activities.ingestion import metrics
 from activities.ingestion.consumption import DeadLetter, Record
 from activities.ingestion.ports import IngestUnavailable
 from models.clickhouse.times import milliseconds
+
+BLOCK_BYTES: Final = 8 << 20
+"""A block ends soon after so many bytes: some 40,000 events of 200 bytes, whatever the records hold."""
+
+AT_ONCE: Final = 50
+"""Records taken between two looks at the size of a block."""
+
+LETTERS: Final = 10_000
+"""Dead letters that are on their way at the same time; the client's queue holds ten times as many."""
+
+LETTER_BYTES: Final = 100_000_000
+"""The largest record that the client hands to the broker, which may still refuse it."""
 
 CLOCK_SKEW_MS: Final = 5000
 """How far the clocks of API processes, which stamp records, may stand apart from each other and from the asker's."""
@@ -31,6 +46,8 @@ class KafkaEventSource:
         self._paused = False
         self.assignments = 0
         self._kept: list[Record] = []
+        self._since: dict[int, int] = {}
+        """The first offset that was read of each partition since it was assigned."""
         self._consumer = Consumer(
             settings.common(
                 group_id=settings.group,
@@ -40,11 +57,20 @@ class KafkaEventSource:
                 # Many small records cost the broker less when they are fetched together; a lone one waits so long.
                 fetch_min_bytes=64 * 1024,
                 fetch_wait_max_ms=50,
+                queued_max_messages_kbytes=2 * BLOCK_BYTES // 1024,
                 max_poll_interval_ms=300_000,
                 session_timeout_ms=15_000,
             )
         )
-        self._producer = Producer(settings.common(enable_idempotence=True, acks="all", delivery_timeout_ms=10_000))
+        self._producer = Producer(
+            settings.common(
+                enable_idempotence=True,
+                acks="all",
+                delivery_timeout_ms=10_000,
+                compression_type="lz4",
+                message_max_bytes=LETTER_BYTES,
+            )
+        )
         self._consumer.subscribe([settings.topic], on_assign=self._assigned, on_revoke=self._revoked)
 
     @property
@@ -54,12 +80,39 @@ class KafkaEventSource:
 
     def poll(self, records: int, timeout_seconds: float) -> list[Record]:
         """Up to `records` records. Raises KafkaException for an error that only a new process can mend."""
-        kept, self._kept = self._kept, []
-        return kept or self._consume(records, timeout_seconds)
+        found, self._kept = self._kept, []
+        until = time.monotonic() + timeout_seconds
+        size = sum(len(record.value) for record in found)
+        while len(found) < records and size < BLOCK_BYTES:
+            left = until - time.monotonic()
+            more = self._consume(min(AT_ONCE, records - len(found)), max(left, 0.0))
+            found += more
+            size += sum(len(record.value) for record in more)
+            if left <= 0:
+                break
+        return found
+
+    def behind(self) -> int:
+        """By what this client last heard: records in its partitions that it has not read."""
+        count = 0
+        for at in self._consumer.position(self._consumer.assignment()):
+            watermarks = self._consumer.get_watermark_offsets(at, cached=True)
+            if watermarks is not None and at.offset >= 0:
+                count += max(watermarks[1] - at.offset, 0)
+        return count
 
     def commit(self, next_offsets: Mapping[int, int]) -> bool:
-        """Commits, by partition, the offset to read next. False where the partition has gone to another consumer."""
-        offsets = [TopicPartition(self._settings.topic, partition, at) for partition, at in next_offsets.items()]
+        """Commits, by partition, the offset to read next. False when the group does not take it.
+
+        Where a partition has gone since, another consumer has read on: its progress must not be set back.
+        """
+        offsets = [
+            TopicPartition(self._settings.topic, partition, at)
+            for partition, at in next_offsets.items()
+            if at > self._since.get(partition, at)
+        ]
+        if not offsets:
+            return True
         try:
             self._consumer.commit(offsets=offsets, asynchronous=False)
         except KafkaException as error:
@@ -82,29 +135,57 @@ class KafkaEventSource:
             self._consumer.resume(self._consumer.assignment())
 
     def dead_letter(self, letters: Sequence[DeadLetter]) -> None:
-        """Returns when the broker has all of `letters`. Raises IngestUnavailable."""
+        """Returns when the broker has all of `letters`. Raises IngestUnavailable.
+
+        One that is too large for the topic of dead letters goes there without its value: its headers say where it is.
+        """
+        for start in range(0, len(letters), LETTERS):
+            too_large = self._put_aside([(letter, letter.value) for letter in letters[start : start + LETTERS]])
+            if too_large and self._put_aside([(letter, b"") for letter in too_large]):
+                raise IngestUnavailable("dead letters are too large even without their values")
+
+    def _put_aside(self, letters: Sequence[tuple[DeadLetter, bytes]]) -> list[DeadLetter]:
+        """Those that the broker finds too large; has all others."""
         failed: list[str] = []
-        for letter in letters:
-            headers: list[tuple[str, str | bytes | None]] = [
-                ("reason", letter.reason[:1000]),
-                ("topic", self._settings.topic),
-                ("partition", str(letter.partition)),
-                ("offset", str(letter.offset)),
-            ]
-            self._producer.produce(
-                self._settings.dead_letter_topic,
-                value=letter.value,
-                key=f"{letter.partition}/{letter.offset}",
-                headers=headers,
-                on_delivery=lambda error, _: failed.append(error.str()) if error else None,
-            )
+        too_large: list[DeadLetter] = []
+
+        def answered(letter: DeadLetter, error: KafkaError | None, _: Message | None = None) -> None:
+            if error is not None and error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+                too_large.append(letter)
+            elif error is not None:
+                failed.append(error.str())
+
+        for letter, value in letters:
+            try:
+                self._producer.produce(
+                    self._settings.dead_letter_topic,
+                    value=value,
+                    key=f"{letter.partition}/{letter.offset}",
+                    headers=self._headers(letter, len(value) < len(letter.value)),
+                    on_delivery=partial(answered, letter),
+                )
+            except KafkaException as error:
+                answered(letter, error.args[0])
         left = self._producer.flush(TIMEOUT_SECONDS)
         if left or failed:
             raise IngestUnavailable(f"dead letters were not acknowledged: {failed[:1] or 'no answer'}")
+        return too_large
+
+    def _headers(self, letter: DeadLetter, without_value: bool) -> list[tuple[str, str | bytes | None]]:
+        headers: list[tuple[str, str | bytes | None]] = [
+            ("reason", letter.reason[:1000]),
+            ("topic", self._settings.topic),
+            ("partition", str(letter.partition)),
+            ("offset", str(letter.offset)),
+        ]
+        if without_value:
+            headers.append(("left_out", f"a value of {len(letter.value)} bytes"))
+        return headers
 
     def close(self) -> None:
         """Leaves the group."""
         self._consumer.close()
+        self._producer.close()
 
     def _consume(self, records: int, timeout_seconds: float) -> list[Record]:
         found = []
@@ -114,11 +195,14 @@ class KafkaEventSource:
             if error is not None or partition is None or offset is None:
                 self._note(error or KafkaError(KafkaError._BAD_MSG))
                 continue
+            self._since.setdefault(partition, offset)
             found.append(_record(message, partition, offset))
         return found
 
     def _assigned(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         log.info("consume.assigned", partitions=[one.partition for one in partitions])
+        self._forget(partitions)
+        self._tell_of_deleted(partitions)
         self._consumer.incremental_assign(partitions)
         self.assignments += 1
         if self._paused:
@@ -126,7 +210,23 @@ class KafkaEventSource:
 
     def _revoked(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         log.info("consume.revoked", partitions=[one.partition for one in partitions])
+        self._forget(partitions)
         self._consumer.incremental_unassign(partitions)
+
+    def _tell_of_deleted(self, partitions: list[TopicPartition]) -> None:
+        # Reading goes on at the first record that is left. What is missing shows in the counts of events, too.
+        try:
+            for one in self._consumer.committed(partitions, timeout=TIMEOUT_SECONDS):
+                low, _ = self._consumer.get_watermark_offsets(one, timeout=TIMEOUT_SECONDS)
+                if 0 <= one.offset < low:
+                    log.error("consume.deleted_unread", partition=one.partition, records=low - one.offset)
+                    metrics.UNREAD.inc(low - one.offset)
+        except KafkaException as error:
+            log.warning("consume.progress_unknown", error=error.args[0].str())
+
+    def _forget(self, partitions: list[TopicPartition]) -> None:
+        for one in partitions:
+            self._since.pop(one.partition, None)
 
     def _note(self, error: KafkaError) -> None:
         if error.fatal():

@@ -1,14 +1,14 @@
 """What a consumer does: poll a bounded block, store it, commit. Owns the order of the steps, not Kafka.
 
-One block at a time, so a rebalance, which happens inside a poll, never meets a block in work. While the store does not
-answer the block is kept and nothing more is read. A crash at any point repeats a block whose identities are known.
+One block is stored at a time, while the next one is read. Whatever a rebalance, a stall or a crash repeats elsewhere is
+the same records, and they make the same rows. While the store does not answer, no more than one block waits for it.
 """
 
 import asyncio
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeVar
 
 import structlog
@@ -65,10 +65,13 @@ class EventSource(Protocol):
         """How often partitions have been assigned: a new number means that another consumer may have had some."""
 
     def poll(self, records: int, timeout_seconds: float) -> list[Record]:
-        """Up to `records` records."""
+        """Up to `records` records, and of a bounded size."""
+
+    def behind(self) -> int:
+        """How many records there are to read."""
 
     def commit(self, next_offsets: dict[int, int]) -> bool:
-        """Remembers, by partition, the offset to read next."""
+        """Remembers, by partition, the offset to read next; says nothing of partitions that have gone since."""
 
     def hold(self) -> None:
         """Stays a member without reading on."""
@@ -93,6 +96,24 @@ class Totals:
     dead_lettered: int = 0
     lag_ms: int = 0
     """Age of the newest record when it had been stored."""
+    behind: int = 0
+    """Records that wait to be read."""
+    unstored_since: int = 0
+    """When the log received the oldest record that is read and not stored, in Unix milliseconds; 0: there is none."""
+
+
+@dataclass(slots=True)
+class _Block:
+    """Records read together, and what they hold."""
+
+    records: Sequence[Record]
+    placed: list[Placed] = field(default_factory=list)
+    letters: list[DeadLetter] = field(default_factory=list)
+    counted: list[CountRow] = field(default_factory=list)
+
+    @property
+    def oldest(self) -> int:
+        return min((record.timestamp for record in self.records), default=0)
 
 
 class Consumption:
@@ -111,17 +132,52 @@ class Consumption:
 
     async def run(self) -> Totals:
         """Works until stopped; the block in work is finished first, unless its store does not answer."""
+        done: dict[int, int] = {}
+        coming = asyncio.create_task(self._read(done), name="reading the next block")
+        _running.add(self)
         try:
             while not self._stop.is_set():
-                records = await self._call(lambda: self._source.poll(POLL_RECORDS, POLL_SECONDS))
-                self._note_assignments()
-                if records and await self._stored(records):
-                    await self._committed(records)
+                block = await coming
+                coming = asyncio.create_task(self._read(done), name="reading the next block")
+                done = {}
+                if block.records:
+                    self.totals.unstored_since = block.oldest
+                    if await self._stored(block):
+                        done = self._note_stored(block.records)
         finally:
+            _running.discard(self)
+            await asyncio.gather(coming, return_exceptions=True)
             await self._sink.close()
-            await self._call(self._source.close)
+            await self._call(lambda: self._end(done))
             self._thread.shutdown()
         return self.totals
+
+    def oldest_ms(self) -> int:
+        """Age of the oldest record that is read and not stored; 0 when there is none."""
+        since = self.totals.unstored_since
+        return max(self._clock_ns() // 1_000_000 - since, 0) if since else 0
+
+    async def _read(self, done: dict[int, int]) -> _Block:
+        """Commits what is stored, then gives the next records and what they hold."""
+        records, self.totals.behind = await self._call(lambda: self._poll(done))
+        self._note_assignments()
+        block = _Block(records)
+        for record in records:
+            good, bad = decode_envelope(record.value)
+            block.placed.extend([Placed(event, record.partition, record.offset) for event in good])
+            block.letters.extend([DeadLetter(record.partition, record.offset, value, why) for value, why in bad])
+            block.counted.extend(self._counts_of(record, good, [value for value, _ in bad]))
+        return block
+
+    def _poll(self, done: dict[int, int]) -> tuple[list[Record], int]:
+        if done:
+            self._source.commit(done)
+        return self._source.poll(POLL_RECORDS, POLL_SECONDS), self._source.behind()
+
+    def _end(self, done: dict[int, int]) -> None:
+        if done:
+            self._source.commit(done)
+        self._source.close()
 
     def _note_assignments(self) -> None:
         """After a poll, in which partitions arrive, and before anything of it is stored."""
@@ -130,33 +186,27 @@ class Consumption:
             # What the other one had read and not committed is read again here, and makes the same rows.
             self._sink.another_wrote()
 
-    async def _committed(self, records: Sequence[Record]) -> None:
-        next_offsets = {record.partition: record.offset + 1 for record in records}
-        await self._call(lambda: self._source.commit(next_offsets))
+    def _note_stored(self, records: Sequence[Record]) -> dict[int, int]:
+        """Counts them, and gives by partition the offset to go on at."""
         self.totals.records += len(records)
+        self.totals.unstored_since = 0
         newest = max(record.timestamp for record in records)
         self.totals.lag_ms = max(self._clock_ns() // 1_000_000 - newest, 0)
         metrics.LAG.set(self.totals.lag_ms / 1000)
+        return {record.partition: record.offset + 1 for record in records}
 
-    async def _stored(self, records: Sequence[Record]) -> bool:
+    async def _stored(self, block: _Block) -> bool:
         """Tries until the block is stored (True) or the process is asked to stop (False)."""
-        placed: list[Placed] = []
-        letters: list[DeadLetter] = []
-        counted: list[CountRow] = []
-        for record in records:
-            good, bad = decode_envelope(record.value)
-            placed.extend(Placed(event, record.partition, record.offset) for event in good)
-            letters.extend(DeadLetter(record.partition, record.offset, value, reason) for value, reason in bad)
-            counted.extend(self._counts_of(record, good, [value for value, _ in bad]))
         stored_at = self._clock_ns() // 1_000_000
         tries = 0
         while True:
             try:
-                await self._store(placed, letters, counted, stored_at)
+                await self._store(block, stored_at)
             except (ClickHouseError, IngestUnavailable) as error:
-                log.warning("consume.store_does_not_answer", error=str(error), events=len(placed), tries=tries)
+                log.warning("consume.store_does_not_answer", error=str(error), events=len(block.placed), tries=tries)
             else:
-                await self._call(self._source.go_on)
+                if tries:
+                    await self._call(self._source.go_on)
                 return True
             if await self._stopped_within(WAIT_SECONDS[min(tries, len(WAIT_SECONDS) - 1)]):
                 return False
@@ -166,9 +216,8 @@ class Consumption:
         place = RecordPlace(self._source.topic, record.partition, record.offset, record.timestamp, record.replayed)
         return rows_of_record(place, good, [owner_of(value, record.key) for value in bad])
 
-    async def _store(
-        self, placed: Sequence[Placed], letters: list[DeadLetter], counted: Sequence[CountRow], stored_at: int
-    ) -> None:
+    async def _store(self, block: _Block, stored_at: int) -> None:
+        letters = block.letters
         if letters:
             await self._call(lambda: self._source.dead_letter(letters))
             for letter in letters:
@@ -176,8 +225,8 @@ class Consumption:
             metrics.DEAD_LETTERS.inc(len(letters))
             self.totals.dead_lettered += len(letters)
             letters.clear()
-        if counted:
-            result = await self._sink.store(placed, stored_at, counted)
+        if block.counted:
+            result = await self._sink.store(block.placed, stored_at, block.counted)
             metrics.STORED.inc(result.stored)
             metrics.DUPLICATES.inc(result.duplicates)
             self.totals.stored += result.stored
@@ -193,3 +242,8 @@ class Consumption:
 
     async def _call(self, blocking: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, blocking)
+
+
+_running: Final[set[Consumption]] = set()
+metrics.OLDEST.set_function(lambda: max((each.oldest_ms() for each in _running), default=0) / 1000)
+metrics.BEHIND.set_function(lambda: sum(each.totals.behind for each in _running))

@@ -5,11 +5,15 @@ first. What it has done goes out with its heartbeats, and every half minute to t
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final
 
+import structlog
 from temporalio import activity
+from temporalio.service import RPCError
 
 from activities.ingestion.consumption import Consumption, EventSource, Totals
 from activities.ingestion.sink import sink_of_lane
@@ -22,6 +26,9 @@ LAZY: Final = "events_lazy"
 STINT_SECONDS: Final = 600
 BEAT_SECONDS: Final = 2.0
 REPORT_BEATS: Final = 15
+TELL_TIMEOUT: Final = timedelta(seconds=5)
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +49,12 @@ class SinkReport:
     duplicates: int = 0
     dead_lettered: int = 0
     lag_ms: int = 0
+    """How old the newest stored record was when it had been stored."""
     per_second: int = 0
+    oldest_ms: int = 0
+    """Age of the oldest record that is read and not stored; 0 when there is none."""
+    behind: int = 0
+    """Records that wait in Kafka."""
 
 
 class SinkActivities:
@@ -63,39 +75,69 @@ class SinkActivities:
         consumption = Consumption(self._source_of(command.lane), sink, stop)
         work = asyncio.create_task(consumption.run(), name="consuming usage events")
         try:
-            return await self._watch(command, consumption.totals, work, stop)
+            return await self._watch(command, consumption, work, stop)
         finally:
             stop.set()
             await asyncio.wait([work])
 
     async def _watch(
-        self, command: ConsumeEvents, totals: Totals, work: "asyncio.Task[Totals]", stop: asyncio.Event
+        self, command: ConsumeEvents, consumption: Consumption, work: "asyncio.Task[Totals]", stop: asyncio.Event
     ) -> SinkReport:
         """Tells how far it has come until the stint is over."""
         ending = asyncio.create_task(activity.wait_for_worker_shutdown())
-        report = SinkReport(command.number)
+        pace = _Pace()
         try:
             for beat in range(1, int(command.stint_seconds / BEAT_SECONDS) + 1):
                 await asyncio.wait({work, ending}, timeout=BEAT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-                report = _report(command.number, totals, report)
+                report = _report(command.number, consumption, pace)
                 activity.heartbeat(report)
                 if beat % REPORT_BEATS == 1:
                     await self._tell(report)
+                    pace.mark(report)
                 if work.done() or ending.done():
                     break
         finally:
             ending.cancel()
         stop.set()
-        return _report(command.number, await work, report)
+        await work
+        return _report(command.number, consumption, pace)
 
     async def _tell(self, report: SinkReport) -> None:
         info = activity.info()
-        if info.workflow_id is not None:
-            await activity.client().get_workflow_handle(info.workflow_id).signal("report", report)
+        if info.workflow_id is None:
+            return
+        try:
+            handle = activity.client().get_workflow_handle(info.workflow_id)
+            await handle.signal("report", report, rpc_timeout=TELL_TIMEOUT)
+        except RPCError as error:
+            # Events are stored all the same; whoever reads the details sees how old they are.
+            log.warning("consume.report_not_taken", error=str(error))
 
 
-def _report(number: int, totals: Totals, before: SinkReport) -> SinkReport:
-    done = totals.stored + totals.duplicates - before.stored - before.duplicates
+class _Pace:
+    """Since when events are counted for the rate."""
+
+    def __init__(self) -> None:
+        self._events = 0
+        self._at = time.monotonic()
+
+    def mark(self, report: SinkReport) -> None:
+        self._events = report.stored + report.duplicates
+        self._at = time.monotonic()
+
+    def rate(self, events: int) -> int:
+        return int((events - self._events) / max(time.monotonic() - self._at, 0.001))
+
+
+def _report(number: int, consumption: Consumption, pace: _Pace) -> SinkReport:
+    totals = consumption.totals
     return SinkReport(
-        number, totals.stored, totals.duplicates, totals.dead_lettered, totals.lag_ms, int(done / BEAT_SECONDS)
+        number,
+        totals.stored,
+        totals.duplicates,
+        totals.dead_lettered,
+        totals.lag_ms,
+        pace.rate(totals.stored + totals.duplicates),
+        consumption.oldest_ms(),
+        totals.behind,
     )

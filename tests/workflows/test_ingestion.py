@@ -4,6 +4,7 @@ import asyncio
 import uuid
 from datetime import timedelta
 
+import pytest
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Worker
@@ -13,11 +14,66 @@ from activities.adapters.clickhouse import connect_clickhouse, migrate_clickhous
 from activities.adapters.kafka_consumer import KafkaEventSource
 from activities.adapters.kafka_producer import KafkaEventLog
 from activities.adapters.kafka_settings import ensure_topics
+from activities.ingestion import supervision
 from activities.ingestion.supervision import USUAL, SinkActivities
+from tests.parts import Parts
 from tests.usage.test_kafka_faults import event, settings_for, settles
 from tests.world import until
 from workflows.contracts import INGEST, IngestionInput
 from workflows.ingestion import IngestionWorkflow
+
+
+async def test_events_are_stored_while_temporal_is_down(
+    parts: Parts, kafka_brokers: str, new_clickhouse_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervision, "BEAT_SECONDS", 0.2)
+    monkeypatch.setattr(supervision, "REPORT_BEATS", 2)
+    await migrate_clickhouse(new_clickhouse_dsn)
+    settings = settings_for(kafka_brokers)
+    await ensure_topics(settings)
+    clickhouse = await connect_clickhouse(new_clickhouse_dsn)
+    temporal = parts.start("temporal")
+    client = await Client.connect(temporal.running.url, data_converter=pydantic_data_converter)
+    sources: list[KafkaEventSource] = []
+
+    def source_of(lane: str) -> KafkaEventSource:
+        sources.append(KafkaEventSource(settings))
+        return sources[-1]
+
+    sinks = SinkActivities(source_of, clickhouse, ())
+    log = KafkaEventLog(settings)
+    await log.start()
+    async with Worker(
+        client,
+        task_queue=INGEST,
+        workflows=[IngestionWorkflow],
+        activities=[sinks.consume],
+        workflow_runner=worker.workflow_runner(sandbox=True),
+        graceful_shutdown_timeout=timedelta(seconds=30),
+    ):
+        handle = await client.start_workflow(
+            "IngestionWorkflow", IngestionInput(USUAL, 1), id=f"ingestion/{uuid.uuid4()}", task_queue=INGEST
+        )
+        await log.accept([event(1)])
+        await settles(settings)
+        temporal.kill()
+        await asyncio.sleep(supervision.TELL_TIMEOUT.total_seconds() + 3)  # reports to the workflow fail meanwhile
+        await log.accept([event(2)])
+        await settles(settings)
+        assert len(sources) == 1, "the stint that was at work goes on"
+        temporal.restart()
+
+        async def counted() -> bool:
+            details = (await handle.query("__temporal_workflow_metadata")).current_details
+            return "| Stored | 2" in str(details)
+
+        await until(counted)
+        await handle.cancel()
+        with pytest.raises(WorkflowFailureError):
+            await handle.result()
+    assert (await clickhouse.query("SELECT count() FROM events FINAL"))[0][0] == 2
+    await log.close()
+    await clickhouse.close()
 
 
 async def test_consumers_are_kept_alive_and_tell_how_they_fare(
