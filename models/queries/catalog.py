@@ -42,6 +42,12 @@ async def list_meters(
     return await get_page(session, scope, MeterRow, page, where, columns)
 
 
+async def all_meters(session: AsyncSession, scope: Scope) -> list[MeterRow]:
+    """Every meter that counts."""
+    query = select(MeterRow).where(*own(MeterRow, scope), col(MeterRow.status) == "published")
+    return list((await session.execute(query.order_by(col(MeterRow.id)))).scalars())
+
+
 async def get_feature(session: AsyncSession, scope: Scope, feature_id: str, lock: bool = False) -> FeatureRow:
     """The feature with this id. Raises NotFound."""
     row = await find_one(session, scope, FeatureRow, col(FeatureRow.id) == feature_id, lock=lock)
