@@ -11,7 +11,7 @@ STAMP := $(VENV)/installed
 JOBS ?= 2
 OPTIONS := $(if $(filter-out 0,$(KAFKA)),--kafka) $(if $(filter-out 0,$(S3)),--s3)
 
-.PHONY: help setup demo dev test test-full coverage mutations lint format bench bench-rating bench-usage stop clean lock
+.PHONY: help setup demo dev test test-full coverage mutations lint format bench bench-ingest bench-rating bench-usage stop clean lock
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -77,6 +77,10 @@ bench: setup ## Measure billing runs, commands, webhooks and recovery, with 1 an
 	@$(BIN)/python -m bench.billing_run --sandbox off $(BENCH)
 	@$(BIN)/python -m bench.billing_run --sandbox off --processes 2 --no-catch-up $(BENCH)
 	@$(BIN)/python -m bench.operating
+
+bench-ingest: setup ## Measure the path of usage: requests, Kafka, ClickHouse, reads
+	@$(BIN)/python -m deploy.embedded.prepare
+	@$(BIN)/python -m bench.ingest $(BENCH)
 
 stop: ## Stop what `make demo` or `make dev` left running; the data stays
 	@if [ -x $(BIN)/durabill ]; then $(BIN)/durabill dev stop; else echo "nothing is installed, so nothing runs"; fi

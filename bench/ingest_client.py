@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import psutil
 import uvloop
 
-TEMPLATES: Final = 8
+TEMPLATES: Final = 40
 """Different bodies that take turns; the ids of each request are new."""
 
 MARK: Final = b"########"

@@ -17,7 +17,9 @@ from models.clickhouse.client import ClickHouse
 READS: Final = 100
 PROBE_EVERY: Final = 0.5
 LOOK_EVERY: Final = 0.1
-"""Often enough for the goal, seldom enough that the questions are not a load of their own."""
+LOOK_SELDOMER: Final = 1.2
+"""Often enough for the goal. Each further look waits so many times longer: the slower events are, the more of them are
+asked for at once, and the questions must not become the load."""
 
 PATIENCE: Final = 30.0
 
@@ -97,10 +99,12 @@ async def _probe(client: httpx.AsyncClient, customer: str) -> float:
     begun = time.monotonic()
     asked = {"event_name": "probe", "external_customer_id": customer, "aggregation_type": "COUNT"}
     # The default range ends now: an event is in it as soon as it is stored.
+    pause = LOOK_EVERY
     while time.monotonic() - begun < PATIENCE:
         answer = await client.post("/v1/events/usage", json=asked)
         answer.raise_for_status()
         if answer.json().get("value"):
             return time.monotonic() - begun
-        await asyncio.sleep(LOOK_EVERY)
+        await asyncio.sleep(pause)
+        pause *= LOOK_SELDOMER
     raise TimeoutError(f"the event of {customer} did not become visible within {PATIENCE:.0f} s")

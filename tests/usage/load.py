@@ -1,11 +1,13 @@
 """A client that repeats what was not accepted, as a good SDK does: same ids, new times."""
 
 import asyncio
+import random
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import httpx
 
+from activities.ingestion.sink import Sink
 from activities.usage_reader import UsageReader
 from billing.meters import AggregationType, Meter, UsageQuantity
 from billing.periods import Period
@@ -24,8 +26,14 @@ class Load:
     url: str
     clients: int = 4
     customers: int = 5
+    again: float = 0.0
+    """The share of accepted requests that are sent once more: same ids, another time and another payload."""
     accepted: int = 0
+    """Events answered 202 for the first time."""
+    sent_again: int = 0
+    """Events sent once more although they had been accepted, and accepted once more."""
     repeated: int = 0
+    """Requests repeated because nobody answered 202."""
     sent: dict[str, int] = field(default_factory=dict)
     """Sum of `n` accepted, by customer."""
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
@@ -47,15 +55,19 @@ class Load:
 
     async def _client(self, client: httpx.AsyncClient, number: int) -> None:
         count = 0
+        chance = random.Random(number)
         while not self._stop.is_set():
             customer = f"customer-{count % self.customers}"
             await self._until_accepted(client, customer, f"{number}-{count}")
             self.sent[customer] = self.sent.get(customer, 0) + sum(range(1, EVENTS + 1))
             self.accepted += EVENTS
+            if chance.random() < self.again:
+                await self._until_accepted(client, customer, f"{number}-{count}", more=1000)
+                self.sent_again += EVENTS
             self._progress.set()
             count += 1
 
-    async def _until_accepted(self, client: httpx.AsyncClient, customer: str, name: str) -> None:
+    async def _until_accepted(self, client: httpx.AsyncClient, customer: str, name: str, more: int = 0) -> None:
         tries = 0
         while True:
             now = datetime.now(UTC).isoformat()
@@ -65,7 +77,7 @@ class Load:
                     "external_customer_id": customer,
                     "event_id": f"{name}-{n}",
                     "timestamp": now,
-                    "properties": {"n": str(n)},
+                    "properties": {"n": str(n + more)},
                 }
                 for n in range(1, EVENTS + 1)
             ]
@@ -93,9 +105,29 @@ async def assert_accounted(clickhouse: ClickHouse, load: Load) -> None:
     start, end = datetime(2020, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
     counted = totals(await read_minutes(clickhouse, TENANT, start, end))
     print(counted)
-    assert 0 < counted["accepted"] <= load.accepted + counted["unconfirmed"]
+    assert 0 < counted["accepted"] <= load.accepted + load.sent_again + counted["unconfirmed"]
     assert counted["missing"] == 0
     assert counted["dead_lettered"] == 0
+
+
+async def print_counts(clickhouse: ClickHouse, load: Load, kills: str) -> None:
+    """What was sent, accepted, stored and counted; raises AssertionError when an identity is not remembered."""
+    found = await stored(clickhouse, load)
+    [[rows, distinct]] = await clickhouse.query("SELECT count(), uniqExact(external_customer_id, event_id) FROM events")
+    missing = await ids_missing(clickhouse)
+    sent = load.accepted + load.sent_again + load.repeated * EVENTS
+    print(
+        f"{kills}: sent {sent} events ({load.repeated} requests repeated without an answer, {load.sent_again} events"
+        f" sent again), accepted {load.accepted}, stored {distinct} in {rows} rows, counted"
+        f" {sum(usage.event_count for usage in found.values())}, identities missing {missing}"
+    )
+    assert missing == 0
+    assert_exact(load, found)
+
+
+async def ids_missing(clickhouse: ClickHouse) -> int:
+    """Stored events whose identity `event_ids` did not have."""
+    return await Sink(clickhouse).repair_everything()
 
 
 def assert_exact(load: Load, found: dict[str, UsageQuantity]) -> None:

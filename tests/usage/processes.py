@@ -22,6 +22,7 @@ from activities.adapters.kafka_producer import KafkaEventLog
 from activities.adapters.kafka_settings import KafkaSettings, ensure_topics
 from activities.ingestion.counts import AcceptanceCounts
 from activities.ingestion.direct_writer import DirectWriter
+from activities.ingestion.known_ids import KnownIds
 from activities.ingestion.lease import PostgresWriterLease
 from activities.ingestion.sink import Sink
 from deploy.embedded.ports import free_port
@@ -29,13 +30,14 @@ from models.scope import Scope
 from starter.cli.api_server import serve_to_the_end
 from starter.consume import consume
 from starter.ingest.app import Ingest
+from tests.usage.pauses import STEPS, Pause
 
 TENANT = Scope("tenant_faults", "env_faults")
 
 
 async def authenticate(headers: Mapping[str, str]) -> Scope:
-    """Everybody is the one tenant."""
-    return TENANT
+    """Everybody is who they say they are; who says nothing is the one tenant."""
+    return Scope(headers.get("x-tenant", TENANT.tenant_id), TENANT.environment_id)
 
 
 async def clocks_of(
@@ -59,12 +61,29 @@ class Child:
             command = [sys.executable, "-m", "tests.usage.processes", *self._arguments]
             return subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "PYTHONPATH": os.getcwd()})
 
-    def kill_and_restart(self) -> None:
-        """SIGKILL, then a new process with the same arguments."""
+    def kill(self) -> None:
+        """SIGKILL."""
         self._process.kill()
         self._process.wait()
         self.kills += 1
+
+    def kill_and_restart(self) -> None:
+        """SIGKILL, then a new process with the same arguments."""
+        self.kill()
         self._process = self._spawn()
+
+    def stall(self) -> None:
+        """SIGSTOP: it keeps its connections and does nothing, as on a machine that swaps."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """SIGCONT after `stall`."""
+        self._process.send_signal(signal.SIGCONT)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has not ended by itself."""
+        return self._process.poll() is None
 
     def terminate(self) -> int:
         """SIGTERM; the exit code."""
@@ -94,7 +113,8 @@ async def serve(options: argparse.Namespace) -> None:
         await acceptor.start()
     else:
         lease = PostgresWriterLease(options.postgres)
-        acceptor = DirectWriter(Sink(await connect_clickhouse(options.clickhouse)), lease, counts=counts)
+        connection = await connect_clickhouse(options.clickhouse)
+        acceptor = DirectWriter(Sink(connection, KnownIds(connection)), lease, counts=counts)
         acceptor.start()
     app = Ingest(PlainTextResponse("the rest"), acceptor, authenticate, clocks_of)
     await serve_to_the_end(uvicorn.Server(uvicorn.Config(app, port=options.port, lifespan="off", log_level="warning")))
@@ -104,9 +124,23 @@ async def serve(options: argparse.Namespace) -> None:
 
 async def carry(options: argparse.Namespace) -> None:
     """The consumer."""
+    if options.session_ms:
+        shorten_sessions(options.session_ms)
     settings = KafkaSettings(options.kafka, topic=options.topic, dead_letter_topic=f"{options.topic}_dlq", partitions=3)
     await ensure_topics(settings)
     print(await consume(options.clickhouse, settings, lazy=options.lazy))
+
+
+def shorten_sessions(session_ms: int) -> None:
+    """A consumer that falls silent is given up sooner, so that a test need not wait."""
+    common = KafkaSettings.common
+
+    def shorter(self: KafkaSettings, **more: Any) -> dict[str, Any]:
+        if "session_timeout_ms" in more:
+            more |= {"session_timeout_ms": session_ms, "heartbeat_interval_ms": session_ms // 4}
+        return common(self, **more)
+
+    KafkaSettings.common = shorter  # type: ignore[method-assign]
 
 
 def linger_between_steps(seconds: float) -> None:
@@ -132,7 +166,13 @@ def main() -> None:
     parser.add_argument("--lazy", action="store_true")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--linger", type=float, default=0)
+    parser.add_argument("--session-ms", type=int)
+    parser.add_argument("--stop-at", choices=STEPS)
+    parser.add_argument("--block", type=int, default=2)
+    parser.add_argument("--reached", type=Path)
     options = parser.parse_args()
+    if options.stop_at:
+        Pause(options.stop_at, options.reached, options.block).install()
     if options.linger:
         linger_between_steps(options.linger)
     asyncio.run(serve(options) if options.what == "api" else carry(options))

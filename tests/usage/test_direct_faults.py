@@ -1,9 +1,11 @@
 """The path without Kafka under faults: real processes, a real database and engine, killed while events arrive."""
 
 import asyncio
+import os
 import random
 from pathlib import Path
 
+import psutil
 import pytest
 
 from activities.adapters.clickhouse import ClickHouseConnection, connect_clickhouse, migrate_clickhouse
@@ -13,7 +15,7 @@ from activities.ingestion.lease import PostgresWriterLease
 from activities.ingestion.ports import IngestUnavailable
 from activities.ingestion.sink import Sink
 from tests.parts import Parts
-from tests.usage.load import Load, assert_accounted, assert_exact, stored
+from tests.usage.load import Load, assert_accounted, assert_exact, print_counts, stored
 from tests.usage.processes import TENANT, answers, api_child
 
 
@@ -21,6 +23,7 @@ def event(number: int, timestamp: int = 1_764_669_600_000) -> Event:
     return Event(*TENANT_FIELDS, "customer-x", "load", timestamp, f"direct-{number}", "", '{"n":"1"}', timestamp)
 
 
+STALLS = 10 if os.environ.get("FAULTS_LONG") else 3
 TENANT_FIELDS = (TENANT.tenant_id, TENANT.environment_id)
 
 
@@ -90,6 +93,33 @@ async def test_kill_9_between_the_steps_of_the_sink(postgres_dsn: str, new_click
     print(f"{between} of {api.kills} kills between the steps; accepted {load.accepted}, counted {counted}")
     assert between >= 3
     assert_exact(load, found)
+
+
+async def test_a_write_that_lands_after_another_writer_has_begun(parts: Parts, tmp_path: Path) -> None:
+    postgres, clickhouse = parts.start("postgres"), parts.start("clickhouse")
+    await migrate_clickhouse(clickhouse.running.url)
+    arguments = ("--clickhouse", clickhouse.running.url, "--postgres", postgres.running.url)
+    api, url = api_child(tmp_path / "api.log", *arguments)
+    await answers(url)
+    load = Load(url, clients=8)
+    running = asyncio.create_task(load.run())
+    engine = psutil.Process(clickhouse.running.pid)
+    chance = random.Random(3)
+    for _ in range(STALLS):
+        await load.goes_on()
+        await asyncio.sleep(chance.uniform(0, 0.2))
+        engine.suspend()  # as on a disk that does not answer: what was sent to it waits
+        await asyncio.sleep(0.3)
+        api.kill_and_restart()  # the next writer comes up while the last block of this one has not landed
+        await asyncio.sleep(2)
+        engine.resume()
+        await answers(url)
+    load.stop()
+    await running
+    assert api.terminate() == 0
+    connection = await connect_clickhouse(clickhouse.running.url)
+    await print_counts(connection, load, f"{STALLS} stalls of ClickHouse with a write in flight, each with a kill -9")
+    await connection.close()
 
 
 async def events_without_ids(connection: ClickHouseConnection) -> int:
