@@ -159,7 +159,11 @@ class DirectWriter:
         if held == self._held:
             return
         try:
-            # The writer before may have died between its two inserts.
+            # The writer before may have died with a block on its way. Were one of its events sent again at another time
+            # and stored before that block lands, it would count twice.
+            if await self._sink.has_unfinished_writes():
+                raise IngestUnavailable("a write of the writer before has not ended yet")
+            # Or between its two inserts.
             self._last_block = max(self._last_block, await self._sink.repair() * 1000)
         except ClickHouseError as error:
             raise IngestUnavailable("ClickHouse does not answer") from error

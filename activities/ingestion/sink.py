@@ -33,6 +33,12 @@ SELECT DISTINCT hi, lo FROM recent
 WHERE (hi, lo) NOT IN (SELECT hi, lo FROM event_ids WHERE hi IN (SELECT hi FROM recent))"""
 
 
+_UNFINISHED: Final = (
+    "SELECT count() FROM system.processes WHERE query_kind = 'Insert' AND current_database = currentDatabase()"
+    r" AND match(query, '^INSERT INTO [^(]*\\b(events|event_ids)\\b')"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Stored:
     """What became of a block."""
@@ -107,6 +113,10 @@ class Sink:
         """
         if self._known_ids is not None:
             self._known_ids.reload(may_land_within_seconds)
+
+    async def has_unfinished_writes(self) -> bool:
+        """Whether ClickHouse is still at an insert, by whomever: of a writer that has died, when nobody else writes."""
+        return bool(int((await self._clickhouse.query(_UNFINISHED))[0][0]))
 
     async def close(self) -> None:
         """Ends what is still being read."""

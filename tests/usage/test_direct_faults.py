@@ -129,6 +129,34 @@ async def events_without_ids(connection: ClickHouseConnection) -> int:
     return int(rows[0][0])
 
 
+async def test_a_block_on_its_way_is_waited_for_when_the_lease_changes_hands(
+    postgres_dsn: str, new_clickhouse_dsn: str
+) -> None:
+    await migrate_clickhouse(new_clickhouse_dsn)
+    connection = await connect_clickhouse(new_clickhouse_dsn)
+    writer = DirectWriter(Sink(connection), PostgresWriterLease(postgres_dsn))
+    writer.start()
+    # As a writer that died has left it: ClickHouse goes on with a block of one event for a second and a half.
+    landing = asyncio.create_task(
+        connection.command(
+            "INSERT INTO events (tenant_id, environment_id, external_customer_id, event_name, timestamp, event_id)"
+            f" SELECT '{TENANT.tenant_id}', '{TENANT.environment_id}', 'customer-x', 'load',"
+            " fromUnixTimestamp64Milli(1764669600000), 'direct-1' FROM numbers(3)"
+            " WHERE sleepEachRow(0.5) = 0 SETTINGS max_block_size = 1"
+        )
+    )
+    unfinished = Sink(connection)
+    while not await unfinished.has_unfinished_writes():  # noqa: ASYNC110 (the engine tells nobody)
+        await asyncio.sleep(0.01)
+    with pytest.raises(IngestUnavailable, match="has not ended yet"):
+        await writer.accept([event(1, timestamp=1_764_669_700_000), event(2)])
+    await landing
+    await writer.accept([event(1, timestamp=1_764_669_700_000), event(2)])
+    assert (await connection.query("SELECT count() FROM events FINAL"))[0][0] == 2
+    await writer.close()
+    await connection.close()
+
+
 async def test_only_the_holder_of_the_lease_writes(postgres_dsn: str, new_clickhouse_dsn: str) -> None:
     await migrate_clickhouse(new_clickhouse_dsn)
     connection = await connect_clickhouse(new_clickhouse_dsn)
