@@ -28,7 +28,7 @@ from activities.adapters.kafka_consumer import KafkaUsageProgress
 from activities.ingestion.known_ids import LATE_SECONDS
 from activities.ingestion.ports import IngestUnavailable
 from bench.figures import Machine
-from bench.ingest_figures import Figures, LoadRun, print_tables
+from bench.ingest_figures import GOALS, Figures, LoadRun, print_tables
 from bench.ingest_servers import Servers, client_argv, client_environment, running
 from bench.usage_reads import disk_of, read_ten_meters, stored_events, watch_visibility
 from deploy.embedded.errors import EmbeddedError
@@ -66,6 +66,7 @@ class Bench:
         """As many events as are accepted; ends when all of them are stored."""
         servers = self._servers
         name = kind + (", Kafka" if servers.kafka else "")
+        spread = f", {self._plan.months} months" if self._plan.months > 1 else ""
         clickhouse = await connect_clickhouse(servers.settings["DURABILL_CLICKHOUSE_DSN"])
         await self.settled(clickhouse)
         stored_before = await stored_events(clickhouse)
@@ -79,7 +80,8 @@ class Bench:
         await clickhouse.close()
         accepted = max(said["accepted"], 1)
         run = LoadRun(
-            name=name,
+            name=name + spread,
+            goal=GOALS[name],
             accepted=said["accepted"],
             repeated=said["repeated"],
             stored=stored,
@@ -97,7 +99,7 @@ class Bench:
             memory_mib={role: size >> 20 for role, size in servers.memory_bytes().items()},
         )
         self._console.print(
-            f"{name}: {run.accepted_rate:,.0f} events/s accepted, {sum(run.cpu.values()):.1f} us of CPU an event,"
+            f"{run.name}: {run.accepted_rate:,.0f} events/s accepted, {sum(run.cpu.values()):.1f} us of CPU an event,"
             f" answers {run.statuses}, {run.others_cores:.2f} cores busy with other things"
         )
         return run

@@ -21,6 +21,7 @@ class LoadRun:
     """One load. Rates are events a second; CPU is microseconds an event by role, the load client's apart."""
 
     name: str
+    goal: str
     accepted: int
     repeated: int
     stored: int
@@ -118,13 +119,14 @@ def _rows(runs: list[LoadRun]) -> list[tuple[str, list[str]]]:
     rows = [
         ("events/s accepted", [f"{run.accepted_rate:,.0f}" for run in runs]),
         ("events/s stored", [f"{run.stored_rate:,.0f}" for run in runs]),
-        ("goal", [GOALS.get(run.name, "") for run in runs]),
+        ("goal", [run.goal for run in runs]),
         ("request p50 / p99, ms", [f"{run.p50_ms:.0f} / {run.p99_ms:.0f}" for run in runs]),
         ("accepted - repeated = stored", [_exactness(run) for run in runs]),
         ("CPU us an event", [f"{sum(run.cpu.values()):.1f}" for run in runs]),
         *((f"  {role}", [f"{run.cpu.get(role, 0):.2f}" for run in runs]) for role in roles),
         ("  (load client)", [f"{run.client_cpu:.2f}" for run in runs]),
         ("cores busy / with other things", [f"{run.busy_cores:.2f} / {run.others_cores:.2f}" for run in runs]),
+        ("machine load (1 min)", [f"{run.load:.1f}" for run in runs]),
         ("events a second of CPU", [f"{1e6 / sum(run.cpu.values()):,.0f}" for run in runs]),
     ]
     return [*rows, *((f"MiB {role}", [str(run.memory_mib.get(role, "")) for run in runs]) for role in roles)]

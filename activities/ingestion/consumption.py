@@ -71,7 +71,10 @@ class EventSource(Protocol):
         """How many records there are to read."""
 
     def commit(self, next_offsets: dict[int, int]) -> bool:
-        """Remembers, by partition, the offset to read next; says nothing of partitions that have gone since."""
+        """Remembers, by partition, the offset to read next, except where a partition has gone since.
+
+        False: it was not taken, and is to be repeated.
+        """
 
     def hold(self) -> None:
         """Stays a member without reading on."""
@@ -127,6 +130,7 @@ class Consumption:
         self._stop = stop
         self._clock_ns = clock_ns
         self._assignments = 0
+        self._uncommitted: dict[int, int] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="kafka")
         self.totals = Totals()
 
@@ -170,13 +174,17 @@ class Consumption:
         return block
 
     def _poll(self, done: dict[int, int]) -> tuple[list[Record], int]:
-        if done:
-            self._source.commit(done)
+        self._commit(done)
         return self._source.poll(POLL_RECORDS, POLL_SECONDS), self._source.behind()
 
+    def _commit(self, done: dict[int, int]) -> None:
+        """What the group does not take, as in the middle of a rebalance, is offered again: nothing may follow it."""
+        self._uncommitted |= done
+        if self._uncommitted and self._source.commit(self._uncommitted):
+            self._uncommitted = {}
+
     def _end(self, done: dict[int, int]) -> None:
-        if done:
-            self._source.commit(done)
+        self._commit(done)
         self._source.close()
 
     def _note_assignments(self) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import Mapping
 
 import msgspec
 import pytest
@@ -10,9 +11,12 @@ from confluent_kafka.admin import AdminClient
 from prometheus_client import REGISTRY
 
 from activities.adapters.clickhouse import connect_clickhouse, migrate_clickhouse
+from activities.adapters.kafka_consumer import KafkaEventSource
 from activities.adapters.kafka_producer import KafkaEventLog
 from activities.adapters.kafka_settings import KafkaSettings, ensure_topics
+from activities.ingestion.consumption import Consumption
 from activities.ingestion.events import encode_envelope
+from activities.ingestion.sink import Sink
 from tests.usage.load import ids_missing
 from tests.usage.test_kafka_faults import consuming, event, settings_for, settles
 
@@ -120,6 +124,26 @@ async def test_committed_offsets_that_got_lost_begin_anew(settings: KafkaSetting
         await settles(settings)
     assert (totals.stored, totals.duplicates) == (1, 500), "everything from the beginning"
     assert await rows(new_clickhouse_dsn) == (501, 501)
+
+
+async def test_a_commit_that_was_not_taken_is_repeated(settings: KafkaSettings, new_clickhouse_dsn: str) -> None:
+    class Rebalancing(KafkaEventSource):
+        refusals = 2
+
+        def commit(self, next_offsets: Mapping[int, int]) -> bool:
+            self.refusals -= 1
+            return self.refusals < 0 and super().commit(next_offsets)
+
+    put(settings, encode_envelope([event(1)]))
+    clickhouse, stop = await connect_clickhouse(new_clickhouse_dsn), asyncio.Event()
+    source = Rebalancing(settings)
+    consumption = Consumption(source, Sink(clickhouse), stop)
+    task = asyncio.create_task(consumption.run())
+    await settles(settings)  # although nothing comes after it
+    stop.set()
+    await task
+    assert (consumption.totals.stored, source.refusals < 0) == (1, True)
+    await clickhouse.close()
 
 
 async def test_records_that_the_broker_deleted_unread_are_told_of(
