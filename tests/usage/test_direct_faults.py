@@ -23,7 +23,7 @@ def event(number: int, timestamp: int = 1_764_669_600_000) -> Event:
     return Event(*TENANT_FIELDS, "customer-x", "load", timestamp, f"direct-{number}", "", '{"n":"1"}', timestamp)
 
 
-STALLS = 10 if os.environ.get("FAULTS_LONG") else 3
+STALLS = 10 if os.environ.get("FAULTS_LONG") else 2
 TENANT_FIELDS = (TENANT.tenant_id, TENANT.environment_id)
 
 

@@ -1,6 +1,7 @@
 """The path with Kafka: a real broker, real consumers killed while events arrive, and what must be left out."""
 
 import asyncio
+import os
 import random
 import uuid
 from collections.abc import AsyncIterator
@@ -23,6 +24,8 @@ from models.clickhouse.event_counts import read_minutes, totals
 from tests.parts import Parts
 from tests.usage.load import Load, assert_accounted, assert_exact, stored
 from tests.usage.processes import TENANT, Child, answers, api_child
+
+KILLS = 8 if os.environ.get("FAULTS_LONG") else 4
 
 
 def settings_for(brokers: str) -> KafkaSettings:
@@ -83,7 +86,7 @@ async def test_kill_9_of_consumers_broker_and_store(parts: Parts, tmp_path: Path
     running = asyncio.create_task(load.run())
     chance = random.Random(2)
     try:
-        for number in range(8):
+        for number in range(KILLS):
             await asyncio.sleep(chance.uniform(0.3, 1.0))
             consumers[number % 2].kill_and_restart()
         api.kill_and_restart()
