@@ -4,7 +4,6 @@ The changes themselves are `billing.wallets`'s. Everything here works inside the
 is locked, and commits nothing.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from fractions import Fraction
@@ -15,9 +14,9 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from activities.bookkeeping import new_columns, scope_of, touch
 from activities.outbox import emit
 from activities.wallet_payloads import transaction_payload, wallet_payload
-from billing.money import ZERO, minus, round_amount, total
+from billing.money import ZERO, round_amount, total
 from billing.wallet_postings import CreditSource, post_taken_out, post_top_up
-from billing.wallets import EntryReason, LotEntry, Wallet, WalletChange
+from billing.wallets import EntryReason, LotEntry, Wallet, WalletChange, worths
 from models.conversions import wallet_from_rows
 from models.ids import new_id
 from models.queries.ledger import insert_posting
@@ -71,7 +70,7 @@ async def write_change(
     written: list[WalletTransactionRow] = []
     row.wallet_status = change.wallet.status.value
     balance = total(lot.remaining for lot in opened.wallet.lots)
-    for entry, amount in zip(change.entries, _amounts(opened.wallet, change.entries), strict=True):
+    for entry, amount in zip(change.entries, worths(opened.wallet, change.entries), strict=True):
         lot = opened.lots.get(entry.lot_id) or _new_lot(session, opened, change.wallet, entry, cause)
         lot.remaining = total((lot.remaining, entry.credits))
         touch(lot)
@@ -107,17 +106,6 @@ def _new_lot(session: AsyncSession, opened: OpenWallet, wallet: Wallet, entry: L
     session.add(lot)
     opened.lots[lot.id] = lot
     return lot
-
-
-def _amounts(wallet: Wallet, entries: Sequence[LotEntry]) -> list[Decimal]:
-    """What each entry is worth in money, rounded on the running sum: together they are worth what all are."""
-    amounts, credits, before = [], ZERO, ZERO
-    for entry in entries:
-        credits = total((credits, abs(entry.credits)))
-        worth = round_amount(Fraction(credits) * Fraction(wallet.conversion_rate), wallet.currency)
-        amounts.append(minus(worth, before))
-        before = worth
-    return amounts
 
 
 def _transaction(

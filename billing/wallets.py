@@ -196,6 +196,20 @@ def terminate(wallet: Wallet, at: datetime) -> WalletChange:
     return replace(change, wallet=replace(change.wallet, status=WalletStatus.closed))
 
 
+def worths(wallet: Wallet, entries: Sequence[LotEntry]) -> list[Decimal]:
+    """What each entry of one change is worth in money, in the currency's decimals, without its sign.
+
+    Rounded on the running sum, so that together they are worth what all of them are.
+    """
+    found, credits, before = [], ZERO, ZERO
+    for entry in entries:
+        credits = total((credits, abs(entry.credits)))
+        worth = round_amount(Fraction(credits) * Fraction(wallet.conversion_rate), wallet.currency)
+        found.append(minus(worth, before))
+        before = worth
+    return found
+
+
 def take_draws(wallet: Wallet, draws: Sequence[CreditDraw], at: datetime, reference: str) -> WalletChange:
     """The wallet after it paid `draws` of an invoice, `reference`."""
     own = [draw for draw in draws if draw.wallet_id == wallet.id]

@@ -4,20 +4,19 @@ Owns the names and the order of fields, nothing else.
 """
 
 from datetime import datetime
-from fractions import Fraction
+from decimal import Decimal
 from typing import Any
 
 from billing.codec import instant_text
 from billing.errors import BillingError
 from billing.invoices import InvoiceLine
-from billing.money import decimal_text, shown_decimal
+from billing.money import decimal_text
 from billing.simulation.invoices import PlayedInvoice
 from billing.simulation.story import Story
 from billing.simulation.usage import unwanted
 from billing.simulation.wallets import PlayedWallet
 from billing.wallets import (
     LotEntry,
-    Wallet,
     balance,
     credit_balance,
 )
@@ -118,17 +117,16 @@ def _wallet(story: Story, played: PlayedWallet, until: datetime) -> Json:
         "balance": decimal_text(balance(wallet, until)),
         "credit_balance": decimal_text(credit_balance(wallet, until)),
         "real_time_balance": decimal_text(story.real_time(wallet, until)),
-        "transactions": [_transaction(wallet, entry) for entry in played.entries],
+        "transactions": [_transaction(entry, worth) for entry, worth in played.entries],
     }
 
 
-def _transaction(wallet: Wallet, entry: LotEntry) -> Json:
-    credits = abs(entry.credits)
+def _transaction(entry: LotEntry, worth: Decimal) -> Json:
     return {
         "at": instant_text(entry.at),
         "type": "credit" if entry.credits > 0 else "debit",
-        "credit_amount": decimal_text(credits),
-        "amount": decimal_text(shown_decimal(Fraction(credits) * Fraction(wallet.conversion_rate))),
+        "credit_amount": decimal_text(abs(entry.credits)),
+        "amount": decimal_text(worth),
         "transaction_reason": entry.reason.value,
         "reference_id": entry.reference or None,
     }

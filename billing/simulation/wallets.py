@@ -29,6 +29,7 @@ from billing.wallets import (
     expire,
     take_draws,
     top_up,
+    worths,
 )
 
 CREATED = "created"
@@ -37,11 +38,11 @@ CREATED = "created"
 
 @dataclass(slots=True)
 class PlayedWallet:
-    """A wallet as it stands, with all its entries. `key` None: made in the story."""
+    """A wallet as it stands, with all its entries and what each is worth. `key` None: made in the story."""
 
     key: str | None
     wallet: Wallet
-    entries: list[LotEntry] = field(default_factory=list)
+    entries: list[tuple[LotEntry, Decimal]] = field(default_factory=list)
 
     @property
     def id(self) -> str:
@@ -85,7 +86,7 @@ class Wallets:
     def apply(self, played: PlayedWallet, change: WalletChange, at: datetime) -> None:
         """Takes over a change of a wallet."""
         played.wallet = change.wallet
-        played.entries += change.entries
+        played.entries += zip(change.entries, worths(played.wallet, change.entries), strict=True)
         for entry in change.entries:
             name = "credited" if entry.credits > 0 else "expired" if entry.reason is EntryReason.expired else "debited"
             self._tell(at, f"wallet.{name}", played.id)

@@ -40,6 +40,30 @@ def test_what_a_credit_note_took_off_is_not_owed() -> None:
     assert simulate(story)["wallets"][0]["real_time_balance"] == "-4"
 
 
+def test_transactions_are_worth_money_in_the_currencys_decimals() -> None:
+    """35.25 credits at 0.7 are 24.675 and booked as 24.68; 35.25 yen as 35. The credits themselves stay as they are."""
+    top_up = {"at": "2026-01-02T00:00:00Z", "do": "top_up", "wallet": "w", "credits": "0.5"}
+    wallet = {"key": "w", "initial_credits": "35.25"}
+    for currency, rate, worth in (("usd", "0.7", ["24.68", "0.35"]), ("jpy", "1", ["35", "1"])):
+        rated = {**wallet, "conversion_rate": rate}
+        story = document(wallets=[rated], actions=[top_up], currency=currency, until="2026-01-03T00:00:00Z")
+        (found,) = simulate(story)["wallets"]
+        assert [each["amount"] for each in found["transactions"]] == worth
+        assert found["credit_balance"] == "35.75"
+
+
+def test_what_lots_are_worth_adds_up_to_what_all_are() -> None:
+    """Two lots of 0.5 yen are gone at once: together 1, the first of them 1 and the second nothing."""
+    top_ups = [
+        {"at": f"2026-01-0{day}T00:00:00Z", "do": "top_up", "wallet": "w", "credits": "0.5",
+         "expiry_date_utc": "2026-01-10T00:00:00Z"}
+        for day in (2, 3)
+    ]  # fmt: skip
+    story = document(wallets=[{"key": "w"}], actions=top_ups, currency="jpy", until="2026-01-20T00:00:00Z")
+    expired = [each for each in simulate(story)["wallets"][0]["transactions"] if each["type"] == "debit"]
+    assert [each["amount"] for each in expired] == ["1", "0"]
+
+
 def test_free_credits_and_a_bonus_come_with_their_reasons_and_expiries() -> None:
     free = {"at": "2026-01-02T00:00:00Z", "do": "top_up", "wallet": "w", "credits": "5",
             "transaction_reason": "FREE_CREDIT_GRANT"}  # fmt: skip
