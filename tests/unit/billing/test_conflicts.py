@@ -9,6 +9,9 @@ import pytest
 
 from billing.collection import check_offline_payment, check_refund
 from billing.commitments import Commitment, CommitmentType
+from billing.coupons import Coupon, CouponAssociation, CouponType, discounts
+from billing.credit_notes import CreditNoteType, InvoiceBalance, issue_credit_note
+from billing.dunning import DunningSettings, next_attempt
 from billing.errors import Conflict, Invalid, InvariantBroken
 from billing.event_times import check_event_time
 from billing.invoice_states import (
@@ -41,6 +44,8 @@ COMMITTED = replace(
 )
 OFFLINE = "amount must be above 0, with no more decimals than usd has"
 MARCH = build_invoice(inputs(fixed_due(seat()))).lines[0]
+NOTHING_LEFT = InvoiceBalance(D(0))
+FIVE_EUROS = Coupon("c", "Five", CouponType.fixed, None, D(5), "eur")
 NEWER = [PriceVersion(talk(), replace(talk(), id="newer"))]
 REFUND = (
     "amount must be above 0 and at most 10 usd, what is left of the payment, with no more decimals than the currency"
@@ -85,6 +90,21 @@ REFUND = (
             ),
             "cancel_at",
             "cancel_at must not be after the end_date 2025-06-01T00:00:00+00:00",
+        ),
+        (
+            lambda: next_attempt(DunningSettings(), 0, utc("2025-03-01")),
+            "failures",
+            "failures must be at least 1; got 0",
+        ),
+        (
+            lambda: next_attempt(DunningSettings(), 1, datetime(1901, 1, 1, tzinfo=UTC)),
+            "first_failed_at",
+            "first_failed_at must lie between the years 1970 and 9990; got 1901",
+        ),
+        (
+            lambda: discounts([], [CouponAssociation("a", FIVE_EUROS)], "usd"),
+            "currency",
+            "coupon c is in eur, the invoice in usd",
         ),
         (lambda: PriceUnit("tok", "usd", D(0)), "conversion_rate", "conversion_rate must be above 0; got 0"),
     ],
@@ -163,6 +183,27 @@ def test_a_refusal_names_the_field_and_what_would_be_right(
             (),
             "commitment_duration",
             "sync is not possible: line line_1 is committed to for a QUARTERLY period at one price",
+        ),
+        (
+            lambda: issue_credit_note(NOTHING_LEFT, InvoiceStatus.DRAFT, CreditNoteType.REFUND, D(1), "usd"),
+            "DRAFT",
+            ("finalize", "skip", "void"),
+            "invoice_status",
+            "credit_note is not possible: the invoice is DRAFT, it must be FINALIZED",
+        ),
+        (
+            lambda: issue_credit_note(NOTHING_LEFT, InvoiceStatus.FINALIZED, CreditNoteType.REFUND, D(1), "usd"),
+            "FINALIZED",
+            (),
+            "credit_note_type",
+            "REFUND is not possible: nothing is left of what was paid",
+        ),
+        (
+            lambda: issue_credit_note(NOTHING_LEFT, InvoiceStatus.FINALIZED, CreditNoteType.ADJUSTMENT, D(1), "usd"),
+            "FINALIZED",
+            (),
+            "credit_note_type",
+            "ADJUSTMENT is not possible: nothing is left to pay",
         ),
         (
             lambda: release_deferred("li_1", MARCH, D(0), RECEIVED - timedelta(microseconds=1)),

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -182,6 +183,34 @@ def test_an_invoice_that_does_not_add_up_cannot_exist() -> None:
     for wrong in ({"subtotal": Decimal(1)}, {"total": Decimal(1)}, {"total_tax": Decimal(1)}, {"lines": ()}):
         with pytest.raises(InvariantBroken, match="does not add up"):
             structs.replace(invoice, **wrong)
+
+
+def broken_laws(**wrong: Any) -> list[str]:
+    invoice = build_invoice(inputs(fixed_due(seat()), taxes=(tax(),)))
+    with pytest.raises(InvariantBroken) as broken:
+        structs.replace(invoice, **wrong)
+    laws: list[str] = broken.value.details["laws"]
+    assert broken.value.message == f"an invoice does not add up: {'; '.join(laws)}"
+    return laws
+
+
+def test_the_laws_that_are_broken_are_named() -> None:
+    """62.50 of seats and 11.25 of tax: 73.75."""
+    sums = "total is subtotal - total_discount + exclusive tax - prepaid credits"
+    subtotal, taxes = "subtotal is the sum of the lines", "total_tax is the sum of the taxes"
+    own_taxes, skipped = "the lines' taxes add up", "only an invoice without lines is SKIPPED"
+    assert broken_laws(total=Decimal(1)) == [sums]
+    assert broken_laws(total=Decimal(-1)) == [sums, "the total is not negative"]
+    assert broken_laws(subtotal=Decimal(-1)) == [subtotal, "subtotal is not negative", sums]
+    assert broken_laws(total_tax=Decimal(1)) == [taxes, own_taxes]
+    assert broken_laws(lines=()) == [subtotal, own_taxes, skipped]
+    assert broken_laws(status=InvoiceStatus.SKIPPED) == [skipped]
+    assert broken_laws(total_discount=Decimal(1)) == [
+        "total_discount is the sum of the discounts", "the lines' discounts add up", sums,
+    ]  # fmt: skip
+    assert broken_laws(total_prepaid_credits_applied=Decimal(1)) == [
+        sums, "prepaid credits are the sum of the draws", "the lines' credits add up",
+    ]  # fmt: skip
 
 
 def test_verify_finds_the_wrong_digit() -> None:

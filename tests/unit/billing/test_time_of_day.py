@@ -200,6 +200,9 @@ def test_what_fits_the_windows() -> None:
     check_aligned(NIGHT, WindowSize.THIRTY_MINUTES, "Asia/Kolkata", utc("2025-02-01"))
     india = replace(NIGHT, start=16 * 60 + 30, end=30)  # 22:00 to 06:00 there
     check_aligned(india, WindowSize.HOUR, "Asia/Kolkata", utc("2025-02-01"))
+    # 18:30 UTC is midnight in India and 06:30 noon
+    half_days = replace(NIGHT, start=18 * 60 + 30, end=6 * 60 + 30)
+    check_aligned(half_days, WindowSize.TWELVE_HOURS, "Asia/Kolkata", utc("2025-02-01"))
     check_aligned(replace(NIGHT, start=6 * 60, end=0), WindowSize.SIX_HOURS, "UTC", utc("2025-02-01"))
 
 
