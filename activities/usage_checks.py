@@ -4,22 +4,24 @@ Events that came later, corrections and meters that were changed explain a diffe
 durabill never takes an event away, so a hand or a restored backup has.
 """
 
-import asyncio
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
 from activities.bookkeeping import scope_of
 from activities.findings import SNAPSHOT_CHANGED, Check, Look, Means, Met
 from activities.usage_reader import UsageReader
-from billing.meters import UsageQuantity
+from billing.meters import AggregationType, Meter, UsageQuantity
 from billing.money import decimal_text
 from billing.periods import Period
 from models.clickhouse.times import milliseconds
 from models.conversions import meter_from_row
 from models.queries.findings import Finding
 from models.queries.reconciliation import Frozen, correction_of_period, list_frozen_usage
+from models.scope import Scope
+from models.tables import MeterRow
 
 LOOKED_BACK: Final = timedelta(days=62)
 """What was frozen before is left alone: as far back as late usage is looked for."""
@@ -56,14 +58,20 @@ def usage_checks(usage: UsageReader) -> Mapping[str, Check]:
 
 async def _differing(means: Means, usage: UsageReader, page: Sequence[Frozen]) -> list[_Differs]:
     """What no late event, no correction and no change of a meter explains. Nearly all agree at the first look."""
-    looked = await asyncio.gather(*(_read(usage, frozen, None) for frozen in page))
+    alike: dict[tuple[Scope, str, Period], list[Frozen]] = defaultdict(list)
+    for frozen in page:
+        if frozen.meter.updated_at <= frozen.snapshot.created_at:
+            row = frozen.snapshot
+            alike[scope_of(row), row.meter_id, Period(row.period_start, row.period_end)].append(frozen)
     differing = []
-    for frozen, now in zip(page, looked, strict=True):
-        if now.checksum == frozen.snapshot.checksum or frozen.meter.updated_at > frozen.snapshot.created_at:
-            continue
-        differs = await _until_frozen(usage, frozen)
-        if differs is not None and not await _corrected(means, frozen):
-            differing.append(differs)
+    for (scope, _, period), some in alike.items():
+        customers = {frozen.external_customer_id for frozen in some}
+        now = await usage.stored(scope, sorted(customers), _counting(some[0].meter), period)
+        for frozen in some:
+            if now[frozen.external_customer_id].checksum != frozen.snapshot.checksum:
+                differs = await _until_frozen(usage, frozen)
+                if differs is not None and not await _corrected(means, frozen):
+                    differing.append(differs)
     return differing
 
 
@@ -73,19 +81,21 @@ async def _until_frozen(usage: UsageReader, frozen: Frozen) -> _Differs | None:
     What was accepted before the cut-off was counted, and nothing accepted after the invoice was final. Of the events
     in between, if there are any, nobody can say.
     """
-    row = frozen.snapshot
-    least, most = [await _read(usage, frozen, at) for at in (row.cutoff_at, row.created_at)]
+    row, customer = frozen.snapshot, frozen.external_customer_id
+    meter, period = _counting(frozen.meter), Period(row.period_start, row.period_end)
+    least, most = [
+        (await usage.stored(scope_of(row), [customer], meter, period, before=at))[customer]
+        for at in (row.cutoff_at, row.created_at)
+    ]
     if row.checksum in (least.checksum, most.checksum) or least.event_count < row.event_count < most.event_count:
         return None
     return _Differs(frozen, most)
 
 
-async def _read(usage: UsageReader, frozen: Frozen, accepted_by: datetime | None) -> UsageQuantity:
-    row, meter = frozen.snapshot, meter_from_row(frozen.meter)
-    period = Period(row.period_start, row.period_end)
-    if accepted_by is None:
-        return (await usage.read(scope_of(row), frozen.external_customer_id, (meter,), period))[meter.id]
-    return await usage.accepted_by(scope_of(row), frozen.external_customer_id, meter, period, accepted_by)
+def _counting(row: MeterRow) -> Meter:
+    """Counts the events that the meter counts, whatever it makes of them: which they are is what the checksum knows."""
+    meter = meter_from_row(row)
+    return Meter(meter.id, meter.name, meter.event_name, AggregationType.COUNT, None, meter.filters, meter.reset_usage)
 
 
 async def _corrected(means: Means, frozen: Frozen) -> bool:
@@ -107,7 +117,7 @@ def _finding(differs: _Differs) -> Finding:
     said = (
         f"Meter {differs.frozen.meter.name} {period} was invoiced by {row.event_count} events"
         f" ({decimal_text(row.quantity)}). Of the events accepted until then ClickHouse now has {now.event_count}"
-        f" ({decimal_text(now.quantity)}), and no correction says why. Was ClickHouse restored, or changed by a hand?"
+        ", and no correction says why. Was ClickHouse restored, or changed by a hand?"
         " Bring the events back (`durabill events replay`, or a backup); what is to count differently is voided or"
         " amended by POST /v1/events/EVENT/void and /amend."
     )

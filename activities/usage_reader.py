@@ -155,12 +155,16 @@ class UsageReader:
         query = self.query_of(scope, external_customer_id, (meter,), period)
         return (await usage_by_meter(self._clickhouse, query))[meter.id]
 
-    async def accepted_by(
-        self, scope: Scope, external_customer_id: str, meter: Meter, period: Period, at: datetime
-    ) -> UsageQuantity:
-        """The same for one customer, in events that were accepted before `at`."""
-        query = replace(self.query_of(scope, external_customer_id, (meter,), period), accepted_before=at)
-        return (await usage_by_meter(self._clickhouse, query))[meter.id]
+    async def stored(
+        self, scope: Scope, customers: Sequence[str], meter: Meter, period: Period, before: datetime | None = None
+    ) -> dict[str, UsageQuantity]:
+        """What the events themselves say, past all rollups, by customer; only those accepted before `before`."""
+        query = MeterQuery(
+            scope.tenant_id, scope.environment_id, None, (meter,), period.start, period.end,
+            each_of=tuple(customers), accepted_before=before,
+        )  # fmt: skip
+        found = await usage_by_customer(self._clickhouse, query)
+        return {customer: found[customer][meter.id] if customer in found else NOTHING for customer in customers}
 
     async def events(self, query: EventQuery) -> EventPage:
         """A page of stored events."""

@@ -54,6 +54,8 @@ class Figures:
 
     processes: int
     commands: int
+    unanswered: int
+    """Refused with 503 after 12 s, as a busy machine may have it; their wait counts among the latencies."""
     commands_p50_ms: float
     commands_p99_ms: float
     commands_a_second: float
@@ -78,21 +80,27 @@ class Options:
 class Bench:
     """One number of workers after the other on one set of servers, with a tenant of its own for each story."""
 
-    def __init__(self, processes: Processes, stack: "Servers", options: Options) -> None:
+    def __init__(self, processes: Processes, servers: "Servers", options: Options, say: Callable[[str], None]) -> None:
         self._processes = processes
-        self._servers = stack
+        self._servers = servers
+        self._say = say
         self._options = options
+        self._unanswered = 0
 
     async def measure(self, count: int) -> Figures:
         """All stories with `count` workers."""
         await asyncio.to_thread(self._processes.start_workers, count, False)
+        self._unanswered = 0
         latencies, seconds, beside = await self._commands()
+        self._say(f"{len(latencies)} commands in {seconds:.1f} s")
         webhooks = await self._webhooks()
+        self._say(f"{webhooks:.1f} webhooks/s")
         first, normal, caught_up = await self._recovery()
+        self._say(f"usual rate {normal:.1f} s after a worker was killed")
         await asyncio.to_thread(self._processes.stop_workers)
         cuts = quantiles(latencies, n=100)
         return Figures(
-            count, len(latencies), cuts[49] * 1000, cuts[98] * 1000, len(latencies) / seconds, beside,
+            count, len(latencies), self._unanswered, cuts[49] * 1000, cuts[98] * 1000, len(latencies) / seconds, beside,
             self._options.events, webhooks, first, normal, caught_up, os.getloadavg()[0],
         )  # fmt: skip
 
@@ -119,8 +127,8 @@ class Bench:
                     await self._servers.commands.change_payment_method(
                         shop.scope, subscriber.subscription_id, "pm_card_succeeds", "sandbox", ["sandbox"]
                     )
-                except Unavailable as slow:
-                    raise EmbeddedError(f"a command was not answered: {slow}") from slow
+                except Unavailable:
+                    self._unanswered += 1
                 latencies.append(monotonic() - began)
 
     async def _webhooks(self) -> float:
@@ -222,7 +230,7 @@ async def measure(processes: Processes, options: Options, console: Console, coun
     figures = []
     async with AsyncExitStack() as stack:
         clients = await stack.enter_async_context(open_clients(settings, {"clickhouse"}))
-        bench = Bench(processes, Servers(clients, Commands(temporal, clients.database)), options)
+        bench = Bench(processes, Servers(clients, Commands(temporal, clients.database)), options, console.print)
         for count in counts:
             with console.status(f"{count} worker process(es)"):
                 figures.append(await bench.measure(count))
@@ -231,6 +239,7 @@ async def measure(processes: Processes, options: Options, console: Console, coun
 
 ROWS: Final = {
     "commands (updates) answered": "commands",
+    "commands refused after 12 s": "unanswered",
     "command, p50 ms": "commands_p50_ms",
     "command, p99 ms": "commands_p99_ms",
     "commands a second": "commands_a_second",

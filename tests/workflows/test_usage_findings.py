@@ -54,7 +54,7 @@ async def test_an_event_that_is_gone_is_found_until_it_is_back(world: World) -> 
 
     sentence = (await found(world))[invoice.id]
     assert "Meter Calls from 2025-01-01 00:00 to 2025-02-01 00:00 UTC was invoiced by 3 events (300)" in sentence
-    assert "now has 2 (200), and no correction says why" in sentence
+    assert "now has 2, and no correction says why" in sentence
     assert (await world.invoice(invoice.id)).needs_attention == sentence
 
     await store(world, customer, middle, accepted_at=utc("2025-01-11"))  # brought back as it was
@@ -68,7 +68,7 @@ async def test_an_event_that_somebody_slipped_in_is_found(world: World) -> None:
 
     await store(world, customer, "slipped-in", accepted_at=utc("2025-01-20"))
 
-    assert "now has 4 (400)" in (await found(world))[invoice.id]
+    assert "now has 4, and" in (await found(world))[invoice.id]
 
 
 async def test_late_events_and_corrections_are_no_findings(world: World) -> None:
