@@ -39,7 +39,7 @@ from tests.usage.event_sets import HOSTILE, YEAR, ZONES, EventSet, event_sets
 from tests.usage.expression_texts import WRITTEN, random_expression
 
 SEED = int(os.environ.get("DURABILL_SEED") or random.randrange(10**9))
-SETS, SIZE = 1000, 8
+SETS, SIZE = 1000, 6
 NOTHING = UsageQuantity(Decimal(0), 0)
 FILTERS = (Filter("model", ("a", "1", "2.5", "", HOSTILE)), Filter("up", ("true", "1")))
 EVER = [kind for kind in AggregationType if kind is not AggregationType.SUM_WITH_MULTIPLIER]
