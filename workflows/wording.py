@@ -135,7 +135,7 @@ def ingestion_details(done: IngestionInput, running: Sequence[SinkReport], at: d
         ("Lane", done.lane),
         ("Consumers", f"{len(running)} of {done.consumers} report"),
         ("Rate", f"{sum(each.per_second for each in running):,} events/s"),
-        ("Lag", f"{_seconds(max((each.lag_ms for each in running), default=0))} from accepted to stored"),
+        ("Lag", f"{_seconds(max(each.lag_ms for each in running))} from accepted to stored" if running else "-"),
         ("Oldest unstored", _oldest(running)),
         ("Waiting in Kafka", f"{sum(each.behind for each in running):,} records"),
         ("Stored", f"{stored:,}"),
@@ -147,7 +147,9 @@ def ingestion_details(done: IngestionInput, running: Sequence[SinkReport], at: d
 
 
 def _oldest(running: Sequence[SinkReport]) -> str:
-    oldest = max((each.oldest_ms for each in running), default=0)
+    if not running:
+        return "unknown: no consumer has reported yet"
+    oldest = max(each.oldest_ms for each in running)
     return f"{_seconds(oldest)} old" if oldest else "none: everything read is stored"
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError
@@ -15,12 +15,33 @@ from activities.adapters.kafka_consumer import KafkaEventSource
 from activities.adapters.kafka_producer import KafkaEventLog
 from activities.adapters.kafka_settings import ensure_topics
 from activities.ingestion import supervision
-from activities.ingestion.supervision import USUAL, SinkActivities
+from activities.ingestion.supervision import USUAL, SinkActivities, SinkReport
 from tests.parts import Parts
 from tests.usage.test_kafka_faults import event, settings_for, settles
 from tests.world import until
 from workflows.contracts import INGEST, IngestionInput
 from workflows.ingestion import IngestionWorkflow
+from workflows.wording import ingestion_details
+
+
+def test_what_an_operator_reads() -> None:
+    at, start = datetime(2026, 11, 29, 11, 20, 5, tzinfo=UTC), IngestionInput(USUAL, 2, stored=1000, duplicates=50)
+    busy = SinkReport(0, 4200, 100, 1, 412, 12_031, 65_350, 12)
+    idle = SinkReport(1, 300, 0, 0, 377, 544, 0, 3)
+    details = ingestion_details(start, (busy, idle), at)
+    for name, value in (
+        ("Consumers", "2 of 2 report"),
+        ("Rate", "12,575 events/s"),
+        ("Lag", "0.4 s from accepted to stored"),
+        ("Oldest unstored", "65.4 s old"),
+        ("Waiting in Kafka", "15 records"),
+        ("Stored", "5,500"),
+        ("Duplicates", "150"),
+        ("Dead letters", "1"),
+    ):
+        assert f"| {name} | {value} |" in details
+    assert "| Oldest unstored | none: everything read is stored |" in ingestion_details(start, (idle,), at)
+    assert "| Oldest unstored | unknown: no consumer has reported yet |" in ingestion_details(start, (), at)
 
 
 async def test_events_are_stored_while_temporal_is_down(
