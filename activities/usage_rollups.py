@@ -136,12 +136,12 @@ class UsageRollups:
         return [
             sealed
             for sealed in common_layers(wanted, query.meters)
-            if self._is_kept(query.start, sealed.layer) and _overlaps(sealed.layer, query)
+            if self._is_kept(query.start, sealed) and _overlaps(sealed.layer, query)
         ]
 
-    def _is_kept(self, start: datetime, layer: Layer) -> bool:
+    def _is_kept(self, start: datetime, sealed: Sealed) -> bool:
         """Whether retention cannot have deleted any event of the layer yet."""
-        now, month = self._now(), start if layer.level == PERIODS else layer.start
+        now, month = self._now(), start if sealed.layer.level == PERIODS else sealed.layer.start
         return (now.year - month.year) * 12 + now.month - month.month < self._retention_months
 
 

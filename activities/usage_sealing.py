@@ -103,8 +103,10 @@ class UsageSealer:
         seals = await read_seals(self._clickhouse, scope)
         rows = 0
         for month in await self._months(environment, newest, now):
-            block = newest[month.year * 100 + month.month]
-            rows += await self._seal_layer(environment, Layer(month, DAYS), seals, now, block)
+            block, days = newest[month.year * 100 + month.month], Layer(month, DAYS)
+            if not _incomplete(environment, days, seals, min(days.end, _whole(now - SETTLING, DAYS)), block):
+                continue  # as months are that are over
+            rows += await self._seal_layer(environment, days, seals, now, block)
             beat(f"{scope.tenant_id} {month:%Y-%m}")
             large = await large_customers(self._clickhouse, scope, month, self._large_events)
             known = [each.layer.external_customer_id for each in seals if each.layer.start == month]

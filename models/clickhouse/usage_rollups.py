@@ -238,7 +238,8 @@ class RolledQuery:
         levels = []
         if plan.to_date:
             span = f"toDateTime({milliseconds(plan.to_date.start) // 1000}, 'UTC')"
-            levels.append(f"(level = {PERIODS} AND span = {span})")
+            until = f"toDateTime({milliseconds(plan.to_date.end) // 1000}, 'UTC')"
+            levels.append(f"(level = {PERIODS} AND span = {span} AND until = {until})")
         for level, spans in ((DAYS, plan.days), (HOURS, plan.hours)):
             if spans:
                 cases = " OR ".join(

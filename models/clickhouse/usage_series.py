@@ -40,6 +40,10 @@ FOLDS: Final = {
 }
 
 
+_READING: Final = "1"
+"""To be changed together with how an event's property becomes a value, so that no cell of before is read any more."""
+
+
 def has_series(meter: Meter) -> bool:
     """Whether the meter's usage can be put together from parts with the digits of one read.
 
@@ -57,7 +61,7 @@ def series_of(meter: Meter) -> int:
     """128 bits that stand for what the meter measures: which events, which value, and how it folds."""
     filters = sorted((filter_.key, sorted(set(filter_.values))) for filter_ in meter.filters)
     meaning = [meter.event_name, FOLDS[meter.aggregation].name, meter.field or "", filters]
-    digest = hashlib.sha256(msgspec.json.encode(["1", *meaning])).digest()
+    digest = hashlib.sha256(msgspec.json.encode([_READING, *meaning])).digest()
     return int.from_bytes(digest[:16], "big")
 
 

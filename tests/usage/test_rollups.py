@@ -4,10 +4,11 @@ import asyncio
 import os
 import random
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,7 @@ from activities.usage_rollups import UsageRollups
 from activities.usage_sealing import Environment, UsageSealer
 from billing.meters import AggregationType, Filter, Meter, ResetUsage, UsageQuantity
 from billing.periods import Period
+from models.clickhouse.client import ClickHouseUnavailable
 from models.clickhouse.event_rows import find_event_rows, insert_revision
 from models.clickhouse.usage_periods import OpenPeriod
 from models.clickhouse.usage_series import has_series
@@ -215,6 +217,44 @@ async def test_a_sealer_that_is_killed_leaves_nothing_wrong(world: World, clickh
         await world.compare(after)
     await world.seal()
     assert await world.compare(3) > 2
+
+
+class Dies:
+    """ClickHouse for a sealer that dies when it is about to say for the n-th time that cells are complete."""
+
+    def __init__(self, clickhouse: Any, says: int) -> None:
+        self._clickhouse, self._left = clickhouse, says
+
+    async def command(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
+        """Runs it, or not."""
+        if sql.startswith("INSERT INTO usage_seals"):
+            if not self._left:
+                raise ClickHouseUnavailable("dead")
+            self._left -= 1
+        await self._clickhouse.command(sql, parameters)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._clickhouse, name)
+
+
+@pytest.mark.parametrize("says", [0, 3, 4, 5])
+async def test_cells_that_nobody_vouches_for_change_nothing(world: World, says: int) -> None:
+    """The sealer of the next day dies after it has written days, hours or a period to date."""
+    some = (*METERS[:1], *METERS[-4:])
+    await stored(world.clickhouse, calls(world.scope, 600, 5))
+    await world.seal(meters=some)
+    await stored(world.clickhouse, calls(world.scope, 60, 6, first=10_000))
+    dying = UsageSealer(Dies(world.clickhouse, says), 37, large_events=100)
+    with pytest.raises(ClickHouseUnavailable):
+        await dying.seal(Environment(world.scope, some, OPEN), NOW + timedelta(hours=20))
+    world.rollups.forget()
+    for period in (periods(1)[4], periods(1)[1]):
+        for asked in (("large",), CUSTOMERS):
+            rolled = await world.rollups.read(world.scope, asked, some, period)
+            assert rolled is not None
+            for customer in set(asked) - set(rolled.left):
+                expected = await world.raw.read(world.scope, customer, some, period)
+                assert expected_of(some, rolled.found.get(customer, {})) == expected
 
 
 async def cells(world: World) -> int:
