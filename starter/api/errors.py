@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import structlog
-from asyncpg import PostgresError
+from asyncpg import InterfaceError, PostgresError
 from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -38,10 +38,12 @@ STATUS = {
 UNEXPECTED = "An unexpected error occurred"
 OUTAGE_RETRY_SECONDS = 2
 OUTAGES: tuple[type[Exception], ...] = (
-    ClickHouseUnavailable, StoreUnavailable, RPCError, DBAPIError, PostgresError, PoolTimeout, ConnectionError,
-    TimeoutError,
+    ClickHouseUnavailable, StoreUnavailable, RPCError, DBAPIError, PostgresError, InterfaceError, PoolTimeout,
+    ConnectionError, TimeoutError,
 )  # fmt: skip
 """Errors that `on_outage` looks at."""
+CLOSED = "connection is closed"
+"""What asyncpg says of a connection that broke under it; it has no class of its own for that."""
 _TEMPORAL_IS_AWAY = frozenset(
     {RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.RESOURCE_EXHAUSTED}
 )
@@ -137,6 +139,8 @@ def outage_of(error: BaseException) -> str | None:
 
 def _is_away(error: BaseException | None) -> bool:
     """SQLSTATE classes 08 (connection), 53 (resources) and 57 (shutdown), or a connection that broke."""
+    if isinstance(error, InterfaceError):  # the driver's own: it broke while it was being set up, before any statement
+        return CLOSED in str(error)
     state = str(getattr(error, "sqlstate", None) or "")
     return isinstance(error, ConnectionError | TimeoutError) or state.startswith(("08", "53", "57"))
 

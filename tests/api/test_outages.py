@@ -7,8 +7,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+from asyncpg import InterfaceError
 
 from starter.api.app import create_app
+from starter.api.errors import OUTAGES, outage_of
 from starter.clients import EVERYTHING, open_clients
 from starter.settings import Settings
 from tests.adapters.servers import free_port
@@ -50,6 +52,19 @@ async def test_postgres_is_down(api_settings: Settings, tmp_path: Path) -> None:
         assert ready.json()["parts"]["postgres"] != "ok"
         assert ready.json()["parts"]["clickhouse"] == "ok"
         assert (await client.get("http://api/healthz")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("words", "outage"),
+    [
+        ("connection is closed", "Postgres does not answer"),
+        ("cannot perform operation: another operation is in progress", None),
+    ],
+)
+def test_a_connection_that_breaks_while_it_is_set_up_is_an_outage(words: str, outage: str | None) -> None:
+    """The driver says so by an error of its own, which SQLAlchemy does not wrap; a mistake of ours is none."""
+    assert issubclass(InterfaceError, OUTAGES)
+    assert outage_of(InterfaceError(words)) == outage
 
 
 async def test_clickhouse_is_down(api_settings: Settings, tenant: Tenant) -> None:
