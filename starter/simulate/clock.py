@@ -19,8 +19,9 @@ STALLED_SECONDS: Final = 120
 class StoryClock:
     """The clock of one story. `now` is the instant at which it stands."""
 
-    def __init__(self, api: Api, clock_id: str, now: datetime) -> None:
-        self._api, self._id, self.now = api, clock_id, now
+    def __init__(self, api: Api, clock_id: str, now: datetime, patience: float = STALLED_SECONDS) -> None:
+        """patience: seconds after which a clock that has not moved is given up."""
+        self._api, self._id, self.now, self._patience = api, clock_id, now, patience
 
     def advance(self, to: datetime) -> None:
         """Goes to `to`, if that is later, and waits. Raises CliError for a clock that does not arrive."""
@@ -33,7 +34,7 @@ class StoryClock:
 
     def settle(self, customer_id: str) -> None:
         """Waits until nothing is due any more at the present instant: what an action caused has happened."""
-        deadline, pause = time.monotonic() + STALLED_SECONDS, pauses()
+        deadline, pause = time.monotonic() + self._patience, pauses()
         while self._is_due(customer_id):
             if time.monotonic() > deadline:
                 raise CliError(
@@ -56,8 +57,8 @@ class StoryClock:
                 raise CliError(f"test clock {self._id} stopped at {clock['frozen_time']}: {clock.get('problem')}")
             if clock["frozen_time"] != seen:
                 moved_at, seen = time.monotonic(), clock["frozen_time"]
-            if time.monotonic() - moved_at > STALLED_SECONDS:
-                raise CliError(f"test clock {self._id} has stood at {seen} for {STALLED_SECONDS} s: is a worker up?")
+            if time.monotonic() - moved_at > self._patience:
+                raise CliError(f"test clock {self._id} has stood at {seen} for {self._patience} s: is a worker up?")
             time.sleep(next(pause))
 
 

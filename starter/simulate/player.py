@@ -20,7 +20,7 @@ from billing.scenario import document as doc
 from billing.scenario.catalog import build_catalog
 from billing.simulation.events import LoggedEvent, sent_events
 from starter.cli.api_client import Api, ApiError, segment
-from starter.simulate.clock import StoryClock, pauses
+from starter.simulate.clock import STALLED_SECONDS, StoryClock, pauses
 from starter.simulate.setting import GATEWAY, Setting, make_wallet, set_up, subscribe, text
 from starter.simulate.tokens import token_of
 
@@ -53,14 +53,14 @@ class Played:
     refused: list[Refused] = field(default_factory=list)
 
 
-def play(api: Api, scenario: doc.Scenario) -> Played:
-    """The whole story. Raises CliError for a stack that does not go on."""
-    return _Player(api, scenario).play()
+def play(api: Api, scenario: doc.Scenario, patience: float = STALLED_SECONDS) -> Played:
+    """The whole story. Raises CliError for a stack that does not go on for `patience` seconds."""
+    return _Player(api, scenario, patience).play()
 
 
 class _Player:
-    def __init__(self, api: Api, scenario: doc.Scenario) -> None:
-        self._api, self._scenario = api, scenario
+    def __init__(self, api: Api, scenario: doc.Scenario, patience: float) -> None:
+        self._api, self._scenario, self._patience = api, scenario, patience
         catalog = build_catalog(scenario)
         self._events = deque(sent_events(scenario, catalog.meters))
         actions = [(place, action) for place, action in enumerate(scenario.actions) if action.at <= scenario.until]
@@ -69,7 +69,7 @@ class _Player:
         arrivals = [each.original.accepted_at for each in self._events]
         setting = set_up(api, scenario, catalog, min([self._first, *arrivals]))
         self._played = Played(setting)
-        self._clock = StoryClock(api, setting.clock_id, setting.now)
+        self._clock = StoryClock(api, setting.clock_id, setting.now, patience)
         self._methods = 0
 
     def play(self) -> Played:
@@ -153,7 +153,7 @@ class _Player:
         waiting = sum(map(_awaits_money, self._invoices()))
         body = {"gateway_payment_method_id": token_of(left, self._methods), "payment_gateway": GATEWAY}
         self._api.put(f"subscriptions/{self._played.subscription_id}/payment_method", body)
-        deadline, pause = time.monotonic() + CHARGED_SECONDS, pauses()
+        deadline, pause = time.monotonic() + max(CHARGED_SECONDS, self._patience / 4), pauses()
         while self._attempts() < used + waiting and time.monotonic() < deadline:
             time.sleep(next(pause))
 

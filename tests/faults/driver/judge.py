@@ -1,0 +1,248 @@
+"""Holds what is there when all is quiet against the simulator, the payment company's own books and the receivers."""
+
+import asyncio
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+import httpx
+from sqlmodel import col, select
+
+from billing.ledger import ACCOUNTS_RECEIVABLE, cash_in_transit
+from billing.money import ZERO, minus, total
+from models.database import Database
+from models.tables import (
+    InvoiceRow,
+    LedgerEntryRow,
+    LedgerTransactionRow,
+    OutboxRow,
+    WebhookDeliveryRow,
+    WebhookEventRow,
+)
+from tests.faults.driver.player import Outcome, PatientApi, Tally
+from tests.faults.driver.proxies import LOOPBACK
+from tests.faults.driver.stack import FaultStack
+from tests.faults.driver.tenants import Tenant
+from tests.faults.laws import NUMBER
+
+Json = dict[str, Any]
+QUIET_SECONDS = 900
+POLL_SECONDS = 1.0
+SHOWN = 12
+
+
+@dataclass
+class Verdict:
+    """What does not hold, in sentences, and what was looked at, in numbers."""
+
+    problems: list[str] = field(default_factory=list)
+    looked_at: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a tenant has."""
+
+    invoices: Sequence[InvoiceRow]
+    entries: Sequence[LedgerEntryRow]
+    currencies: dict[str, str]
+    """Ledger transaction -> its currency."""
+    events: Sequence[WebhookEventRow]
+    deliveries: Sequence[WebhookDeliveryRow]
+    charges: dict[str, list[Json]]
+    """Invoice -> its charges in the payment company's own books."""
+
+
+async def quiet(stack: FaultStack, database: Database, tenants: list[Tenant], say: Callable[[str], None]) -> list[str]:
+    """Waits until nothing is left to do; what is left when patience ends, in words."""
+    until, told = time.monotonic() + QUIET_SECONDS, time.monotonic()
+    while left := await _left_to_do(stack, database, tenants):
+        if time.monotonic() > until:
+            return [f"still to do after {QUIET_SECONDS} s: {each}" for each in left[:SHOWN]]
+        if time.monotonic() > told + 30:
+            told = time.monotonic()
+            say(f"waiting for {len(left)} things to be done: {left[0]}")
+        await asyncio.sleep(POLL_SECONDS)
+    return []
+
+
+async def _left_to_do(stack: FaultStack, database: Database, tenants: list[Tenant]) -> list[str]:
+    assert stack.relay is not None
+    left = ["a webhook of the payment company is held"] * stack.relay.holds
+    left += [f"the payment company has yet to deliver {each}" for each in await asyncio.to_thread(_unsent, stack)]
+    for tenant in tenants:
+        async with database.transaction(tenant.scope) as session:
+            waiting = (await session.exec(select(OutboxRow).where(col(OutboxRow.relayed_at).is_(None)))).all()
+            pending = select(WebhookDeliveryRow).where(WebhookDeliveryRow.delivery_status != "delivered")
+            deliveries = (await session.exec(pending)).all()
+            numbered = select(InvoiceRow).where(
+                col(InvoiceRow.invoice_number).is_not(None),
+                col(InvoiceRow.document_key).is_(None),
+                InvoiceRow.invoice_status == "FINALIZED",
+            )
+            undrawn = (await session.exec(numbered)).all()
+        left += [f"outbox {row.kind} {row.reference} {row.last_error}" for row in waiting]
+        left += [f"delivery {row.id} of {row.event_type} ({row.attempts} tries) {row.last_error}" for row in deliveries]
+        left += [f"invoice {row.id} has no document" for row in undrawn]
+    return left
+
+
+def _unsent(stack: FaultStack) -> list[str]:
+    with sqlite3.connect(f"file:{stack.folder / 'books.sqlite'}?mode=ro", uri=True) as books:
+        rows = books.execute("SELECT id, last_error FROM webhooks WHERE delivered_at IS NULL").fetchall()
+    books.close()
+    return [f"{name} ({error})" for name, error in rows]
+
+
+async def judge(
+    stack: FaultStack, database: Database, tenants: list[Tenant], outcomes: list[Outcome], tally: Tally
+) -> Verdict:
+    """Every law, for every tenant."""
+    verdict = Verdict()
+    for outcome in outcomes:
+        verdict.problems += of_story(outcome)
+        verdict.looked_at["stories"] += 1
+        verdict.looked_at["invoices of the simulator"] += len(outcome.story.expected["invoices"])
+    for number, tenant in enumerate(tenants):
+        facts = await _read(stack, database, tenant)
+        played = [outcome for outcome in outcomes if outcome.tenant == number]
+        laws = (numbers(facts), money(facts, played), ledger(facts), webhooks(facts, tenant))
+        verdict.problems += [f"tenant {number}: {problem}" for law in laws for problem in law]
+        verdict.problems += await asyncio.to_thread(_unverified, stack, tenant, facts, tally)
+        verdict.looked_at["invoices"] += len(facts.invoices)
+        verdict.looked_at["charges"] += sum(len(charges) for charges in facts.charges.values())
+        verdict.looked_at["ledger transactions"] += len(facts.currencies)
+        verdict.looked_at["webhook events"] += len(facts.events)
+        verdict.looked_at["webhooks received"] += tenant.received().total()
+    return verdict
+
+
+def of_story(outcome: Outcome) -> list[str]:
+    """What of a story is not as the simulator says."""
+    name = outcome.story.name
+    if outcome.stopped:
+        return [f"{name}: the stack did not go on: {outcome.stopped}"]
+    shown = [
+        f"{name}: {each.path}: simulator {each.simulator!r}, stack {each.stack!r}"
+        for each in outcome.differences[:SHOWN]
+    ]
+    return shown + ([f"{name}: {len(outcome.differences)} differences"] if len(outcome.differences) > SHOWN else [])
+
+
+async def _read(stack: FaultStack, database: Database, tenant: Tenant) -> Facts:
+    async with httpx.AsyncClient(base_url=stack.provider_url, timeout=60) as provider:
+        charges = (await provider.get("/v1/charges")).json()["items"]
+    books: dict[str, list[Json]] = {}
+    for charge in charges:
+        if charge["metadata"].get("tenant_id") == tenant.scope.tenant_id:
+            books.setdefault(charge["invoice_id"], []).append(charge)
+    async with database.transaction(tenant.scope) as session:
+        return Facts(
+            invoices=(await session.exec(select(InvoiceRow))).all(),
+            entries=(await session.exec(select(LedgerEntryRow))).all(),
+            currencies={row.id: row.currency for row in (await session.exec(select(LedgerTransactionRow))).all()},
+            events=(await session.exec(select(WebhookEventRow))).all(),
+            deliveries=(await session.exec(select(WebhookDeliveryRow))).all(),
+            charges=books,
+        )
+
+
+def numbers(facts: Facts) -> Iterator[str]:
+    """In every month they run from 1 to the count of its invoices."""
+    months: dict[str, list[int]] = {}
+    for row in facts.invoices:
+        if row.invoice_number is not None:
+            match = NUMBER.fullmatch(row.invoice_number)
+            assert match is not None, row.invoice_number
+            months.setdefault(match[1], []).append(int(match[2]))
+    for month, numbers in sorted(months.items()):
+        if sorted(numbers) != list(range(1, len(numbers) + 1)):
+            yield f"the numbers of {month} are {sorted(numbers)}"
+
+
+def money(facts: Facts, outcomes: list[Outcome]) -> Iterator[str]:
+    """One successful charge for an invoice that was paid by card, none for another; as many as the simulator has."""
+    known = {row.id: row for row in facts.invoices}
+    for invoice_id, charges in facts.charges.items():
+        succeeded = [charge for charge in charges if charge["status"] == "succeeded"]
+        if invoice_id not in known:
+            yield f"the payment company charged {invoice_id}, which does not exist"
+        elif len(succeeded) > 1:
+            yield f"invoice {invoice_id} was charged {len(succeeded)} times with success"
+    if any(outcome.stopped for outcome in outcomes):
+        return  # a story that was not played to its end has fewer
+    attempts = [
+        attempt for each in outcomes for invoice in each.story.expected["invoices"] for attempt in invoice["attempts"]
+    ]
+    ours = sorted(Decimal(each["amount"]) for each in attempts if each["outcome"] == "succeeded")
+    theirs = sorted(
+        Decimal(each["amount"])
+        for charges in facts.charges.values()
+        for each in charges
+        if each["status"] == "succeeded"
+    )
+    if ours != theirs:
+        yield (
+            f"the company's books have {len(theirs)} successful charges of {total(theirs)};"
+            f" the simulator {len(ours)} of {total(ours)}"
+        )
+
+
+def ledger(facts: Facts) -> Iterator[str]:
+    """Each transaction balances; what is receivable is what is owed; cash is what the company was paid."""
+    for transaction_id, currency in facts.currencies.items():
+        own = [entry for entry in facts.entries if entry.transaction_id == transaction_id]
+        debit, credit = total(entry.debit for entry in own), total(entry.credit for entry in own)
+        if debit != credit or {entry.currency for entry in own} != {currency}:
+            yield f"ledger transaction {transaction_id} has debits of {debit} and credits of {credit} {currency}"
+    for currency in sorted(set(facts.currencies.values())):
+        charged = total(
+            Decimal(charge["amount"])
+            for charges in facts.charges.values()
+            for charge in charges
+            if charge["status"] == "succeeded" and charge["currency"] == currency
+        )
+        cash = _balance(facts, cash_in_transit("sandbox"), currency)
+        if cash != charged:
+            yield f"cash in transit is {cash} {currency}, and the company took {charged}"
+        owed = total(
+            max(ZERO, minus(minus(row.amount_due, row.adjustment_amount), row.amount_paid))
+            for row in facts.invoices
+            if row.currency == currency and row.invoice_status == "FINALIZED"
+        )
+        receivable = _balance(facts, ACCOUNTS_RECEIVABLE, currency)
+        if receivable != owed:
+            yield f"receivable is {receivable} {currency}, and {owed} is owed"
+
+
+def _balance(facts: Facts, account: str, currency: str) -> Decimal:
+    own = [entry for entry in facts.entries if (entry.account, entry.currency) == (account, currency)]
+    return minus(total(entry.debit for entry in own), total(entry.credit for entry in own))
+
+
+def webhooks(facts: Facts, tenant: Tenant) -> Iterator[str]:
+    """Every event has arrived, under its one id, and nothing else has; an invoice is announced once."""
+    received, events = set(tenant.received()), {event.id for event in facts.events}
+    if received != events:
+        yield f"webhooks lost: {sorted(events - received)[:SHOWN]}; unknown: {sorted(received - events)[:SHOWN]}"
+    announced = Counter(event.entity_id for event in facts.events if event.event_type == "invoice.update.finalized")
+    finalized = Counter(row.id for row in facts.invoices if row.finalized_at is not None)
+    if announced != finalized:
+        yield f"announced as finalized, and not so or more than once: {dict(announced - finalized)}; not announced:" \
+              f" {dict(finalized - announced)}"  # fmt: skip
+
+
+def _unverified(stack: FaultStack, tenant: Tenant, facts: Facts, tally: Tally) -> list[str]:
+    """Invoices that do not follow from what is stored with them."""
+    found = []
+    with PatientApi(f"http://{LOOPBACK}:{stack.proxies['api'].port}", tenant.api_key, tally) as api:
+        for row in facts.invoices:
+            if row.invoice_number is not None:
+                answer = api.get(f"invoices/{row.id}/verify")
+                if not answer["verified"]:
+                    found.append(f"invoice {row.id} is not what was stored: {answer}")
+    return found
