@@ -1,6 +1,6 @@
 """Every Schedule there is, as one table, and making a namespace agree with it."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -81,15 +81,41 @@ SCHEDULES: Final[tuple[ScheduleEntry, ...]] = (
 )
 
 
-async def apply_schedules(client: Client, entries: Sequence[ScheduleEntry] = SCHEDULES) -> list[str]:
-    """Creates what is missing and brings what exists to the table's values; returns the ids, in the table's order."""
+MARK: Final = "of_the_table"
+"""Memo of the Schedules that this table made: others of a namespace are nobody's business."""
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """Ids of the table, in its order, and of those that were taken away because it has them no more."""
+
+    kept: tuple[str, ...]
+    removed: tuple[str, ...]
+
+
+async def apply_schedules(client: Client, entries: Sequence[ScheduleEntry] = SCHEDULES) -> Applied:
+    """Creates what is missing, brings what exists to the table's values, and takes away what the table lacks.
+
+    Only Schedules that an earlier table made are taken away; others of the namespace are left alone.
+    """
     for entry in entries:
         wanted = _schedule(entry)
         try:
-            await client.create_schedule(entry.id, wanted)
+            await client.create_schedule(entry.id, wanted, memo={MARK: True})
         except ScheduleAlreadyRunningError:
             await client.get_schedule_handle(entry.id).update(partial(_keep_pause, wanted=wanted))
-    return [entry.id for entry in entries]
+    kept = tuple(entry.id for entry in entries)
+    removed = [name async for name in _made_before(client) if name not in kept]
+    for name in removed:
+        await client.get_schedule_handle(name).delete()
+    return Applied(kept, tuple(removed))
+
+
+async def _made_before(client: Client) -> AsyncIterator[str]:
+    """The Schedules of the namespace that carry our mark."""
+    async for listed in await client.list_schedules():
+        if await listed.memo_value(MARK, False):
+            yield listed.id
 
 
 def _keep_pause(found: ScheduleUpdateInput, wanted: Schedule) -> ScheduleUpdate:

@@ -30,25 +30,29 @@ def list_(json_output: JsonFlag = False) -> None:
     if json_output:
         output.print_json(rows)
         return
-    names = ("Id", "Cron", "Zone", "Overlap", "Queue", "Note")
-    output.print_table("Schedules", [(name, output.field(name.lower())) for name in names], rows)
+    names = {"Id": "id", "Cron": "cron", "Zone": "zone", "Overlap": "overlap", "Catch-up (s)": "catchup_window_seconds",
+             "Queue": "queue", "Note": "note"}  # fmt: skip
+    output.print_table("Schedules", [(name, output.field(field)) for name, field in names.items()], rows)
 
 
 @commands.command(epilog=examples("durabill schedules apply"))
 def apply() -> None:
-    """Create what is missing and bring what exists to the table; a paused one stays paused."""
+    """Create what is missing, bring what exists to the table, remove what it has no more; a paused one stays paused."""
     from temporalio.service import RPCError
 
     from starter.clients import connect_temporal
-    from workflows.schedules import apply_schedules
+    from workflows.schedules import Applied, apply_schedules
 
     settings = read_settings()
 
-    async def applied() -> list[str]:
+    async def applied() -> Applied:
         return await apply_schedules(await connect_temporal(settings))
 
     try:
-        for name in asyncio.run(applied()):
-            typer.echo(f"{name}: applied")
+        done = asyncio.run(applied())
     except (RPCError, RuntimeError) as problem:
         raise CliError(f"Temporal cannot be reached: {problem}. Check TEMPORAL_ADDRESS.") from problem
+    for name in done.kept:
+        typer.echo(f"{name}: applied")
+    for name in done.removed:
+        typer.echo(f"{name}: removed")
