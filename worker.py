@@ -146,6 +146,7 @@ def activities_by_queue(clients: Clients, gate: TemporalGate, progress: UsagePro
             invoices.finalize,
             invoices.void,
             payments.apply_facts,
+            payments.collect,
             clocks.begin,
             clocks.step,
             clocks.fail,

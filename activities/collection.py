@@ -20,7 +20,8 @@ from activities.receipts import Money, receive, tell_payment
 from activities.refunds import NewRefund, create_refund
 from activities.settings import load_billing_settings
 from activities.states import InvoiceState
-from billing.collection import after_decline
+from activities.wallet_payments import pay_from_wallet
+from billing.collection import after_decline, charged_by_new_method
 from billing.dunning import DeclineKind
 from billing.invoice_states import InvoiceStatus
 from billing.money import ZERO, decimal_text
@@ -70,11 +71,8 @@ async def collection_state(session: AsyncSession, row: InvoiceRow) -> InvoiceSta
 
 
 async def has_new_method(session: AsyncSession, row: InvoiceRow) -> bool:
-    """Whether an invoice that awaits money can be charged by a method that its last attempt did not use.
-
-    One that was written off is left to a person.
-    """
-    if not amount_remaining(row) or row.invoice_status != InvoiceStatus.FINALIZED or row.uncollectible:
+    """Whether an invoice that awaits money can be charged by a method that its last attempt did not use."""
+    if not charged_by_new_method(InvoiceStatus(row.invoice_status), amount_remaining(row), row.uncollectible):
         return False
     source = await payment_source(session, row)
     attempts = await list_attempts_of_invoice(session, row.id)
@@ -88,6 +86,8 @@ async def open_attempt(
 ) -> tuple[PaymentAttemptRow, bool] | None:
     """The attempt to go on with, and whether it had been made before; None when there is none.
 
+    A POST_PAID wallet pays first what it can: the attempt is for the rest.
+
     An earlier one whose outcome is open comes first, whatever the number: a second charge beside it could take the
     money twice. There is none when the attempt is settled, nothing is owed, there is no payment method (which ends the
     retries), or the method was declined for good and is the same, unless somebody asked for the attempt.
@@ -99,6 +99,7 @@ async def open_attempt(
         if earlier.id == attempt_id:
             return None
     source = await payment_source(session, row)
+    await pay_from_wallet(session, row, now)
     owed = amount_remaining(row)
     if row.invoice_status != InvoiceStatus.FINALIZED or owed == ZERO:
         return None

@@ -14,6 +14,7 @@ from activities.outbox import TELL_DISPUTE, emit, enqueue
 from activities.ports import Disputed
 from activities.refund_payloads import dispute_payload
 from activities.states import DisputeState
+from billing.invoice_states import InvoiceStatus
 from billing.ledger import post_dispute_lost
 from billing.money import decimal_text
 from models.database import Database
@@ -61,7 +62,7 @@ async def record_dispute(
     row.dispute_status, row.told_at, row.respond_by = told.state, told.reported_at, told.respond_by or row.respond_by
     closed = told.state in CLOSED
     row.closed_at = now if closed else None
-    invoice.needs_attention = None if closed else _wanted(row)
+    invoice.needs_attention = _taken_twice(invoice, row) if closed else _wanted(row)
     for changed in (row, invoice):
         touch(changed)
     if told.state == "lost":
@@ -113,6 +114,17 @@ def _new_row(invoice: InvoiceRow, attempt: PaymentAttemptRow, told: Disputed, no
         respond_by=told.respond_by,
         opened_at=now,
         told_at=told.reported_at,
+    )
+
+
+def _taken_twice(invoice: InvoiceRow, row: DisputeRow) -> str | None:
+    """A bank that takes back what a void has given to the wallet already leaves a person to take that out."""
+    given = invoice.invoice_status == InvoiceStatus.VOIDED and invoice.refunded_amount
+    if row.dispute_status != "lost" or not given:
+        return None
+    return (
+        f"{decimal_text(row.amount)} {row.currency} of payment {row.payment_id} went back by dispute {row.id} after the"
+        " void of the invoice had given it to the customer's wallet: debit what is left of it there"
     )
 
 

@@ -2,7 +2,8 @@
 
 from activities.bookkeeping import scope_of
 from activities.payloads import amount_remaining
-from activities.states import PAID, InvoiceState
+from activities.states import InvoiceState
+from billing.invoice_states import PAID
 from billing.money import decimal_text
 from models.tables import InvoiceRow
 

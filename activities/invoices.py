@@ -19,6 +19,7 @@ from activities.revenue import defer_revenue, release_due
 from activities.states import InvoiceState
 from activities.usage_reader import UsageReader
 from activities.voids import void_invoice
+from activities.wallet_payments import has_postpaid
 from activities.wallets import draw_down, give_back, open_prepaid
 from billing.errors import Conflict
 from billing.invoice_states import InvoiceCommand, InvoiceStatus, next_invoice_status
@@ -150,11 +151,11 @@ async def finalize_invoice(
 
 
 async def _decide_collection(session: AsyncSession, row: InvoiceRow, now: datetime) -> None:
-    """An invoice of 0 is paid by itself; one with a payment method is collected at once; any other waits."""
+    """An invoice of 0 is paid by itself; one that a method or a wallet may pay is collected at once; others wait."""
     if row.total == ZERO:
         row.payment_status = "SUCCEEDED"
         row.paid_at = now
-    elif await payment_source(session, row) is not None:
+    elif await payment_source(session, row) is not None or await has_postpaid(session, row):
         row.next_action_at = now
 
 

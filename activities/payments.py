@@ -14,9 +14,18 @@ from activities.breaker import Breakers
 from activities.business_time import business_time
 from activities.collection import collection_state, has_new_method, open_attempt, settle, settle_withdrawn
 from activities.disputes import record_dispute
-from activities.ports import ActionRequired, ChargeOutcome, ChargeRequest, Disputed, OutcomeUnknown, PaymentProvider
+from activities.ports import (
+    ActionRequired,
+    ChargeOutcome,
+    ChargeRequest,
+    Disputed,
+    OutcomeUnknown,
+    PaymentProvider,
+    RefundTold,
+)
 from activities.provider_events import NEWS
 from activities.states import InvoiceState
+from activities.told_refunds import record_told_refund
 from billing.errors import Conflict
 from models.database import Database
 from models.queries.invoices import get_invoice
@@ -157,6 +166,8 @@ async def apply_provider_events(session: AsyncSession, row: InvoiceRow, now: dat
             news = NEWS.validate_json(json.dumps(event.outcome))
             if isinstance(news, Disputed):
                 await record_dispute(session, row, attempt, news, now)
+            elif isinstance(news, RefundTold):
+                await record_told_refund(session, row, attempt, news, now)
             else:
                 await settle(session, row, attempt, news, now)
         event.applied_at = now

@@ -164,6 +164,22 @@ class Disputed:
 
 
 @dataclass(frozen=True, slots=True)
+class RefundTold:
+    """What a provider reports of a refund, ours or one that somebody made in its dashboard."""
+
+    provider_refund_id: str
+    provider_payment_id: str
+    """The charge, as `Charged` named it."""
+    amount: Decimal
+    """In major units of `currency`."""
+    currency: str
+    result: RefundOutcome
+    refund_id: str | None = None
+    """Ours, as `RefundRequest` named it; None: it was not made by us."""
+    outcome: Literal["refund_told"] = "refund_told"
+
+
+@dataclass(frozen=True, slots=True)
 class ProviderEvent:
     """An inbound webhook, verified and read. Stored once by (`provider`, `event_id`), then signalled to the invoice."""
 
@@ -177,6 +193,7 @@ class ProviderEvent:
     outcome: ChargeOutcome | None = None
     """None when the event says nothing about a charge: it is acknowledged and stored, and nobody is signalled."""
     dispute: Disputed | None = None
+    refund: RefundTold | None = None
 
 
 @dataclass(frozen=True, slots=True)

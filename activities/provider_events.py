@@ -7,13 +7,13 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from activities.outbox import TELL_INVOICE, enqueue
-from activities.ports import ChargeOutcome, Disputed, ProviderEvent
+from activities.ports import ChargeOutcome, Disputed, ProviderEvent, RefundTold
 from models.ids import new_id
 from models.queries.payments import find_attempt, find_attempt_by_charge
 from models.scope import Scope
 from models.tables import PaymentAttemptRow, ProviderEventRow
 
-NEWS: TypeAdapter[ChargeOutcome | Disputed] = TypeAdapter(ChargeOutcome | Disputed)
+NEWS: TypeAdapter[ChargeOutcome | Disputed | RefundTold] = TypeAdapter(ChargeOutcome | Disputed | RefundTold)
 """What an event says, in its stored form."""
 
 
@@ -21,7 +21,7 @@ async def store_provider_event(
     session: AsyncSession, scope: Scope, event: ProviderEvent, body: str, now: datetime
 ) -> str | None:
     """Stores the event, once. Returns the id of the invoice that it is about, if any, which is told of it."""
-    news = event.dispute or event.outcome
+    news = event.dispute or event.refund or event.outcome
     attempt = await _attempt_of(session, event)
     attempt_id = event.attempt_id if attempt is None else attempt.id
     values = {
@@ -51,6 +51,7 @@ async def store_provider_event(
 async def _attempt_of(session: AsyncSession, event: ProviderEvent) -> PaymentAttemptRow | None:
     """The attempt that the event is about: providers name it, or only their own charge."""
     attempt = await find_attempt(session, event.attempt_id or "")
-    if attempt is None and event.dispute is not None:
-        attempt = await find_attempt_by_charge(session, event.provider, event.dispute.provider_payment_id)
+    about = event.dispute or event.refund
+    if attempt is None and about is not None:
+        attempt = await find_attempt_by_charge(session, event.provider, about.provider_payment_id)
     return attempt

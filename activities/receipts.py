@@ -15,11 +15,11 @@ from activities.outbox import emit
 from activities.payloads import amount_remaining, invoice_payload, payment_payload
 from activities.wallets import give_back
 from billing.collection import after_receipt, check_offline_payment, split_payment
-from billing.errors import Conflict
 from billing.invoice_states import InvoiceStatus, PaymentStatus
 from billing.ledger import post_payment
 from billing.money import ZERO, minus, total
 from billing.subscriptions import clear_past_due
+from billing.wallet_postings import post_paid_by_wallet
 from billing.wallets import EntryReason
 from models.conversions import state_from_row
 from models.ids import new_id
@@ -31,10 +31,10 @@ from models.tables import InvoiceRow, PaymentRow
 
 @dataclass(frozen=True, slots=True)
 class Money:
-    """What has arrived, in major units, from whom; `reference` tells it from any other in the ledger."""
+    """What has arrived, in major units, from whom (None: a wallet); `reference` is its name in the ledger."""
 
     reference: str
-    provider: str
+    provider: str | None
     amount: Decimal
 
 
@@ -62,7 +62,10 @@ async def receive(session: AsyncSession, row: InvoiceRow, payment: PaymentRow, m
     if part:
         _pay(row, part, now)
     row.version += 1
-    posting = post_payment(money.reference, money.provider, money.amount, row.currency, beyond)
+    if money.provider is None:
+        posting = post_paid_by_wallet(money.reference, money.amount, row.currency)
+    else:
+        posting = post_payment(money.reference, money.provider, money.amount, row.currency, beyond)
     await insert_posting(session, scope, posting, now, invoice_id=row.id, customer_id=row.customer_id)
     if finalized and not amount_remaining(row):
         await _subscription_paid(session, row)
@@ -92,10 +95,8 @@ async def record_payment(session: AsyncSession, row: InvoiceRow, new: NewPayment
 
     Raises Conflict or Invalid, and then nothing has changed.
     """
-    owed = amount_remaining(row)
-    check_offline_payment(InvoiceStatus(row.invoice_status), new.amount, owed, row.currency)
-    if row.payment_status == PaymentStatus.PROCESSING:
-        raise Conflict("pay is not possible while an attempt at the provider is under way", state="PROCESSING")
+    status, payment_status = InvoiceStatus(row.invoice_status), PaymentStatus(row.payment_status)
+    check_offline_payment(status, payment_status, new.amount, row.currency)
     payment = PaymentRow(
         id=new_id("pay"),
         **new_columns(scope_of(row)),

@@ -15,12 +15,14 @@ from temporalio import activity
 from activities.bookkeeping import new_columns, scope_of, touch
 from activities.breaker import Breakers
 from activities.business_time import business_time
+from activities.excess import excess_of, put_back, take_for_refund, taken_for
 from activities.outbox import TELL_REFUND, emit, enqueue
 from activities.payloads import invoice_payload
 from activities.ports import PaymentProvider, Refunded, RefundOutcome, RefundPending, RefundRequest
 from activities.receipts import tell_payment
 from activities.refund_payloads import refund_payload
 from activities.states import RefundState
+from activities.wallet_payments import CREDITS
 from billing.collection import after_refund, check_refund, refundable
 from billing.errors import Conflict, Invalid
 from billing.invoice_states import InvoiceStatus
@@ -137,7 +139,9 @@ async def create_refund(
         return known
     await session.refresh(payment)
     now = await business_time(session, invoice.test_clock_id, now)
-    charge, amount = _chosen(await charges_of(session, payment), new.amount, await _held(session, invoice), invoice)
+    excess = await excess_of(session, payment.id)
+    held = total((await held_of(session, invoice), excess.amount))
+    charge, amount = _chosen(await charges_of(session, payment), new.amount, held, invoice)
     row = RefundRow(
         id=new_id("refund"),
         **new_columns(scope),
@@ -160,7 +164,8 @@ async def create_refund(
     )
     session.add(row)
     await session.flush()
-    await _tell(session, row, "refund.created", now)
+    await take_for_refund(session, invoice, excess, min(amount, excess.amount), row, now)
+    await tell_refund(session, row, "refund.created", now)
     if charge.provider is None:
         await _succeed(session, invoice, row, now)
     else:
@@ -172,7 +177,8 @@ async def retry_refund(session: AsyncSession, refund_id: str) -> RefundRow:
     """A failed refund is tried again, as a new request to the provider. Raises Conflict for any other."""
     row = await _failed(session, refund_id, "retry")
     invoice = await get_invoice(session, row.invoice_id, lock=True)
-    check_refund(row.amount, await _held(session, invoice), row.currency)
+    held = total((await held_of(session, invoice), await taken_for(session, row.id)))
+    check_refund(row.amount, held, row.currency)
     row.refund_status, row.failed_at, row.failure_reason = "PENDING", None, None
     row.gateway_refund_id = None
     row.attempt += 1
@@ -188,6 +194,7 @@ async def cancel_refund(session: AsyncSession, refund_id: str, now: datetime) ->
     row.refund_status = "CANCELLED"
     row.cancelled_at = await business_time(session, invoice.test_clock_id, now)
     invoice.needs_attention = None
+    await put_back(session, invoice, row, row.cancelled_at)
     for changed in (row, invoice):
         touch(changed)
     await enqueue(session, scope_of(row), TELL_REFUND, row.id)
@@ -201,6 +208,8 @@ async def charges_of(session: AsyncSession, payment: PaymentRow) -> list[Charge]
     def left(amount: Decimal, attempt_id: str | None) -> Decimal:
         return minus(amount, total(row.amount for row in given if row.attempt_id == attempt_id))
 
+    if payment.payment_method_type == CREDITS:
+        return []  # what a wallet paid goes back to a wallet, with the void of the invoice
     if payment.payment_gateway is None:
         taken = payment.amount if payment.payment_status in PAID else ZERO
         return [Charge(None, None, None, taken, left(taken, None))]
@@ -235,7 +244,7 @@ async def settle_refund(
         )
         touch(invoice)
         await session.flush()
-        await _tell(session, row, "refund.failed", now)
+        await tell_refund(session, row, "refund.failed", now)
 
 
 def refund_state(row: RefundRow) -> RefundState:
@@ -266,14 +275,14 @@ async def _known(session: AsyncSession, scope: Scope, payment_id: str, new: NewR
     return row
 
 
-async def _held(session: AsyncSession, invoice: InvoiceRow) -> Decimal:
+async def held_of(session: AsyncSession, invoice: InvoiceRow) -> Decimal:
     """What of all the invoice's payments can still be given back."""
     sent = [each for each in await list_refunds_of_invoice(session, invoice.id) if each.refund_status in UNDER_WAY]
     lost = [each for each in await list_disputes_of_invoice(session, invoice.id) if each.dispute_status == "lost"]
     return refundable(
         invoice.amount_paid,
         invoice.refunded_amount,
-        total(each.amount for each in sent),
+        total([minus(each.amount, await taken_for(session, each.id)) for each in sent]),
         total(each.amount for each in lost),
     )
 
@@ -313,10 +322,12 @@ async def _succeed(session: AsyncSession, invoice: InvoiceRow, row: RefundRow, n
     finalized = invoice.invoice_status == InvoiceStatus.FINALIZED
     owed = minus(invoice.amount_due, invoice.adjustment_amount) if finalized else ZERO
     overpaid = max(minus(minus(invoice.amount_paid, invoice.refunded_amount), owed), ZERO)
-    posting = post_refund(row.id, row.payment_gateway or "offline", row.amount, overpaid, row.currency)
+    credit = await taken_for(session, row.id)
+    rest = minus(row.amount, credit)
+    posting = post_refund(row.id, row.payment_gateway or "offline", row.amount, overpaid, row.currency, credit)
     await insert_posting(session, scope_of(row), posting, now, invoice_id=invoice.id, customer_id=invoice.customer_id)
-    invoice.refunded_amount = total((invoice.refunded_amount, row.amount))
-    if invoice.payment_status in {*PAID, "OVERPAID"}:
+    invoice.refunded_amount = total((invoice.refunded_amount, rest))
+    if rest and invoice.payment_status in {*PAID, "OVERPAID"}:
         invoice.payment_status = after_refund(owed, invoice.amount_paid, invoice.refunded_amount).value
     if ZERO < overpaid <= row.amount or row.id in (invoice.needs_attention or ""):
         invoice.needs_attention = None
@@ -328,11 +339,12 @@ async def _succeed(session: AsyncSession, invoice: InvoiceRow, row: RefundRow, n
     for changed in (row, payment, invoice):
         touch(changed)
     await session.flush()
-    await _tell(session, row, "refund.succeeded", now)
+    await tell_refund(session, row, "refund.succeeded", now)
     await tell_payment(session, invoice, payment, "payment.updated", now)
     body = {"invoice": invoice_payload(invoice)}
     await emit(session, scope_of(row), "invoice.update.payment", invoice.id, body, now)
 
 
-async def _tell(session: AsyncSession, row: RefundRow, event: str, now: datetime) -> None:
+async def tell_refund(session: AsyncSession, row: RefundRow, event: str, now: datetime) -> None:
+    """Announces a refund as it is now."""
     await emit(session, scope_of(row), event, row.id, {"refund": refund_payload(row)}, now)

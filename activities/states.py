@@ -7,10 +7,8 @@ reset or restarted run corrects itself with its next step.
 from dataclasses import dataclass
 from datetime import datetime
 
+from billing.invoice_states import PAID
 from models.scope import Scope
-
-PAID = frozenset({"SUCCEEDED", "OVERPAID", "REFUNDED", "PARTIALLY_REFUNDED"})
-"""Payment statuses of an invoice of which nothing is owed any more; what was given back is not asked for again."""
 
 
 @dataclass(frozen=True, slots=True)

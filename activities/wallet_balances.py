@@ -16,16 +16,18 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from activities.business_time import business_time
 from activities.drafting import inputs_from_row, stored_invoice
 from activities.invoice_usage import read_usage
+from activities.payloads import amount_remaining
 from activities.subscription_usage import read_subscription_usage
 from activities.usage_reader import UsageReader
 from billing.invoices import build_invoice
 from billing.money import ZERO, total
-from billing.wallet_balances import charges_of, unpaid_of
-from billing.wallets import AllowedPriceTypes, balance, real_time_balance
+from billing.wallet_balances import asked_of
+from billing.wallets import AllowedPriceTypes, Wallet, WalletType, balance, real_time_balance
 from models.conversions import wallet_from_rows
 from models.database import Database
 from models.queries.customers import LIVE_SUBSCRIPTION
 from models.queries.invoices import list_lines
+from models.queries.payments import paid_by_credits
 from models.queries.wallets import get_wallet, list_lots
 from models.scope import Scope
 from models.tables import InvoiceRow, SubscriptionRow, WalletLotRow, WalletRow
@@ -54,9 +56,9 @@ async def read_real_time_balance(
         lots = (await list_lots(session, [row.id]))[row.id]
         subscriptions = await _live_subscriptions(session, row)
         drafts = await _invoices(session, row, col(InvoiceRow.invoice_status) == "DRAFT")
-        unpaid = await _unpaid(session, row)
-    wallet = wallet_from_rows(row, lots)
-    drafted = [await _charged(database, usage, draft, wallet.allowed_price_types, at) for draft in drafts]
+        wallet = wallet_from_rows(row, lots)
+        unpaid = await _unpaid(session, row, wallet)
+    drafted = [await _charged(database, usage, draft, wallet, at) for draft in drafts]
     current = ZERO
     if wallet.allowed_price_types is not AllowedPriceTypes.FIXED:
         read = [await read_subscription_usage(database, usage, scope, each, None, None, at) for each in subscriptions]
@@ -83,22 +85,23 @@ async def _invoices(session: AsyncSession, row: WalletRow, *which: ColumnElement
     return (await session.exec(statement)).all()
 
 
-async def _unpaid(session: AsyncSession, row: WalletRow) -> Decimal:
-    allowed = AllowedPriceTypes(row.allowed_price_types[0])
+async def _unpaid(session: AsyncSession, row: WalletRow, wallet: Wallet) -> Decimal:
     finalized = col(InvoiceRow.invoice_status) == "FINALIZED"
     open_ones = await _invoices(session, row, finalized, col(InvoiceRow.amount_paid) < col(InvoiceRow.amount_due))
     amounts = []
     for invoice in open_ones:
         stored = stored_invoice(invoice, await list_lines(session, invoice.id))
-        amounts.append(unpaid_of(stored, total((invoice.amount_paid, invoice.adjustment_amount)), allowed))
+        paid, by_wallet = total((invoice.amount_paid, invoice.adjustment_amount)), ZERO
+        if wallet.wallet_type is WalletType.POST_PAID:
+            by_wallet = await paid_by_credits(session, invoice.id)
+        amounts.append(asked_of(wallet, stored, False, amount_remaining(invoice), paid, by_wallet))
     return total(amounts)
 
 
-async def _charged(
-    database: Database, usage: UsageReader, draft: InvoiceRow, allowed: AllowedPriceTypes, at: datetime
-) -> Decimal:
+async def _charged(database: Database, usage: UsageReader, draft: InvoiceRow, wallet: Wallet, at: datetime) -> Decimal:
     """What a draft will charge, by what is known of its usage."""
     inputs = inputs_from_row(draft)
     if inputs.due.has_usage:
         inputs = replace(inputs, usage=(await read_usage(database, usage, draft, inputs, at)).snapshots)
-    return charges_of(build_invoice(inputs), allowed)
+    invoice = build_invoice(inputs)
+    return asked_of(wallet, invoice, True, invoice.amount_due, ZERO, ZERO)

@@ -14,8 +14,9 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from activities.bookkeeping import new_columns, scope_of, touch
 from activities.outbox import emit
 from activities.wallet_payloads import transaction_payload, wallet_payload
-from billing.money import ZERO, round_amount, total
-from billing.wallet_postings import CreditSource, post_taken_out, post_top_up
+from billing.money import ZERO, total
+from billing.top_ups import price_of_credits
+from billing.wallet_postings import SOURCES, CreditSource, post_taken_out, post_top_up
 from billing.wallets import EntryReason, LotEntry, Wallet, WalletChange, worths
 from models.conversions import wallet_from_rows
 from models.ids import new_id
@@ -24,25 +25,16 @@ from models.queries.wallets import list_lots
 from models.tables import WalletLotRow, WalletRow, WalletTransactionRow
 
 OUTSIDE_INVOICES: Final = frozenset({EntryReason.debit, EntryReason.expired, EntryReason.terminated})
-REASONS: Final = {
-    EntryReason.debit: "MANUAL_BALANCE_DEBIT",
-    EntryReason.expired: "CREDIT_EXPIRED",
-    EntryReason.terminated: "WALLET_TERMINATION",
-    EntryReason.invoice: "INVOICE_PAYMENT",
-}
-"""Why credits went, in the words of the wire; why they came is the caller's to say."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cause:
-    """What a change is about, in the words of the wire; `source` is set where credits come without an invoice."""
+    """What a change is about, in the words of the wire; why credits came or went is in its entries."""
 
-    reason: str | None = None
     reference_type: str = "REQUEST"
     reference_id: str = ""
     description: str = ""
     idempotency_key: str | None = None
-    source: CreditSource | None = None
     metadata: dict[str, str] = field(default_factory=dict)
     actor: str = ""
 
@@ -83,7 +75,7 @@ async def write_change(
     session.add_all(written)
     await session.flush()
     for entry, transaction in zip(change.entries, written, strict=True):
-        await _post(session, row, entry, transaction, cause)
+        await _post(session, opened.wallet, row, entry, transaction)
         await _tell(session, row, transaction, opened.lots.get(entry.lot_id))
     return written
 
@@ -101,7 +93,7 @@ def _new_lot(session: AsyncSession, opened: OpenWallet, wallet: Wallet, entry: L
         granted_at=value.granted_at,
         expires_at=value.expires_at,
         priority=value.priority,
-        purchased=cause.source is CreditSource.purchased,
+        purchased=SOURCES.get(entry.reason) not in (None, CreditSource.free),
     )
     session.add(lot)
     opened.lots[lot.id] = lot
@@ -126,7 +118,7 @@ def _transaction(
         amount=amount,
         credit_balance_before=before,
         credit_balance_after=after,
-        transaction_reason=cause.reason or REASONS[entry.reason],
+        transaction_reason=entry.reason.value,
         reference_type=cause.reference_type,
         reference_id=cause.reference_id,
         description=cause.description,
@@ -137,12 +129,13 @@ def _transaction(
 
 
 async def _post(
-    session: AsyncSession, row: WalletRow, entry: LotEntry, transaction: WalletTransactionRow, cause: Cause
+    session: AsyncSession, wallet: Wallet, row: WalletRow, entry: LotEntry, transaction: WalletTransactionRow
 ) -> None:
     """What an invoice draws or gives back is in the invoice's own posting; everything else is posted here."""
-    if entry.credits > 0 and cause.source is not None:
-        price = round_amount(Fraction(entry.credits) * Fraction(row.topup_conversion_rate), row.currency)
-        posting = post_top_up(transaction.id, cause.source, transaction.amount, price, row.currency)
+    source = SOURCES.get(entry.reason)
+    if source is not None:
+        price = price_of_credits(wallet, entry.credits)
+        posting = post_top_up(transaction.id, source, transaction.amount, price, row.currency)
     elif entry.reason in OUTSIDE_INVOICES:
         posting = post_taken_out(transaction.id, transaction.amount, row.currency)
     else:

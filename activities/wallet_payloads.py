@@ -3,15 +3,14 @@
 from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
-from fractions import Fraction
 from typing import Any
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from activities.business_time import business_time
 from activities.payloads import bookkeeping, when, without_none
-from billing.money import decimal_text, exponent, round_amount, total
-from billing.wallets import balance, credit_balance, usable_at
+from billing.money import decimal_text, total
+from billing.wallets import balance, credit_balance, usable_at, worth_of_credits
 from models.conversions import wallet_from_rows
 from models.tables import WalletLotRow, WalletRow, WalletTransactionRow
 
@@ -22,7 +21,7 @@ def wallet_payload(
     """WalletResponse with its balance at `at`; `credits` is the balance where it is known without the lots."""
     wallet = wallet_from_rows(row, lots)
     there = credit_balance(wallet, at) if credits is None else credits
-    worth = balance(wallet, at) if credits is None else _worth(row, credits)
+    worth = balance(wallet, at) if credits is None else worth_of_credits(wallet, credits)
     usable = [lot for lot, value in zip(lots, wallet.lots, strict=True) if usable_at(value, at)]
     breakdown = {
         name: decimal_text(total(lot.remaining for lot in usable if lot.purchased is purchased))
@@ -87,9 +86,3 @@ async def customers_now(session: AsyncSession, rows: Sequence[WalletRow], now: d
     clocks = {row.test_clock_id for row in rows}
     times = {clock: await business_time(session, clock, now) for clock in clocks}
     return {row.id: times[row.test_clock_id] for row in rows}
-
-
-def _worth(row: WalletRow, credits: Decimal) -> Decimal:
-    """Credits in money, rounded down to the currency's exponent as every balance is."""
-    units = 10 ** exponent(row.currency)
-    return round_amount(Fraction(Fraction(credits) * Fraction(row.conversion_rate) * units // 1, units), row.currency)

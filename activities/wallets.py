@@ -17,14 +17,15 @@ from activities.business_time import business_time
 from activities.outbox import emit
 from activities.wallet_books import Cause, OpenWallet, open_wallet, write_change
 from activities.wallet_payloads import wallet_payload
+from billing import top_ups as rules
 from billing.errors import AlreadyExists, Invalid
 from billing.invoices import Invoice
 from billing.money import ZERO, decimal_text
-from billing.wallet_postings import CreditSource
 from billing.wallets import (
     CreditLot,
     EntryReason,
     Wallet,
+    WalletChange,
     WalletType,
     credits_for,
     debit,
@@ -33,7 +34,6 @@ from billing.wallets import (
     terminate,
     top_up,
 )
-from models.conversions import wallet_from_rows
 from models.ids import new_id
 from models.queries.customers import get_customer
 from models.queries.paging import violated_index
@@ -43,13 +43,8 @@ from models.tables import InvoiceRow, WalletRow, WalletTransactionRow
 
 ALLOWED: Final = {WalletType.PRE_PAID: "USAGE", WalletType.POST_PAID: "ALL"}
 """What a wallet pays unless it is made for a credit that an invoice gave."""
-SOURCES: Final = {
-    "FREE_CREDIT_GRANT": CreditSource.free,
-    "SUBSCRIPTION_CREDIT_GRANT": CreditSource.free,
-    "PURCHASED_CREDIT_DIRECT": CreditSource.purchased,
-}
-"""Reasons of a top-up that are offered, and whether the credits were paid for."""
-BONUS: Final = "PURCHASED_CREDIT_BONUS"
+OFFERED: Final = ("FREE_CREDIT_GRANT", "SUBSCRIPTION_CREDIT_GRANT", "PURCHASED_CREDIT_DIRECT")
+"""Reasons of a top-up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +67,7 @@ class NewWallet:
 class TopUp:
     """Credits that come, given as `credits` or as their worth, `amount`, and bonus credits beside them.
 
-    `reason` is one of `SOURCES`.
+    `reason` is one of `OFFERED`.
     """
 
     credits: Decimal | None
@@ -139,34 +134,34 @@ async def top_up_wallet(
 
     Raises NotFound, Invalid, and Conflict for a wallet that is not active.
     """
-    if new.reason not in SOURCES:
+    if new.reason not in OFFERED:
         raise Invalid(
-            f"transaction_reason must be one of {', '.join(SOURCES)}; got {new.reason!r}", field="transaction_reason"
+            f"transaction_reason must be one of {', '.join(OFFERED)}; got {new.reason!r}", field="transaction_reason"
         )
     row = await get_wallet(session, scope, wallet_id, lock=True)
     found = await _written_before(session, row, new.idempotency_key)
     if found is not None:
         return found
     at = await business_time(session, row.test_clock_id, now)
-    parts = [
-        (
-            new.credits or _credits_worth(row, new.amount),
-            new.expires_at,
-            new.reason,
-            SOURCES[new.reason],
-            new.idempotency_key,
+    opened = await open_wallet(session, row)
+    cause = Cause(
+        description=new.description, idempotency_key=new.idempotency_key, metadata=new.metadata, actor=actor
+    )  # fmt: skip
+    return (await write_change(session, opened, _added(opened.wallet, new, at), cause))[0]
+
+
+def _added(wallet: Wallet, new: TopUp, at: datetime) -> WalletChange:
+    """The wallet with the credits, and the bonus behind them."""
+    name, credits = new_id("wtxn"), new.credits or _credits_worth(wallet, new.amount)
+    if new.reason == EntryReason.credit_grant and not new.bonus_credits:
+        return top_up(
+            wallet, CreditLot(name, credits, credits, at, new.expires_at, new.priority), EntryReason(new.reason)
         )
-    ]
-    if new.bonus_credits:
-        parts.append((new.bonus_credits, new.bonus_expires_at, BONUS, CreditSource.free, None))
-    written = []
-    for credits, expires_at, reason, source, key in parts:
-        opened = await open_wallet(session, row)
-        lot = CreditLot(new_id("wtxn"), credits, credits, at, expires_at, new.priority)
-        cause = Cause(reason, description=new.description, idempotency_key=key, source=source, metadata=new.metadata,
-                      actor=actor)  # fmt: skip
-        written += await write_change(session, opened, top_up(opened.wallet, lot), cause)
-    return written[0]
+    kind = rules.TopUpKind.free if new.reason == EntryReason.credit_grant else rules.TopUpKind(new.reason)
+    asked = rules.TopUp(
+        name, kind, credits, new.expires_at, new.priority, new.bonus_credits, new.bonus_expires_at
+    )  # fmt: skip
+    return rules.credited(wallet, asked, at)
 
 
 async def debit_wallet(
@@ -228,8 +223,8 @@ async def give_back(
     opened = await open_prepaid(session, row) or await _made_for_credit(session, row, now)
     credits = credits_for(opened.wallet, amount)
     lot = CreditLot(new_id("wtxn"), credits, credits, now)
-    about = ("INVOICE", row.id) if payment_id is None else ("PAYMENT", payment_id)
-    await write_change(session, opened, top_up(opened.wallet, lot, reason), Cause(reason.value, *about))
+    cause = Cause(reference_type="INVOICE" if payment_id is None else "PAYMENT", reference_id=payment_id or row.id)
+    await write_change(session, opened, top_up(opened.wallet, lot, reason), cause)
 
 
 async def expire_credits(session: AsyncSession, scope: Scope, wallet_id: str, at: datetime) -> int:
@@ -240,10 +235,10 @@ async def expire_credits(session: AsyncSession, scope: Scope, wallet_id: str, at
     return len(await write_change(session, opened, change, Cause()))
 
 
-def _credits_worth(row: WalletRow, amount: Decimal | None) -> Decimal:
+def _credits_worth(wallet: Wallet, amount: Decimal | None) -> Decimal:
     if amount is None:
         raise Invalid("credits_to_add or amount must be given", field="credits_to_add")
-    return credits_for(wallet_from_rows(row, ()), amount)
+    return credits_for(wallet, amount)
 
 
 def _new_row(scope: Scope, new: NewWallet, test_clock_id: str | None, now: datetime, actor: str) -> WalletRow:

@@ -10,7 +10,7 @@ from decimal import Decimal
 
 from billing.dunning import DeclineKind, DunningSettings, gives_up_at, next_attempt
 from billing.errors import Conflict, Invalid
-from billing.invoice_states import InvoiceStatus, PaymentStatus, require_finalized
+from billing.invoice_states import InvoiceStatus, PaymentStatus, require_unpaid
 from billing.money import ZERO, decimal_text, is_rounded, minus, total
 
 
@@ -42,6 +42,11 @@ def remaining(status: InvoiceStatus, amount_due: Decimal, amount_paid: Decimal, 
     return max(minus(amount_due, settled), ZERO) if status is InvoiceStatus.FINALIZED else ZERO
 
 
+def charged_by_new_method(status: InvoiceStatus, owed: Decimal, uncollectible: bool) -> bool:
+    """Whether a new payment method is charged at once: finalized, owed, and not written off (that is a person's)."""
+    return status is InvoiceStatus.FINALIZED and owed > ZERO and not uncollectible
+
+
 def split_payment(amount: Decimal, owed: Decimal) -> tuple[Decimal, Decimal]:
     """Of money that came: what pays the invoice, and what is beyond it and becomes the customer's.
 
@@ -68,7 +73,7 @@ def refundable(amount_paid: Decimal, refunded: Decimal, on_its_way: Decimal, los
 def after_refund(amount_due: Decimal, amount_paid: Decimal, refunded: Decimal) -> PaymentStatus:
     """The payment status once `refunded` of what was paid has been given back; only the excess leaves it paid."""
     kept = minus(amount_paid, refunded)
-    if kept == ZERO:
+    if kept <= ZERO:
         return PaymentStatus.REFUNDED
     if kept > amount_due:
         return PaymentStatus.OVERPAID
@@ -98,11 +103,13 @@ def after_receipt(amount_due: Decimal, amount_paid: Decimal, amount: Decimal) ->
     return PaymentStatus.SUCCEEDED if paid == amount_due else PaymentStatus.PENDING
 
 
-def check_offline_payment(status: InvoiceStatus, amount: Decimal, owed: Decimal, currency: str) -> None:
+def check_offline_payment(status: InvoiceStatus, payment: PaymentStatus, amount: Decimal, currency: str) -> None:
     """Whether `amount`, received outside a provider, can be booked. Raises Conflict or Invalid."""
-    require_finalized(status, "pay")
-    if owed == ZERO:
-        raise Conflict("pay is not possible: the invoice is paid", state=PaymentStatus.SUCCEEDED)
+    require_unpaid(status, payment, "pay")
+    if payment is PaymentStatus.PROCESSING:
+        raise Conflict(
+            "pay is not possible while an attempt at the provider is under way: its outcome comes first", state=payment
+        )
     if amount <= ZERO or not is_rounded(amount, currency):
         raise Invalid(
             f"amount must be above 0, with no more decimals than {currency} has; got {decimal_text(amount)}",

@@ -78,6 +78,13 @@ PAYMENT_TRANSITIONS: Final[Mapping[tuple[PaymentStatus, PaymentCommand], Payment
     (PaymentStatus.REFUNDED, PaymentCommand.void): PaymentStatus.REFUNDED,
 }
 
+PAID: Final = frozenset(
+    {PaymentStatus.SUCCEEDED, PaymentStatus.OVERPAID, PaymentStatus.REFUNDED, PaymentStatus.PARTIALLY_REFUNDED}
+)
+"""Of an invoice of which nothing is owed any more; what was given back is not asked for again."""
+BY_ITSELF: Final[frozenset[StrEnum]] = frozenset({InvoiceCommand.skip})
+"""Commands that nobody gives."""
+
 State = TypeVar("State", bound=StrEnum)
 Command = TypeVar("Command", bound=StrEnum)
 
@@ -92,14 +99,50 @@ def next_payment_status(status: PaymentStatus, command: PaymentCommand) -> Payme
     return _next(PAYMENT_TRANSITIONS, status, command, "payment_status")
 
 
-def require_finalized(status: InvoiceStatus, command: str) -> None:
-    """Only a FINALIZED invoice can be paid, attempted or written off; raises Conflict otherwise."""
+def possible_now(status: InvoiceStatus, payment: PaymentStatus) -> tuple[str, ...]:
+    """What can be asked of an invoice: finalize, void, attempt_payment, pay. Nothing while the provider is at work."""
     if status is not InvoiceStatus.FINALIZED:
-        possible = tuple(known.value for state, known in INVOICE_TRANSITIONS if state is status)
+        return tuple(known.value for state, known in INVOICE_TRANSITIONS if state is status and known not in BY_ITSELF)
+    if payment is PaymentStatus.PROCESSING:
+        return ()
+    return ("void",) if payment in PAID else ("attempt_payment", "pay", "void")
+
+
+def require_draft(status: InvoiceStatus, payment: PaymentStatus, command: str) -> None:
+    """Only a draft can be finalized; raises Conflict with what is possible."""
+    if status is not InvoiceStatus.DRAFT:
+        possible = possible_now(status, payment)
+        raise Conflict(
+            f"{command} is not possible: the invoice is {status}; it must be a DRAFT; possible now:"
+            f" {', '.join(possible) or 'nothing'}",
+            state=status,
+            possible=possible,
+            field="invoice_status",
+        )
+
+
+def require_unpaid(status: InvoiceStatus, payment: PaymentStatus, command: str) -> None:
+    """Only a FINALIZED invoice of which something is owed can be paid; raises Conflict with what is possible."""
+    if status is InvoiceStatus.FINALIZED and payment not in PAID:
+        return
+    possible = possible_now(status, payment)
+    state = "paid" if status is InvoiceStatus.FINALIZED else status.value
+    raise Conflict(
+        f"{command} is not possible: the invoice is {state}; it must be FINALIZED and unpaid; possible now:"
+        f" {', '.join(possible) or 'nothing'}",
+        state=payment.value if status is InvoiceStatus.FINALIZED else status.value,
+        possible=possible,
+        field="invoice_status",
+    )
+
+
+def require_finalized(status: InvoiceStatus, command: str) -> None:
+    """Only a FINALIZED invoice can be credited; raises Conflict otherwise."""
+    if status is not InvoiceStatus.FINALIZED:
         raise Conflict(
             f"{command} is not possible: the invoice is {status}, it must be FINALIZED",
             state=status,
-            possible=possible,
+            possible=possible_now(status, PaymentStatus.PENDING),
             field="invoice_status",
         )
 
@@ -107,7 +150,7 @@ def require_finalized(status: InvoiceStatus, command: str) -> None:
 def _next(table: Mapping[tuple[State, Command], State], state: State, command: Command, field: str) -> State:
     after = table.get((state, command))
     if after is None:
-        possible = tuple(known.value for known_state, known in table if known_state is state)
+        possible = tuple(known.value for at, known in table if at is state and known not in BY_ITSELF)
         choice = ", ".join(possible) or "nothing"
         raise Conflict(
             f"{command} is not possible: {field} is {state}; possible now: {choice}", state.value, possible, field

@@ -26,6 +26,8 @@ CUSTOMER_CREDIT: Final = "customer_credit"
 REFUNDS: Final = "refunds"
 """Revenue given back to customers; a credit note says of what."""
 DISPUTE_LOSSES: Final = "dispute_losses"
+REFUNDS_PAYABLE: Final = "refunds_payable"
+"""Credits that were taken out of a wallet and go back as money."""
 CREDITS_SOLD: Final = "credits_sold"
 """Credits of a wallet that were invoiced; they are the customer's once that invoice is paid."""
 LOSSES: Final = frozenset({REFUNDS, DISPUTE_LOSSES})
@@ -151,13 +153,20 @@ def post_payment(payment_id: str, provider: str, amount: Decimal, currency: str,
     return Posting(PostingKind.payment_succeeded, payment_id, _entries(movements, currency))
 
 
-def post_refund(refund_id: str, provider: str, amount: Decimal, overpaid: Decimal, currency: str) -> Posting:
-    """Money given back: first what had been paid beyond the invoice (`overpaid`), the rest is revenue given back."""
-    beyond = min(amount, overpaid)
+def post_refund(
+    refund_id: str, provider: str, amount: Decimal, overpaid: Decimal, currency: str, from_wallet: Decimal = ZERO
+) -> Posting:
+    """Money given back: what was credit (`from_wallet`), then what had been paid beyond the invoice (`overpaid`).
+
+    The rest is revenue given back.
+    """
+    rest = minus(amount, from_wallet)
+    beyond = min(rest, overpaid)
     movements = [
         (cash_in_transit(provider), amount),
+        (REFUNDS_PAYABLE, negated(from_wallet)),
         (ACCOUNTS_RECEIVABLE, negated(beyond)),
-        (REFUNDS, negated(minus(amount, beyond))),
+        (REFUNDS, negated(minus(rest, beyond))),
     ]
     return Posting(PostingKind.payment_refunded, refund_id, _entries(movements, currency))
 

@@ -67,7 +67,12 @@ def price_of(wallet: Wallet, asked: TopUp) -> Decimal:
     """What the customer pays, in major units: credits x the wallet's top-up rate, rounded once; nothing if free."""
     if asked.kind is TopUpKind.free:
         return ZERO
-    return round_amount(Fraction(asked.credits) * Fraction(wallet.topup_rate), wallet.currency)
+    return price_of_credits(wallet, asked.credits)
+
+
+def price_of_credits(wallet: Wallet, credits: Decimal) -> Decimal:
+    """What `credits` cost who buys them."""
+    return round_amount(Fraction(credits) * Fraction(wallet.topup_rate), wallet.currency)
 
 
 def invoice_for(wallet: Wallet, asked: TopUp, at: datetime, reason: BillingReason) -> DueInvoice:

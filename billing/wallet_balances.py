@@ -11,10 +11,23 @@ from typing import Final
 from billing.invoices import Invoice
 from billing.money import ZERO, minus, total
 from billing.terms import LineKind
-from billing.wallet_payments import PAID_KINDS, sells_credits
-from billing.wallets import AllowedPriceTypes
+from billing.wallet_payments import PAID_KINDS, payable_of, sells_credits
+from billing.wallets import AllowedPriceTypes, Wallet, WalletType
 
 _USED: Final = frozenset({LineKind.usage, LineKind.overage})
+
+
+def asked_of(
+    wallet: Wallet, invoice: Invoice, is_draft: bool, owed: Decimal, paid: Decimal, by_wallet: Decimal
+) -> Decimal:
+    """What an invoice, or a draft as it stands, will ask of the wallet or of who it stands for, in money.
+
+    `owed` is what is left to pay of it, `paid` what lowered that before, `by_wallet` what a POST_PAID wallet paid.
+    """
+    allowed = wallet.allowed_price_types
+    if wallet.wallet_type is WalletType.POST_PAID:
+        return payable_of(invoice, owed, by_wallet, allowed)
+    return charges_of(invoice, allowed) if is_draft else unpaid_of(invoice, paid, allowed)
 
 
 def unpaid_of(invoice: Invoice, amount_paid: Decimal, allowed: AllowedPriceTypes) -> Decimal:

@@ -5,7 +5,7 @@ billing.invoice_steps. Rules: billing-rules.md section 9. Credits have at most 1
 stored; an amount of money is credits x conversion rate.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -215,6 +215,25 @@ def take_draws(wallet: Wallet, draws: Sequence[CreditDraw], at: datetime, refere
     own = [draw for draw in draws if draw.wallet_id == wallet.id]
     return _written(
         wallet, [LotEntry(draw.lot_id, negated(draw.credits), EntryReason.invoice, at, reference) for draw in own]
+    )
+
+
+def worth_of_credits(wallet: Wallet, credits: Decimal) -> Decimal:
+    """Credits in money, rounded down to the currency's exponent as every balance is."""
+    return _round_down(Fraction(credits) * Fraction(wallet.conversion_rate), wallet)
+
+
+def worth_of(wallet: Wallet, lot_ids: Collection[str]) -> Decimal:
+    """What is left of some of the lots, in money, rounded down to the currency's exponent."""
+    lots = [lot for lot in wallet.lots if lot.id in lot_ids]
+    return _round_down(sum((_value(wallet, lot) for lot in lots), Fraction(0)), wallet)
+
+
+def take_back(wallet: Wallet, lot_ids: Collection[str], amount: Decimal, at: datetime, reference: str) -> WalletChange:
+    """The wallet without `amount` of what is left of some of its lots: the money goes back the way it came."""
+    draws = _draw(wallet, [lot for lot in wallet.lots if lot.id in lot_ids], amount)
+    return _written(
+        wallet, [LotEntry(draw.lot_id, negated(draw.credits), EntryReason.adjustment, at, reference) for draw in draws]
     )
 
 

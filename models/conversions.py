@@ -145,6 +145,7 @@ def wallet_from_rows(row: WalletRow, lots: Sequence[WalletLotRow]) -> Wallet:
         conversion_rate=row.conversion_rate,
         allowed_price_types=AllowedPriceTypes(row.allowed_price_types[0]),
         status=WalletStatus(row.wallet_status),
+        topup_conversion_rate=row.topup_conversion_rate,
         lots=tuple(
             CreditLot(lot.id, lot.credits, lot.remaining, lot.granted_at, lot.expires_at, lot.priority) for lot in lots
         ),

@@ -12,12 +12,17 @@ from activities.bookkeeping import remember_command
 from activities.invoice_states import invoice_state
 from activities.payment_methods import gateway_of
 from activities.receipts import NewPayment, record_payment
-from activities.states import PAID, ClockState, InvoiceState, SubscriptionState
+from activities.states import ClockState, InvoiceState, SubscriptionState
 from activities.test_clocks import business_now, check_advance, clock_state, get_clock
 from activities.voids import void_invoice
 from billing.errors import Conflict
-from billing.invoice_states import InvoiceCommand as InvoiceVerb
-from billing.invoice_states import InvoiceStatus, next_invoice_status
+from billing.invoice_states import (
+    InvoiceStatus,
+    PaymentStatus,
+    possible_now,
+    require_draft,
+    require_unpaid,
+)
 from models.database import Database
 from models.queries.invoices import get_invoice
 from models.queries.payment_lists import find_payment_by_key
@@ -98,7 +103,7 @@ class Commands:
         row = await self._invoice(scope, invoice_id)
         if command_id in row.seen_commands:
             return row
-        next_invoice_status(InvoiceStatus(row.invoice_status), InvoiceVerb.finalize)
+        require_draft(InvoiceStatus(row.invoice_status), PaymentStatus(row.payment_status), "finalize")
         return await self._command_invoice(row, "finalize", command_id)
 
     async def void_invoice(
@@ -118,11 +123,7 @@ class Commands:
     async def attempt_payment(self, scope: Scope, invoice_id: str, command_id: str | None = None) -> InvoiceRow:
         """Tries to collect what remains, now."""
         row = await self._invoice(scope, invoice_id)
-        if row.invoice_status != InvoiceStatus.FINALIZED or row.payment_status in PAID:
-            state = "paid" if row.invoice_status == InvoiceStatus.FINALIZED else row.invoice_status
-            raise Conflict(
-                f"attempt_payment is not possible: the invoice is {state}; it must be FINALIZED and unpaid", state=state
-            )
+        require_unpaid(InvoiceStatus(row.invoice_status), PaymentStatus(row.payment_status), "attempt_payment")
         return await self._command_invoice(row, "attempt_payment", command_id)
 
     async def record_payment(self, scope: Scope, invoice_id: str, new: NewPayment) -> PaymentRow:
@@ -192,8 +193,12 @@ class Commands:
                 raise Unavailable(
                     f"the workflow of invoice {row.id} is being started; send the command again"
                 ) from None
-            state = f"{after.invoice_status}/{after.payment_status}"
-            raise Conflict(f"{update} is not possible: the invoice is {state} by now", state=state) from None
+            status, payment = InvoiceStatus(after.invoice_status), PaymentStatus(after.payment_status)
+            raise Conflict(
+                f"{update} is not possible: the invoice is {status}/{payment} by now",
+                state=f"{status}/{payment}",
+                possible=possible_now(status, payment),
+            ) from None
         return await self._invoice(scope, row.id)
 
     async def _invoice(self, scope: Scope, invoice_id: str) -> InvoiceRow:

@@ -12,9 +12,10 @@ with workflow.unsafe.imports_passed_through():
     from activities.options import DATABASE, RENDER, VENDOR
     from activities.payments import ApplyFacts, CollectPayment, PaymentActivities, WithdrawAttempt
     from activities.states import InvoiceState
+    from billing.invoice_states import InvoiceStatus, PaymentStatus, possible_now
 
 from workflows import search_attributes
-from workflows.contracts import DOCUMENTS, AdvanceClock, InvoiceCommand, InvoiceInput, payments_queue
+from workflows.contracts import BILLING, DOCUMENTS, AdvanceClock, InvoiceCommand, InvoiceInput, payments_queue
 from workflows.inbox import Delivery, Inbox
 from workflows.perseverance import Perseverance, failure_of
 from workflows.wording import instant, invoice_details
@@ -181,7 +182,7 @@ class InvoiceWorkflow:
         """One attempt at the provider. The attempt's number makes a repeat of this step the same attempt."""
         number = self._state.attempts + 1
         command = CollectPayment(self._state.scope, self._state.invoice_id, number, self._now(), by_hand)
-        queue = payments_queue(self._state.provider or "sandbox")
+        queue = payments_queue(self._state.provider) if self._state.provider else BILLING  # by a wallet alone
         self._state = await self._steps.once(
             "collect the payment",
             lambda: workflow.execute_activity_method(
@@ -269,9 +270,10 @@ class InvoiceWorkflow:
     def _require(self, possible: bool, command: str, when: str) -> None:
         if not possible:
             state = search_attributes.invoice_status(self._state)
+            status, payment = InvoiceStatus(self._state.invoice_status), PaymentStatus(self._state.payment_status)
             raise ApplicationError(
                 f"{command} is not possible: the invoice is {state}; it is possible while {when}",
-                {"state": state},
+                {"state": state, "possible": [each for each in possible_now(status, payment) if each != command]},
                 type="conflict",
                 non_retryable=True,
             )

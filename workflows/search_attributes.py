@@ -8,7 +8,8 @@ from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSe
 from temporalio.client import Client
 from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
 
-from activities.states import PAID, DisputeState, InvoiceState, RefundState, SubscriptionState
+from activities.states import DisputeState, InvoiceState, RefundState, SubscriptionState
+from billing.invoice_states import PAID
 
 TENANT_ID: Final = SearchAttributeKey.for_keyword("TenantId")
 CUSTOMER_ID: Final = SearchAttributeKey.for_keyword("CustomerId")

@@ -28,6 +28,7 @@ from activities.ports import (
     Refunded,
     RefundOutcome,
     RefundPending,
+    RefundTold,
     TakenCharge,
 )
 
@@ -168,6 +169,23 @@ def _event(event_id: str, event: Json, occurred_at: datetime) -> ProviderEvent:
         invoice_id=notes.get("invoice_id"),
         outcome=_told_outcome(event["event"], subjects) if notes else None,
         dispute=_dispute(event["event"], payload, occurred_at),
+        refund=_refund(subjects),
+    )
+
+
+def _refund(subjects: Mapping[str, Json]) -> RefundTold | None:
+    """A report about a refund, whoever made it (razorpay.com/docs/webhooks/payloads/refunds)."""
+    refund = subjects.get("refund")
+    if refund is None:
+        return None
+    currency = refund["currency"].lower()
+    return RefundTold(
+        provider_refund_id=refund["id"],
+        provider_payment_id=refund["payment_id"],
+        amount=major_units(refund["amount"], currency, PLACES),
+        currency=currency,
+        result=refund_outcome(refund),
+        refund_id=notes_of(refund).get("refund_id"),
     )
 
 

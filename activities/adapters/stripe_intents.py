@@ -26,6 +26,7 @@ from activities.ports import (
     Refunded,
     RefundOutcome,
     RefundPending,
+    RefundTold,
     TakenCharge,
 )
 
@@ -159,6 +160,21 @@ def _event(event: Json) -> ProviderEvent:
         invoice_id=metadata.get("invoice_id"),
         outcome=_told_outcome(event["type"], subject) if "attempt_id" in metadata else None,
         dispute=_dispute(event, subject),
+        refund=_refund(subject),
+    )
+
+
+def _refund(subject: Json) -> RefundTold | None:
+    """A report about a refund, whoever made it (docs.stripe.com/api/refunds/object)."""
+    if subject.get("object") != "refund" or not subject.get("payment_intent"):
+        return None
+    return RefundTold(
+        provider_refund_id=subject["id"],
+        provider_payment_id=subject["payment_intent"],
+        amount=major_units(subject["amount"], subject["currency"], PLACES),
+        currency=subject["currency"],
+        result=refund_outcome(subject),
+        refund_id=(subject.get("metadata") or {}).get("refund_id"),
     )
 
 

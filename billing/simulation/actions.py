@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from billing import subscriptions as rules
-from billing.collection import given_back_by_void, split_payment
+from billing.collection import charged_by_new_method, given_back_by_void, split_payment
 from billing.coupons import check_redeemable
 from billing.credit_notes import CreditNoteType
 from billing.errors import Conflict, NotFound
@@ -16,7 +16,6 @@ from billing.scenario import document as doc
 from billing.scenario.agreement import associate
 from billing.scheduled_cancellation import schedule_cancellation
 from billing.simulation import changes
-from billing.simulation.collecting import awaits_money
 from billing.simulation.events import Revision, amended
 from billing.simulation.invoices import PlayedInvoice, credits_of
 from billing.simulation.story import Story
@@ -80,7 +79,7 @@ def _credit_note(story: Story, action: doc.CreditNote, path: str) -> None:
 
 def _add_payment_method(story: Story, action: doc.AddPaymentMethod, path: str) -> None:
     for played in list(story.invoices):
-        if awaits_money(played):
+        if charged_by_new_method(played.status, played.amount_remaining, played.uncollectible):
             story.charge_now(played, action.at)
 
 

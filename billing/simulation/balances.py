@@ -11,9 +11,8 @@ from billing.invoice_states import InvoiceStatus
 from billing.invoices import Invoice
 from billing.money import ZERO, total
 from billing.simulation.invoices import PlayedInvoice
-from billing.wallet_balances import charges_of, unpaid_of
-from billing.wallet_payments import payable_of
-from billing.wallets import AllowedPriceTypes, Wallet, WalletType, real_time_balance
+from billing.wallet_balances import asked_of
+from billing.wallets import AllowedPriceTypes, Wallet, real_time_balance
 
 
 def real_time(
@@ -32,12 +31,7 @@ def real_time(
 
 
 def _unpaid(played: PlayedInvoice, invoice: Invoice, wallet: Wallet) -> Decimal:
-    """What an invoice, or a draft as it stands, will ask of the wallet or of who it stands for."""
-    allowed = wallet.allowed_price_types
     if played.status not in (InvoiceStatus.DRAFT, InvoiceStatus.FINALIZED):
         return ZERO
-    if wallet.wallet_type is WalletType.POST_PAID:
-        return payable_of(invoice, played.remaining_of(invoice.amount_due), played.paid_by_wallet, allowed)
-    if played.status is InvoiceStatus.DRAFT:
-        return charges_of(invoice, allowed)
-    return unpaid_of(invoice, total((played.amount_paid, played.adjusted)), allowed)
+    owed, paid = played.remaining_of(invoice.amount_due), total((played.amount_paid, played.adjusted))
+    return asked_of(wallet, invoice, played.status is InvoiceStatus.DRAFT, owed, paid, played.paid_by_wallet)

@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from billing.collection import after_decline, after_receipt, check_offline_payment, split_payment
 from billing.dunning import DeclineKind, DunningSettings, ExhaustedInvoice
-from billing.invoice_states import InvoiceStatus, PaymentStatus
+from billing.invoice_states import PaymentStatus
 from billing.money import minus, total
 from billing.scenario.document import PaymentAnswer
 from billing.simulation.invoices import Attempt, PlayedInvoice
@@ -54,7 +54,7 @@ class Collection:
     def pay_offline(self, played: PlayedInvoice, amount: Decimal, at: datetime) -> list[str]:
         """Money received outside the provider. Raises Conflict or Invalid, and nothing has changed."""
         owed = played.amount_remaining
-        check_offline_payment(played.status, amount, owed, played.inputs.currency)
+        check_offline_payment(played.status, played.payment_status, amount, played.inputs.currency)
         part, _ = split_payment(amount, owed)
         return ["payment.succeeded", *self.receive(played, part, at)]
 
@@ -74,8 +74,3 @@ class Collection:
             return self.give_up(played)
         played.next_at, played.gives_up = step.at, not step.charge
         return []
-
-
-def awaits_money(played: PlayedInvoice) -> bool:
-    """Whether a new payment method is charged at once: finalized, owed, and not written off."""
-    return played.status is InvoiceStatus.FINALIZED and bool(played.amount_remaining) and not played.uncollectible

@@ -55,10 +55,10 @@ async def find_provider_payment(session: AsyncSession, invoice_id: str) -> Payme
     return (await session.exec(query.order_by(col(PaymentRow.created_at)))).first()
 
 
-async def paid_towards(session: AsyncSession, invoice_id: str) -> Decimal:
-    """The sum of succeeded payments of an invoice, in major units."""
+async def paid_by_credits(session: AsyncSession, invoice_id: str) -> Decimal:
+    """What a POST_PAID wallet has paid of an invoice, in major units."""
     query = select(func.coalesce(func.sum(PaymentRow.amount), 0)).where(
-        PaymentRow.destination_id == invoice_id, PaymentRow.payment_status == "SUCCEEDED"
+        PaymentRow.destination_id == invoice_id, PaymentRow.payment_method_type == "CREDITS"
     )
     return Decimal((await session.exec(query)).one())
 

@@ -38,6 +38,16 @@ async def find_refund_by_key(session: AsyncSession, scope: Scope, idempotency_ke
     return await find_one(session, scope, RefundRow, col(RefundRow.idempotency_key) == idempotency_key)
 
 
+async def find_refund_told(
+    session: AsyncSession, gateway: str, gateway_refund_id: str, refund_id: str | None
+) -> RefundRow | None:
+    """The refund that a provider reports on, locked: by our id, which further tries extend, or by the provider's."""
+    ids = [] if refund_id is None else [refund_id, refund_id.rpartition("-")[0]]
+    by_theirs = (col(RefundRow.payment_gateway) == gateway) & (col(RefundRow.gateway_refund_id) == gateway_refund_id)
+    query = select(RefundRow).where(col(RefundRow.id).in_(ids) | by_theirs)
+    return (await session.exec(query.with_for_update())).first()
+
+
 async def list_refunds_of_payment(session: AsyncSession, payment_id: str) -> Sequence[RefundRow]:
     """Every refund of a payment, oldest first."""
     query = select(RefundRow).where(RefundRow.payment_id == payment_id)

@@ -69,6 +69,27 @@ async def find_active_wallet(
     return await find_one(session, scope, WalletRow, *where, lock=lock)
 
 
+async def list_lots_of_payment(session: AsyncSession, payment_id: str) -> Sequence[WalletLotRow]:
+    """The lots that a payment made beyond its invoice, oldest first."""
+    made = select(col(WalletTransactionRow.lot_id)).where(
+        col(WalletTransactionRow.reference_type) == "PAYMENT",
+        col(WalletTransactionRow.reference_id) == payment_id,
+        col(WalletTransactionRow.type) == "credit",
+    )
+    query = select(WalletLotRow).where(col(WalletLotRow.id).in_(made))
+    return (await session.scalars(query.order_by(col(WalletLotRow.created_at), col(WalletLotRow.id)))).all()
+
+
+async def list_taken_for(session: AsyncSession, reference_id: str) -> Sequence[WalletTransactionRow]:
+    """What was taken out of a wallet for a request, as a refund."""
+    query = select(WalletTransactionRow).where(
+        col(WalletTransactionRow.reference_type) == "REQUEST",
+        col(WalletTransactionRow.reference_id) == reference_id,
+        col(WalletTransactionRow.type) == "debit",
+    )
+    return (await session.scalars(query)).all()
+
+
 async def list_wallets(
     session: AsyncSession, scope: Scope, page: Page, wanted: WalletFilter
 ) -> tuple[list[WalletRow], int]:

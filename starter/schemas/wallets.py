@@ -54,8 +54,6 @@ class CreateWalletRequest(Request):
 
     def new_wallet(self, customer_id: str) -> NewWallet:
         """The wallet for the command. Raises Invalid."""
-        if self.wallet_type != "PRE_PAID":
-            raise Invalid("wallet_type must be PRE_PAID: POST_PAID wallets are not offered", field="wallet_type")
         expires_at = _expiry(
             self.initial_credits_expiry_date_utc,
             self.initial_credits_to_load_expiry_date,

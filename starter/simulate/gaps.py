@@ -58,7 +58,6 @@ ACTIONS: Final[dict[type[Any], str]] = {
     doc.CreditNote: "/creditnotes",
 }
 """Actions by the path of the API that would do them."""
-POST_PAID: Final = "wallets: wallet_type POST_PAID"
 SCHEDULED: Final = "cancel: cancellation_type scheduled"
 INVOICED: Final = "wallets/{id}/top-up: transaction_reason PURCHASED_CREDIT_INVOICED"
 PRORATION_UNIT: Final = "settings: proration_unit"
@@ -87,8 +86,6 @@ def _of_catalog(scenario: doc.Scenario, catalog: Catalog) -> Iterator[Gap]:
                 yield from _of_price(scenario, part, price, f"plans[{index}].prices[{place}]")
     for index, wallet in enumerate(scenario.wallets):
         yield from _given(wallet, f"wallets[{index}]", WALLET, "wallets")
-        if wallet.wallet_type == "POST_PAID":
-            yield Gap(f"wallets[{index}].wallet_type", POST_PAID)
 
 
 def _of_price(scenario: doc.Scenario, part: PricePart, price: Price, path: str) -> Iterator[Gap]:

@@ -72,7 +72,7 @@ def test_what_a_wallet_refuses(story: Story, client: httpx.Client, other_tenant:
         ("/wallets", {"customer_id": "cust_none", "currency": "usd"}, 404, "customer_id"),
         ("/wallets", {"external_customer_id": "acme", "currency": "zzz"}, 400, "currency"),
         ("/wallets", {"external_customer_id": "acme", "currency": "eur", "price_unit": "tok"}, 400, "price_unit"),
-        ("/wallets", {"external_customer_id": "acme", "currency": "eur", "wallet_type": "POST_PAID"}, 400, "POST_PAID"),
+        ("/wallets", {"external_customer_id": "acme", "currency": "eur", "wallet_type": "PAID"}, 400, "wallet_type"),
         (f"/wallets/{wallet}/top-up", {**top_up, "credits_to_add": "-1"}, 400, "credits_to_add"),
         (f"/wallets/{wallet}/top-up", {**top_up, "amount": "2"}, 400, "credits_to_add"),
         (f"/wallets/{wallet}/top-up", {**top_up, "transaction_reason": "CREDIT_NOTE"}, 400, "transaction_reason"),

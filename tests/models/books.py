@@ -23,8 +23,8 @@ from activities.revenue import release_due
 from activities.subscriptions import CancelSubscription, cancel_subscription, cross_boundary
 from activities.tax_rates import NewTaxRate, create_tax_rate
 from activities.voids import void_invoice
-from billing.ledger import DEFERRED_REVENUE
-from billing.money import total
+from billing.ledger import CUSTOMER_CREDIT, DEFERRED_REVENUE
+from billing.money import ZERO, total
 from billing.periods import BillingPeriod
 from billing.prices import BillingModel, InvoiceCadence, PriceType
 from models.database import Database
@@ -32,7 +32,7 @@ from models.ids import new_id
 from models.queries.invoices import get_invoice
 from models.queries.subscriptions import get_subscription
 from models.scope import Scope
-from models.tables import DeferredRevenueRow, InvoiceRow, LedgerEntryRow, SubscriptionRow
+from models.tables import DeferredRevenueRow, InvoiceRow, LedgerEntryRow, SubscriptionRow, WalletLotRow
 
 START = datetime(2025, 1, 31, tzinfo=UTC)
 NO_USAGE = Frozen((), ())
@@ -108,11 +108,18 @@ class Books:
         async with self.database.transaction(self.scope) as session:
             await void_invoice(session, await get_invoice(session, invoice_id, lock=True), now, "a mistake")
 
-    async def pay(self, invoice_id: str, now: datetime) -> None:
-        """The customer pays what is owed by bank transfer. Raises Conflict."""
+    async def pay(self, invoice_id: str, now: datetime, beyond: Decimal = ZERO) -> None:
+        """The customer pays what is owed, and `beyond` it, by bank transfer. Raises Conflict."""
         async with self.database.transaction(self.scope) as session:
             row = await get_invoice(session, invoice_id, lock=True)
-            await record_payment(session, row, NewPayment(amount_remaining(row)), now)
+            await record_payment(session, row, NewPayment(amount_remaining(row) + beyond), now)
+
+    async def credit(self) -> Decimal:
+        """What the wallets hold, a credit being worth 1; the ledger must say the same."""
+        async with self.database.transaction(self.scope) as session:
+            held = total(lot.remaining for lot in (await session.exec(select(WalletLotRow))).all())
+        assert (await self.balances()).get(CUSTOMER_CREDIT, ZERO) == held
+        return held
 
     async def release(self, now: datetime) -> int:
         """Releases all of the tenant's deferred revenue that is due."""

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from random import Random
 
 import pytest
@@ -233,7 +234,7 @@ class Story:
         name = self._chance.choice(["subscribe", "close", "close", "cancel", "finalize", "finalize", "pay", "void"])
         self.told[name] = self.told.get(name, 0) + 1
         await getattr(self, f"_{name}")()
-        await self._books.balances()
+        await self._books.credit()
         if not await self._books.invoices("DRAFT"):
             await self._books.deferred()
 
@@ -278,7 +279,8 @@ class Story:
         return None
 
     async def _pay(self) -> None:
-        await self._try(self._books.pay)
+        beyond = Decimal(self._chance.choice((0, 0, 7)))
+        await self._try(partial(self._books.pay, beyond=beyond))
 
     async def _void(self) -> None:
         await self._try(self._books.void)

@@ -9,7 +9,19 @@ from sqlmodel import select
 
 from activities.collection import open_attempt, settle
 from activities.disputes import record_dispute
-from activities.ports import Charged, ChargeOutcome, Declined, Disputed, RefundDeclined, Refunded, RefundPending
+from activities.payments import take_in_facts
+from activities.ports import (
+    Charged,
+    ChargeOutcome,
+    Declined,
+    Disputed,
+    ProviderEvent,
+    RefundDeclined,
+    Refunded,
+    RefundPending,
+    RefundTold,
+)
+from activities.provider_events import store_provider_event
 from activities.refunds import NewRefund, cancel_refund, create_refund, retry_refund, settle_refund
 from billing.errors import Conflict, Invalid
 from models.database import Database
@@ -95,17 +107,17 @@ async def test_what_was_charged_twice_goes_back_charge_by_charge(books: Books) -
     declined = Declined("insufficient_funds", "soft", "pi_1")
     invoice = await _charged(books, declined, Charged("pi_2"))
     await _attempt(books, invoice, 1, CHARGED)  # the bank let the first through after all
-    with pytest.raises(Invalid, match="at most 10 usd, what is left of the payment"):  # the other 10 are credits
+    with pytest.raises(Invalid, match="at most 10 usd: the payment was charged 2 times"):
         await _refund(books, invoice, NewRefund(Decimal(20)))
 
     refund = await _refund(books, invoice, NewRefund(Decimal(10)))
     _, paid, payment = await _settle(books, refund, Refunded("re_1"))
 
     assert (paid.payment_status, paid.needs_attention, payment.payment_status) == (
-        "REFUNDED", None, "PARTIALLY_REFUNDED",
+        "SUCCEEDED", None, "PARTIALLY_REFUNDED",
     )  # fmt: skip
     balances = await books.balances()
-    assert (balances["cash_in_transit:sandbox"], balances["customer_credit"]) == (Decimal(-10), Decimal(10))
+    assert (balances["cash_in_transit:sandbox"], balances.get("refunds")) == (Decimal(-10), None)
     assert balances.get("accounts_receivable") is None
 
 
@@ -199,3 +211,97 @@ async def test_a_lost_dispute_is_booked_once(books: Books) -> None:
         await _told(books, invoice, lost)
     balances = await books.balances()
     assert (balances.get("cash_in_transit:sandbox"), balances["dispute_losses"]) == (None, Decimal(-10))
+
+
+def _dashboard(amount: str, refund_id: str = "re_9", ours: str | None = None) -> RefundTold:
+    return RefundTold(refund_id, "pi_1", Decimal(amount), "usd", Refunded(refund_id), ours)
+
+
+async def _reported(books: Books, told: RefundTold, event_id: str) -> str | None:
+    """The company reports; the invoice takes it in. Returns the invoice's id, if it is about one."""
+    event = ProviderEvent("sandbox", event_id, "refund.updated", LATER, refund=told)
+    async with books.database.transaction(books.scope) as session:
+        about = await store_provider_event(session, books.scope, event, "{}", LATER)
+    if about is not None:
+        async with books.database.transaction(books.scope) as session:
+            await take_in_facts(session, about, LATER)
+    return about
+
+
+async def _refunds(books: Books) -> list[tuple[str, Decimal, str | None]]:
+    async with books.database.transaction(books.scope) as session:
+        rows = (await session.exec(select(RefundRow).order_by(RefundRow.id))).all()
+        return [(row.refund_status, row.amount, row.gateway_refund_id) for row in rows]
+
+
+async def test_a_refund_made_at_the_provider_is_booked_once(books: Books) -> None:
+    invoice = await _charged(books, CHARGED)
+    pending = replace(_dashboard("4"), result=RefundPending("re_9"))
+    assert await _reported(books, pending, "evt_1") == invoice
+    assert await _refunds(books) == []
+    for event in ("evt_2", "evt_3", "evt_3"):
+        await _reported(books, _dashboard("4"), event)
+    assert await _refunds(books) == [("SUCCEEDED", Decimal(4), "re_9")]
+    async with books.database.transaction(books.scope) as session:
+        row = await get_invoice(session, invoice)
+    assert (row.payment_status, row.refunded_amount, row.needs_attention) == ("PARTIALLY_REFUNDED", Decimal(4), None)
+    balances = await books.balances()
+    assert (balances["cash_in_transit:sandbox"], balances["refunds"]) == (Decimal(-6), Decimal(-4))
+    with pytest.raises(Invalid, match="at most 6 usd"):
+        await _refund(books, invoice, NewRefund(Decimal(7)))
+    await books.void(invoice, LATER)
+    assert await books.credit() == 6  # a void gives back what is left, no more
+
+
+async def test_a_report_about_our_own_refund_settles_it(books: Books) -> None:
+    invoice = await _charged(books, CHARGED)
+    row = await _refund(books, invoice, NewRefund(Decimal(4)))
+    await _reported(books, _dashboard("4", "re_1", row.id), "evt_1")
+    await _settle(books, row, Refunded("re_1"))  # the answer to our request comes after the report
+    assert await _refunds(books) == [("SUCCEEDED", Decimal(4), "re_1")]
+    assert (await books.balances())["refunds"] == -4
+
+
+async def test_a_further_try_is_known_by_the_id_that_it_was_sent_under(books: Books) -> None:
+    invoice = await _charged(books, CHARGED)
+    row = await _refund(books, invoice, NewRefund())
+    await _settle(books, row, RefundDeclined("no_money"))
+    async with books.database.transaction(books.scope) as session:
+        await retry_refund(session, row.id)
+    await _reported(books, _dashboard("10", "re_2", f"{row.id}-2"), "evt_1")
+    assert await _refunds(books) == [("SUCCEEDED", Decimal(10), "re_2")]
+
+
+async def test_a_refund_that_comes_back_needs_a_person(books: Books) -> None:
+    invoice = await _charged(books, CHARGED)
+    row = await _refund(books, invoice, NewRefund())
+    await _settle(books, row, Refunded("re_1"))
+    back = replace(_dashboard("10", "re_1", row.id), result=RefundDeclined("lost_or_stolen_card", "re_1"))
+    await _reported(books, back, "evt_1")
+    async with books.database.transaction(books.scope) as session:
+        told = (await get_invoice(session, invoice)).needs_attention
+    assert told == (
+        f"refund {row.id} of 10 usd came back (lost_or_stolen_card) after it had succeeded: give the money back in"
+        " another way"
+    )
+
+
+async def test_money_that_goes_back_twice_needs_a_person(books: Books) -> None:
+    """The void gave it to the wallet; then somebody refunds it at the provider as well."""
+    invoice = await _charged(books, CHARGED)
+    await books.void(invoice, LATER)
+    await _reported(books, _dashboard("10"), "evt_1")
+    async with books.database.transaction(books.scope) as session:
+        row = await get_invoice(session, invoice)
+    assert (row.invoice_status, row.payment_status) == ("VOIDED", "REFUNDED")
+    assert str(row.needs_attention).startswith("refund re_9, made at the provider, gave back 10 usd that had gone back")
+    assert (await books.balances()).get("cash_in_transit:sandbox") is None
+
+
+async def test_a_refund_of_a_charge_that_is_not_ours_changes_nothing(books: Books) -> None:
+    invoice = await _charged(books, CHARGED)
+    foreign = replace(_dashboard("4"), provider_payment_id="pi_of_another_shop")
+    assert await _reported(books, foreign, "evt_1") is None
+    assert await _refunds(books) == []
+    async with books.database.transaction(books.scope) as session:
+        assert (await get_invoice(session, invoice)).payment_status == "SUCCEEDED"

@@ -12,8 +12,10 @@ from activities.disputes import record_dispute
 from activities.payloads import invoice_payload
 from activities.ports import ActionRequired, Charged, ChargeOutcome, Disputed, RefundDeclined, Refunded
 from activities.receipts import NewPayment, record_payment
-from activities.refunds import NewRefund, create_refund, retry_refund, settle_refund
-from billing.errors import Conflict
+from activities.refunds import NewRefund, cancel_refund, create_refund, retry_refund, settle_refund
+from activities.wallet_books import Cause
+from activities.wallets import debit_wallet
+from billing.errors import Conflict, Invalid
 from models.database import Database
 from models.queries.invoices import get_invoice
 from models.queries.payments import list_attempts_of_invoice
@@ -191,6 +193,19 @@ async def test_what_a_bank_took_back_is_not_given_back(books: Books) -> None:
         await _refund(books, invoice)
 
 
+async def test_a_bank_that_takes_back_what_a_void_gave_leaves_a_person_to_act(books: Books) -> None:
+    invoice = await _due(books)
+    await _charged(books, invoice, Charged("pi_1"))
+    await books.void(invoice, LATER)
+    await _disputed(books, invoice, "lost")
+    row = await _invoice(books, invoice)
+    assert row.needs_attention is not None
+    assert (
+        "after the void of the invoice had given it to the customer's wallet: debit what is left" in row.needs_attention
+    )
+    assert (await books.balances())["dispute_losses"] == -10
+
+
 async def test_an_overpayment_by_hand_goes_to_the_wallet(books: Books) -> None:
     invoice = await _due(books)
     row = await _by_hand(books, invoice, "25")
@@ -270,3 +285,59 @@ async def test_a_draft_that_is_void_gives_its_credit(books: Books) -> None:
     assert await _wallet(books) == [("INVOICE_VOID_REFUND", Decimal(5), "INVOICE", final)]
     assert await books.deferred() == 5
     assert (await books.balances())["customer_credit"] == 5
+
+
+async def test_what_was_paid_beyond_goes_back_out_of_the_wallet_first(books: Books) -> None:
+    """25 for 10: 15 are credit. 20 go back: those 15, and 5 of the invoice."""
+    invoice = await _due(books)
+    await _by_hand(books, invoice, "25")
+    refund = await _refund(books, invoice, "20")
+    assert refund.refund_status == "SUCCEEDED"
+    row = await _invoice(books, invoice)
+    assert (row.payment_status, row.refunded_amount) == ("PARTIALLY_REFUNDED", Decimal(5))
+    assert await books.credit() == 0
+    assert await books.balances() == {
+        "cash_in_transit:offline": Decimal(-5), "refunds": Decimal(-5), "deferred_revenue": Decimal(10),
+    }  # fmt: skip
+    assert (await _refund(books, invoice)).amount == 5
+    with pytest.raises(Conflict, match="nothing is left of the payment"):
+        await _refund(books, invoice)
+
+
+async def test_credit_that_was_spent_does_not_go_back(books: Books) -> None:
+    invoice = await _due(books)
+    await _by_hand(books, invoice, "25")
+    async with books.database.transaction(books.scope) as session:
+        wallet = (await session.exec(select(WalletRow))).one()
+        await debit_wallet(session, books.scope, wallet.id, Decimal(12), Cause(idempotency_key="spent"), LATER)
+    with pytest.raises(Invalid, match="at most 13 usd"):
+        await _refund(books, invoice, "13.01")
+    assert (await _refund(books, invoice)).amount == 13
+
+
+async def test_a_refund_out_of_the_wallet_that_is_given_up_is_credit_again(books: Books) -> None:
+    invoice = await _due(books)
+    await _charged(books, invoice, CONFIRM)
+    await _by_hand(books, invoice, "10")
+    await _charged(books, invoice, Charged("pi_1"))
+    assert await books.credit() == 10
+    async with books.database.transaction(books.scope) as session:
+        payment = (await session.exec(select(PaymentRow).where(PaymentRow.payment_gateway == "sandbox"))).one()
+        refund = await create_refund(session, books.scope, payment.id, NewRefund(), LATER)
+    assert (refund.amount, await books.credit()) == (Decimal(10), Decimal(0))
+    assert (await books.balances())["refunds_payable"] == 10
+    await _settled(books, refund, RefundDeclined("closed"))
+    async with books.database.transaction(books.scope) as session:
+        await retry_refund(session, refund.id)
+    await _settled(books, refund, RefundDeclined("closed"))
+    async with books.database.transaction(books.scope) as session:
+        await cancel_refund(session, refund.id, LATER)
+    assert await books.credit() == 10
+    assert "refunds_payable" not in await books.balances()
+    row = await _invoice(books, invoice)
+    assert (row.payment_status, row.refunded_amount) == ("SUCCEEDED", Decimal(0))
+    async with books.database.transaction(books.scope) as session:
+        again = await create_refund(session, books.scope, payment.id, NewRefund(), LATER)
+    await _settled(books, again, Refunded("re_1"))
+    assert await books.credit() == 0
+    assert (await _invoice(books, invoice)).payment_status == "SUCCEEDED"

@@ -111,9 +111,11 @@ def test_what_is_not_offered_is_named_by_its_path() -> None:
     assert not [path for path in found if path.startswith(("meters[1]", "plans[0].prices[2]"))]
 
 
-def test_wallets_that_pay_afterwards_are_not_offered() -> None:
-    found = gaps(wallets=[{"key": "w"}, {"key": "v", "wallet_type": "POST_PAID"}])
-    assert found == {"wallets[1].wallet_type": "wallets: wallet_type POST_PAID"}
+def test_credits_that_are_bought_by_invoice_are_not_offered() -> None:
+    at = {"at": "2026-01-02T00:00:00Z", "do": "top_up", "wallet": "w", "credits": "5"}
+    invoiced = {**at, "transaction_reason": "PURCHASED_CREDIT_INVOICED"}
+    found = gaps(wallets=[{"key": "w"}, {"key": "v", "wallet_type": "POST_PAID"}], actions=[at, invoiced])
+    assert found == {"actions[1]": "wallets/{id}/top-up: transaction_reason PURCHASED_CREDIT_INVOICED"}
 
 
 def test_the_providers_answers_are_a_token() -> None:

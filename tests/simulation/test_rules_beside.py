@@ -10,6 +10,7 @@ from billing.collection import (
     after_decline,
     after_receipt,
     after_refund,
+    charged_by_new_method,
     check_offline_payment,
     check_refund,
     given_back_by_void,
@@ -62,18 +63,28 @@ def test_after_a_receipt(amount: str, status: PaymentStatus) -> None:
     assert after_receipt(Decimal(10), Decimal(4), Decimal(amount)) is status
 
 
+@pytest.mark.parametrize(
+    ("status", "owed", "uncollectible", "charged"),
+    [("FINALIZED", "1", False, True), ("FINALIZED", "1", True, False), ("FINALIZED", "0", False, False),
+     ("DRAFT", "1", False, False)],
+)  # fmt: skip
+def test_what_a_new_method_is_charged_for(status: str, owed: str, uncollectible: bool, charged: bool) -> None:
+    assert charged_by_new_method(InvoiceStatus(status), Decimal(owed), uncollectible) is charged
+
+
 def test_money_by_hand() -> None:
     assert split_payment(Decimal(15), Decimal(10)) == (Decimal(10), Decimal(5))
     assert split_payment(Decimal(3), Decimal(10)) == (Decimal(3), Decimal(0))
-    check_offline_payment(InvoiceStatus.FINALIZED, Decimal("0.01"), Decimal(1), "usd")
-    for status, amount, owed, expected in (
-        (InvoiceStatus.DRAFT, "1", "1", Conflict),
-        (InvoiceStatus.FINALIZED, "1", "0", Conflict),
-        (InvoiceStatus.FINALIZED, "0", "1", Invalid),
-        (InvoiceStatus.FINALIZED, "0.001", "1", Invalid),
+    check_offline_payment(InvoiceStatus.FINALIZED, PaymentStatus.FAILED, Decimal("0.01"), "usd")
+    for status, payment, amount, expected in (
+        (InvoiceStatus.DRAFT, "PENDING", "1", Conflict),
+        (InvoiceStatus.FINALIZED, "SUCCEEDED", "1", Conflict),
+        (InvoiceStatus.FINALIZED, "PROCESSING", "1", Conflict),
+        (InvoiceStatus.FINALIZED, "PENDING", "0", Invalid),
+        (InvoiceStatus.FINALIZED, "PENDING", "0.001", Invalid),
     ):
         with pytest.raises(expected):
-            check_offline_payment(status, Decimal(amount), Decimal(owed), "usd")
+            check_offline_payment(status, PaymentStatus(payment), Decimal(amount), "usd")
 
 
 def test_giving_back() -> None:

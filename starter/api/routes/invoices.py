@@ -96,7 +96,7 @@ async def finalize(invoice_id: str, caller: CallerNow, request: Request) -> Resp
 async def void(
     invoice_id: str, caller: CallerNow, request: Request, body: VoidInvoiceRequest | None = None
 ) -> Response:
-    """It keeps its number and owes nothing any more."""
+    """It keeps its number and owes nothing any more; what was paid goes to the customer's prepaid wallet."""
     reason = body.reason if body else ""
     await commands_of(request).void_invoice(caller.scope, invoice_id, reason, command_id_of(request))
     return json_answer(Message(message="Invoice voided successfully"))
@@ -113,7 +113,7 @@ async def attempt_payment(invoice_id: str, caller: CallerNow, request: Request) 
 async def record_payment(
     invoice_id: str, body: UpdatePaymentStatusRequest, caller: CallerNow, request: Request
 ) -> Response:
-    """Cash or a bank transfer; the amount defaults to all that remains."""
+    """Cash or a bank transfer; the amount defaults to all that remains, and what is beyond that goes to the wallet."""
     database = clients_of(request).database
     async with database.transaction(caller.scope) as session:
         remaining = amount_remaining(await get_invoice(session, invoice_id))

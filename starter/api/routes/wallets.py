@@ -94,9 +94,8 @@ async def top_up(wallet_id: str, body: TopUpWalletRequest, caller: CallerNow, se
 async def debit(wallet_id: str, body: DebitWalletRequest, caller: CallerNow, session: Session, now: Now) -> Response:
     """In the order in which invoices draw. More than there is answers 409."""
     cause = Cause(
-        body.transaction_reason, description=body.description, idempotency_key=body.idempotency_key,
-        metadata=body.metadata, actor=caller.key_id,
-    )  # fmt: skip
+        description=body.description, idempotency_key=body.idempotency_key, metadata=body.metadata, actor=caller.key_id
+    )
     transaction = await debit_wallet(session, caller.scope, wallet_id, body.credits, cause, now)
     return json_answer(await _with_wallet(session, caller.scope, transaction))
 

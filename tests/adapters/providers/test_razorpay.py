@@ -25,8 +25,10 @@ from activities.ports import (
     ProviderUnavailable,
     RefundDeclined,
     Refunded,
+    RefundOutcome,
     RefundPending,
     RefundRequest,
+    RefundTold,
 )
 
 from .company import Webhook
@@ -303,3 +305,26 @@ def test_a_dispute_is_read(razorpay: RazorpayCounterpart, name: str, status: str
         state,
     )
     assert told.dispute.respond_by == datetime.fromtimestamp(1_700_600_000, UTC)
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "result"),
+    [
+        ("created", "pending", RefundPending("rfnd_1")),
+        ("processed", "processed", Refunded("rfnd_1")),
+        ("failed", "failed", RefundDeclined("refund_failed", "rfnd_1")),
+    ],
+)
+@pytest.mark.parametrize("ours", ["refund_1", None])
+def test_a_refund_is_read_whoever_made_it(
+    razorpay: RazorpayCounterpart, name: str, status: str, result: RefundOutcome, ours: str | None
+) -> None:
+    refund = {
+        "id": "rfnd_1", "entity": "refund", "amount": 1050, "currency": "INR", "payment_id": "pay_1", "status": status,
+        "notes": [] if ours is None else {"refund_id": ours},
+    }  # fmt: skip
+    payment = {"id": "pay_1", "notes": {"attempt_id": "attempt_1", "invoice_id": "inv_1"}, "status": "captured"}
+    payload = {"refund": {"entity": refund}, "payment": {"entity": payment}}
+    told = read(razorpay, signed(event(event=f"refund.{name}", payload=payload)))
+    assert (told.attempt_id, told.outcome, told.dispute) == ("attempt_1", None, None)
+    assert told.refund == RefundTold("rfnd_1", "pay_1", Decimal("10.5"), "inr", result, ours)

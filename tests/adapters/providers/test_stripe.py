@@ -25,8 +25,10 @@ from activities.ports import (
     ProviderRefused,
     RefundDeclined,
     Refunded,
+    RefundOutcome,
     RefundPending,
     RefundRequest,
+    RefundTold,
 )
 
 from .company import Webhook
@@ -287,3 +289,24 @@ def test_a_dispute_is_read(stripe: StripeCounterpart, status: str, state: str) -
         datetime.fromtimestamp(1_700_000_000, UTC),
         datetime.fromtimestamp(1_700_600_000, UTC),
     )
+
+
+@pytest.mark.parametrize(
+    ("status", "result"),
+    [
+        ("succeeded", Refunded("re_1")),
+        ("pending", RefundPending("re_1")),
+        ("failed", RefundDeclined("expired_or_canceled_card", "re_1")),
+    ],
+)
+@pytest.mark.parametrize("ours", ["refund_1", None])
+def test_a_refund_is_read_whoever_made_it(
+    stripe: StripeCounterpart, status: str, result: RefundOutcome, ours: str | None
+) -> None:
+    subject = {
+        "id": "re_1", "object": "refund", "amount": 1050, "currency": "usd", "payment_intent": "pi_1", "status": status,
+        "metadata": {} if ours is None else {"refund_id": ours}, "failure_reason": "expired_or_canceled_card",
+    }  # fmt: skip
+    told = read(stripe, signed(event(type="refund.updated", data={"object": subject})))
+    assert (told.attempt_id, told.outcome, told.dispute) == (None, None, None)
+    assert told.refund == RefundTold("re_1", "pi_1", Decimal("10.5"), "usd", result, ours)

@@ -21,6 +21,7 @@ from billing.invoice_states import (
     PaymentStatus,
     next_invoice_status,
     next_payment_status,
+    require_draft,
     require_finalized,
 )
 from billing.invoices import build_invoice
@@ -42,6 +43,7 @@ RECEIVED = utc("2025-03-31")
 COMMITTED = replace(
     FEBRUARY, commitments=(Commitment(CommitmentType.amount, D(9), "line_1", duration=BillingPeriod.QUARTERLY),)
 )
+OWED = (InvoiceStatus.FINALIZED, PaymentStatus.PENDING)
 OFFLINE = "amount must be above 0, with no more decimals than usd has"
 MARCH = build_invoice(inputs(fixed_due(seat()))).lines[0]
 NOTHING_LEFT = InvoiceBalance(D(0))
@@ -68,9 +70,9 @@ REFUND = (
         (lambda: check_refund(D("10.01"), D(10), "usd"), "amount", f"{REFUND} has; got 10.01"),
         (lambda: check_refund(D("0.001"), D(10), "usd"), "amount", f"{REFUND} has; got 0.001"),
         (lambda: check_refund(D(0), D(10), "usd"), "amount", f"{REFUND} has; got 0"),
-        (lambda: check_offline_payment(InvoiceStatus.FINALIZED, D(0), D(1), "usd"), "amount", f"{OFFLINE}; got 0"),
+        (lambda: check_offline_payment(*OWED, D(0), "usd"), "amount", f"{OFFLINE}; got 0"),
         (
-            lambda: check_offline_payment(InvoiceStatus.FINALIZED, D("0.001"), D(1), "usd"),
+            lambda: check_offline_payment(*OWED, D("0.001"), "usd"),
             "amount",
             f"{OFFLINE}; got 0.001",
         ),
@@ -144,7 +146,7 @@ def test_a_refusal_names_the_field_and_what_would_be_right(
         (
             lambda: require_finalized(InvoiceStatus.DRAFT, "pay"),
             "DRAFT",
-            ("finalize", "skip", "void"),
+            ("finalize", "void"),
             "invoice_status",
             "pay is not possible: the invoice is DRAFT, it must be FINALIZED",
         ),
@@ -164,11 +166,25 @@ def test_a_refusal_names_the_field_and_what_would_be_right(
             "refund is not possible: nothing is left of the payment: it has gone back, or to the customer's wallet",
         ),
         (
-            lambda: check_offline_payment(InvoiceStatus.FINALIZED, D(1), D(0), "usd"),
+            lambda: check_offline_payment(InvoiceStatus.FINALIZED, PaymentStatus.SUCCEEDED, D(1), "usd"),
             "SUCCEEDED",
+            ("void",),
+            "invoice_status",
+            "pay is not possible: the invoice is paid; it must be FINALIZED and unpaid; possible now: void",
+        ),
+        (
+            lambda: check_offline_payment(InvoiceStatus.FINALIZED, PaymentStatus.PROCESSING, D(1), "usd"),
+            "PROCESSING",
             (),
             None,
-            "pay is not possible: the invoice is paid",
+            "pay is not possible while an attempt at the provider is under way: its outcome comes first",
+        ),
+        (
+            lambda: require_draft(InvoiceStatus.VOIDED, PaymentStatus.VOIDED, "finalize"),
+            "VOIDED",
+            (),
+            "invoice_status",
+            "finalize is not possible: the invoice is VOIDED; it must be a DRAFT; possible now: nothing",
         ),
         (
             lambda: schedule_cancellation(FEBRUARY, PAUSED, utc("2025-02-10"), utc("2025-02-20")),

@@ -1,7 +1,11 @@
 """When a failed payment is tried again, and the tables of states."""
 
+from collections.abc import Callable
+from decimal import Decimal
+
 import pytest
 
+from billing.collection import check_offline_payment
 from billing.dunning import DunningSettings, gives_up_at, next_attempt
 from billing.errors import Conflict, Invalid
 from billing.invoice_states import (
@@ -13,7 +17,10 @@ from billing.invoice_states import (
     PaymentStatus,
     next_invoice_status,
     next_payment_status,
+    possible_now,
+    require_draft,
     require_finalized,
+    require_unpaid,
 )
 from billing.voids import after_void
 
@@ -118,7 +125,42 @@ def test_only_a_finalized_invoice_is_paid() -> None:
     require_finalized(InvoiceStatus.FINALIZED, "attempt payment")
     with pytest.raises(Conflict, match="it must be FINALIZED") as caught:
         require_finalized(InvoiceStatus.DRAFT, "attempt payment")
-    assert caught.value.possible == ("finalize", "skip", "void")
+    assert caught.value.possible == ("finalize", "void")
+
+
+@pytest.mark.parametrize(
+    ("status", "payment", "possible"),
+    [
+        ("DRAFT", "PENDING", ("finalize", "void")),
+        ("SKIPPED", "PENDING", ("void",)),
+        ("VOIDED", "VOIDED", ()),
+        ("FINALIZED", "PENDING", ("attempt_payment", "pay", "void")),
+        ("FINALIZED", "FAILED", ("attempt_payment", "pay", "void")),
+        ("FINALIZED", "PROCESSING", ()),
+        ("FINALIZED", "SUCCEEDED", ("void",)),
+        ("FINALIZED", "OVERPAID", ("void",)),
+        ("FINALIZED", "PARTIALLY_REFUNDED", ("void",)),
+        ("FINALIZED", "REFUNDED", ("void",)),
+    ],
+)
+def test_what_is_named_as_possible_is(status: str, payment: str, possible: tuple[str, ...]) -> None:
+    """And what is not named is refused, with the same names."""
+    at = InvoiceStatus(status), PaymentStatus(payment)
+    assert possible_now(*at) == possible
+    checks: dict[str, Callable[[], object]] = {
+        "finalize": lambda: require_draft(*at, "finalize"),
+        "void": lambda: after_void(*at),
+        "attempt_payment": lambda: require_unpaid(*at, "attempt_payment"),
+        "pay": lambda: check_offline_payment(*at, Decimal(1), "usd"),
+    }
+    for name, check in checks.items():
+        if name in possible:
+            check()
+        elif not (name == "attempt_payment" and payment == "PROCESSING"):  # that one only looks at the open attempt
+            with pytest.raises(Conflict) as refused:
+                check()
+            assert refused.value.state in (status, payment)
+            assert refused.value.possible == possible
 
 
 def test_what_is_being_paid_is_not_voided() -> None:

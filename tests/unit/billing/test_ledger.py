@@ -28,6 +28,7 @@ from billing.ledger import (
 from billing.money import minus, total
 from billing.terms import DueLine, LineKind
 from billing.voids import credits_given
+from billing.wallet_postings import post_paid_by_wallet, post_taken_for_refund
 
 from .builders import credit_due, fixed_due, inputs, seat, snapshot, span, talk, tax, usage_due, utc
 
@@ -104,6 +105,19 @@ def test_money_beyond_what_is_owed_is_the_customers() -> None:
     assert balances([paid]) == {
         cash_in_transit("sandbox"): "-25", "accounts_receivable": "10", "customer_credit": "15",
     }  # fmt: skip
+
+
+def test_what_a_wallet_pays_is_taken_from_the_credit() -> None:
+    paid = post_paid_by_wallet("pay_1", Decimal(4), "usd")
+    assert balances([paid]) == {"accounts_receivable": "4", "customer_credit": "-4"}
+
+
+def test_credit_that_goes_back_is_no_loss_of_revenue() -> None:
+    taken = post_taken_for_refund("refund_1", Decimal(15), "usd")
+    assert balances([taken]) == {"customer_credit": "-15", "refunds_payable": "15"}
+    sent = post_refund("refund_1", "sandbox", Decimal(20), Decimal(0), "usd", from_wallet=Decimal(15))
+    assert balances([taken, sent]) == {"customer_credit": "-15", cash_in_transit("sandbox"): "20", "refunds": "-5"}
+    assert balances([taken, post_taken_for_refund("refund_1/cancelled", Decimal(-15), "usd")]) == {}
 
 
 def test_a_void_gives_back_what_refunds_and_banks_have_left() -> None:

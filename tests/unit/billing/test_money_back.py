@@ -1,0 +1,24 @@
+"""Money beyond an invoice on its way back out of a wallet."""
+
+from decimal import Decimal
+
+from billing.wallets import CreditLot, EntryReason, Wallet, WalletType, credit_balance, take_back, worth_of
+
+from .builders import utc
+
+JANUARY, FEBRUARY = utc("2025-01-01"), utc("2025-02-01")
+
+
+def test_money_goes_back_out_of_the_lots_that_it_made_only() -> None:
+    """15 of money beyond an invoice made 30 credits; 12 of them are left, worth 6."""
+    wallet = Wallet("w", WalletType.PRE_PAID, "usd", Decimal("0.5"), lots=(
+        CreditLot("paid", Decimal(30), Decimal(12), JANUARY), CreditLot("other", Decimal(10), Decimal(10), JANUARY),
+    ))  # fmt: skip
+    assert worth_of(wallet, {"paid"}) == 6
+    assert worth_of(wallet, {"none"}) == 0
+    change = take_back(wallet, {"paid"}, Decimal("2.5"), FEBRUARY, "refund_1")
+    (entry,) = change.entries
+    assert (entry.lot_id, entry.credits, entry.reason, entry.reference) == (
+        "paid", Decimal(-5), EntryReason.adjustment, "refund_1",
+    )  # fmt: skip
+    assert credit_balance(change.wallet, FEBRUARY) == 17
