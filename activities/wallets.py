@@ -22,6 +22,8 @@ from billing.errors import AlreadyExists, Invalid
 from billing.invoices import Invoice
 from billing.money import ZERO, decimal_text
 from billing.wallets import (
+    PAYS_BY_DEFAULT,
+    AllowedPriceTypes,
     CreditLot,
     EntryReason,
     Wallet,
@@ -41,8 +43,6 @@ from models.queries.wallets import find_active_wallet, find_transaction_by_key, 
 from models.scope import Scope
 from models.tables import InvoiceRow, WalletRow, WalletTransactionRow
 
-ALLOWED: Final = {WalletType.PRE_PAID: "USAGE", WalletType.POST_PAID: "ALL"}
-"""What a wallet pays unless it is made for a credit that an invoice gave."""
 OFFERED: Final = ("FREE_CREDIT_GRANT", "SUBSCRIPTION_CREDIT_GRANT", "PURCHASED_CREDIT_DIRECT")
 """Reasons of a top-up."""
 
@@ -258,7 +258,7 @@ def _new_row(scope: Scope, new: NewWallet, test_clock_id: str | None, now: datet
         wallet_type=new.wallet_type.value,
         conversion_rate=new.conversion_rate,
         topup_conversion_rate=new.topup_conversion_rate or new.conversion_rate,
-        allowed_price_types=[ALLOWED[new.wallet_type]],
+        allowed_price_types=[PAYS_BY_DEFAULT[new.wallet_type].value],
         wallet_metadata=new.metadata,
         test_clock_id=test_clock_id,
     )
@@ -266,7 +266,7 @@ def _new_row(scope: Scope, new: NewWallet, test_clock_id: str | None, now: datet
 
 async def _made_for_credit(session: AsyncSession, row: InvoiceRow, now: datetime) -> OpenWallet:
     made = await create_wallet(session, scope_of(row), NewWallet(row.customer_id, row.currency), now)
-    made.allowed_price_types = ["ALL"]
+    made.allowed_price_types = [AllowedPriceTypes.ALL.value]
     await session.flush()
     return await open_wallet(session, made)
 

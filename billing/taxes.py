@@ -1,19 +1,27 @@
-"""Tax rates and what they take from the lines that have them. Does not decide which rates a line has.
+"""Tax rates, which level of them counts, and what they take from the lines that have them.
 
 Rules: billing-rules.md section 6. Every rate works on what is taxable of its lines and is rounded once per invoice.
 Inclusive rates stay inside the base: base - base / (1 + sum of the inclusive rates), each rate its part of that.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
+from typing import TypeVar
 
 from msgspec import Struct
 
 from billing.errors import Invalid
 from billing.money import NOTHING, apportion, exact_total, fraction_of, product, round_amount, total
+
+Rate = TypeVar("Rate")
+
+
+def narrowest(levels: Iterable[Sequence[Rate]]) -> Sequence[Rate]:
+    """The rates of the first of `levels`, the narrowest first, that has any: wider ones do not count beside them."""
+    return next((rates for rates in levels if rates), ())
 
 
 class TaxRateType(StrEnum):

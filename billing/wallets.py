@@ -45,6 +45,10 @@ class AllowedPriceTypes(StrEnum):
     FIXED = "FIXED"
 
 
+PAYS_BY_DEFAULT: Final = {WalletType.PRE_PAID: AllowedPriceTypes.USAGE, WalletType.POST_PAID: AllowedPriceTypes.ALL}
+"""Which lines a wallet pays unless it says so, or is made for a credit that an invoice gave (ALL)."""
+
+
 class EntryReason(StrEnum):
     """Why credits came or went; the values are the API's transaction reasons."""
 

@@ -24,7 +24,7 @@ from billing.scenario.catalog_parts import (
 )
 from billing.scenario.decoding import at_path
 from billing.terms import Terms
-from billing.wallets import AllowedPriceTypes, CreditLot, Wallet, WalletType
+from billing.wallets import PAYS_BY_DEFAULT, AllowedPriceTypes, CreditLot, Wallet, WalletType
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +102,7 @@ def _of_owner(scenario: doc.Scenario, kind: Literal["plans", "addons"], key: str
 
 def _wallet(part: WalletPart, currency: str) -> Wallet:
     kind = WalletType(part.wallet_type)
-    default = (AllowedPriceTypes.USAGE if kind is WalletType.PRE_PAID else AllowedPriceTypes.ALL,)
-    types = {AllowedPriceTypes(each) for each in part.allowed_price_types or default}
+    types = {AllowedPriceTypes(each) for each in part.allowed_price_types or (PAYS_BY_DEFAULT[kind],)}
     allowed = AllowedPriceTypes.ALL if len(types) > 1 else types.pop()
     rate = part.topup_conversion_rate
     return Wallet(part.key, kind, currency, part.conversion_rate, allowed, topup_conversion_rate=rate)

@@ -7,6 +7,7 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from billing.errors import NotFound
+from billing.taxes import narrowest
 from models.tables import PriceRow, SubscriptionLineItemRow, SubscriptionRow, TaxAssociationRow, TaxRateRow
 
 
@@ -57,11 +58,11 @@ async def list_tax_rates_of(
         .order_by(col(TaxAssociationRow.priority), col(TaxAssociationRow.id))
     )
     found = (await session.exec(query)).all()
-    for level in ("subscription", "customer"):
-        rates = [rate for association, rate in found if association.entity_type.lower() == level]
-        if rates:
-            return rates
-    return []
+    by_level = {
+        level: [rate for association, rate in found if association.entity_type.lower() == level]
+        for level in ("subscription", "customer")
+    }
+    return list(narrowest(by_level.values()))
 
 
 async def first_due_subscription(session: AsyncSession, test_clock_id: str) -> datetime | None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from billing.invoices import InvoiceInputs, build_invoice, verify
 from billing.ledger import post_finalized
 from billing.money import total
-from billing.taxes import LineTaxRates, TaxRate, TaxRateType
+from billing.taxes import LineTaxRates, TaxRate, TaxRateType, narrowest
 from billing.terms import DueLine
 
 from .builders import credit_due, fixed_due, inputs, seat, tax, terms
@@ -114,3 +114,9 @@ def test_the_tax_is_what_each_line_asks_for_by_itself(lines: list[tuple[tuple[Ta
     rounded = 2 * len(lines) + len(invoice.taxes) + 2  # half a cent each
     assert abs(Fraction(invoice.total_tax) - given_back - wanted) <= Fraction(rounded, 200)
     post_finalized("inv_1", invoice)
+
+
+def test_the_narrowest_level_that_has_rates_wins() -> None:
+    assert list(narrowest([["own"], ["customer's"]])) == ["own"]
+    assert list(narrowest([[], ["customer's"]])) == ["customer's"]
+    assert list(narrowest([[], []])) == []
