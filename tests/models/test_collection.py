@@ -7,6 +7,7 @@ import pytest
 
 from activities.collection import open_attempt, settle
 from activities.ports import ActionRequired, Charged, ChargeOutcome, Declined
+from activities.settings import save_billing_settings
 from billing.errors import Conflict
 from models.database import Database, Scope
 from models.queries.invoices import get_invoice
@@ -119,3 +120,23 @@ async def test_both_attempts_charged_are_both_in_the_books(books: Books) -> None
     assert (row.payment_status, row.amount_paid) == ("SUCCEEDED", Decimal(10))
     balances = await books.balances()
     assert (balances["cash_in_transit:sandbox"], balances["customer_credit"]) == (Decimal(-20), Decimal(10))
+
+
+@pytest.mark.parametrize(("policy", "after"), [("keep", "active"), ("cancel", "cancelled")])
+async def test_money_that_comes_after_the_write_off_is_booked_and_revives_no_subscription(
+    books: Books, policy: str, after: str
+) -> None:
+    async with books.database.transaction(books.scope) as session:
+        await save_billing_settings(session, books.scope, {"dunning_days": [], "on_exhausted_subscription": policy})
+    invoice = await _due(books)
+    await _attempt(books, invoice, 1, DECLINED)
+    row = await _invoice(books, invoice)
+    assert (row.payment_status, row.uncollectible, row.next_action_at) == ("FAILED", True, None)
+    standing = "past_due" if policy == "keep" else "cancelled"
+    assert (await books.subscription(str(row.subscription_id))).subscription_status == standing
+
+    await _attempt(books, invoice, 1, CHARGED)  # the bank let it through after all
+
+    row = await _invoice(books, invoice)
+    assert (row.payment_status, row.uncollectible, row.amount_paid) == ("SUCCEEDED", False, Decimal(10))
+    assert (await books.subscription(str(row.subscription_id))).subscription_status == after
