@@ -20,7 +20,7 @@ from activities.receipts import Money, receive, tell_payment
 from activities.refunds import NewRefund, create_refund
 from activities.settings import load_billing_settings
 from activities.states import InvoiceState
-from activities.wallet_payments import pay_from_wallet
+from activities.wallet_payments import has_postpaid, pay_from_wallet
 from billing.collection import after_decline, charged_by_new_method
 from billing.dunning import DeclineKind
 from billing.invoice_states import InvoiceStatus
@@ -64,6 +64,8 @@ async def collection_state(session: AsyncSession, row: InvoiceRow) -> InvoiceSta
     attempts = await list_attempts_of_invoice(session, row.id)
     last = attempts[-1].attempt_number if attempts else 0
     state = invoice_state(row, attempts=last, provider=source.provider if source else None)
+    if source is None and amount_remaining(row):
+        state = replace(state, by_wallet=await has_postpaid(session, row))
     waiting = [attempt for attempt in attempts if attempt.payment_status == "PENDING"]
     if waiting and (not amount_remaining(row) or (source and waiting[0].payment_method_id != source.method)):
         return replace(state, to_withdraw=waiting[0].payment_gateway)

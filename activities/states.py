@@ -48,6 +48,8 @@ class InvoiceState:
     attempts: int = 0
     provider: str | None = None
     """The payment provider that collects; null when nothing is to be collected by one."""
+    by_wallet: bool = False
+    """Without a provider: whether a POST_PAID wallet may pay."""
     uncollectible: bool = False
     waiting_for: str = ""
     """In words, for the operator: what has to happen next."""

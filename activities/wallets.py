@@ -15,6 +15,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from activities.bookkeeping import scope_of
 from activities.business_time import business_time
 from activities.outbox import emit
+from activities.payment_methods import tell_awaiting_invoices
 from activities.wallet_books import Cause, OpenWallet, open_wallet, write_change
 from activities.wallet_payloads import wallet_payload
 from billing import top_ups as rules
@@ -101,6 +102,8 @@ async def create_wallet(
                 f"the customer already has an active {row.wallet_type} wallet in {row.currency}", field="customer_id"
             ) from error
         raise
+    if new.wallet_type is WalletType.POST_PAID:
+        await tell_awaiting_invoices(session, row.customer_id)
     at = await business_time(session, row.test_clock_id, now)
     await emit(session, scope, "wallet.created", row.id, {"wallet": wallet_payload(row, (), at)}, at)
     if new.initial_credits:

@@ -256,9 +256,9 @@ class InvoiceWorkflow:
             self._catch_time()
         elif name == "attempt_payment":
             self._require(
-                not self._state.is_draft and self._state.provider is not None,
+                not self._state.is_draft and (self._state.provider is not None or self._state.by_wallet),
                 "attempt_payment",
-                "it is finalized, unpaid and has a payment method",
+                "it is finalized, unpaid and has a payment method or a POST_PAID wallet",
             )
             await self._collect(by_hand=True)
 

@@ -12,8 +12,10 @@ from temporalio.service import RPCError, RPCStatusCode
 from activities.provider_events import store_provider_event
 from activities.receipts import NewPayment
 from activities.states import SubscriptionState
+from activities.wallets import NewWallet, create_wallet
 from billing.errors import Conflict
-from models.tables import InvoiceRow, PaymentAttemptRow, SubscriptionRow
+from billing.wallets import WalletType
+from models.tables import InvoiceRow, PaymentAttemptRow, SubscriptionRow, WalletLotRow
 from tests.world import World, until, utc
 from workflows.contracts import ChangePaymentMethod
 from workflows.messaging import send_command
@@ -196,6 +198,31 @@ async def test_a_payment_outside_the_company_ends_the_workflow(world: World) -> 
 
     paid = await world.closed(invoice.id)
     assert (paid.payment_status, paid.amount_paid) == ("SUCCEEDED", Decimal(10))
+
+
+async def test_a_wallet_that_came_later_pays_by_hand(world: World) -> None:
+    """Without a provider nothing is tried by itself; an attempt by hand takes what the POST_PAID wallet has."""
+    _, invoice = await opened(world, card=None)
+    with pytest.raises(Conflict, match="has a payment method or a POST_PAID wallet"):
+        await world.commands.attempt_payment(world.scope, invoice.id, "too early")
+    new = NewWallet(invoice.customer_id, "usd", wallet_type=WalletType.POST_PAID, initial_credits=Decimal(25))
+    async with world.database.transaction(world.scope) as session:
+        wallet = (await create_wallet(session, world.scope, new, START)).id
+
+    async def paid() -> bool:
+        try:
+            row = await world.commands.attempt_payment(world.scope, invoice.id)
+        except Conflict:
+            return False  # the invoice has not heard of the wallet yet
+        return row.payment_status == "SUCCEEDED"
+
+    await until(paid)
+
+    assert (await world.closed(invoice.id)).amount_paid == 10
+    async with world.database.transaction(world.scope) as session:
+        lots = (await session.exec(select(WalletLotRow).where(WalletLotRow.wallet_id == wallet))).all()
+    assert [lot.remaining for lot in lots] == [Decimal(15)]
+    assert await world.charges(invoice.id) == []
 
 
 async def test_a_method_that_is_withdrawn_between_attempts_ends_the_retries(world: World) -> None:
