@@ -2,7 +2,16 @@
 
 from decimal import Decimal
 
-from billing.wallets import CreditLot, EntryReason, Wallet, WalletType, credit_balance, take_back, worth_of
+from billing.wallets import (
+    CreditLot,
+    EntryReason,
+    Wallet,
+    WalletType,
+    credit_balance,
+    take_back,
+    worth_of,
+    worth_of_credits,
+)
 
 from .builders import utc
 
@@ -22,3 +31,9 @@ def test_money_goes_back_out_of_the_lots_that_it_made_only() -> None:
         "paid", Decimal(-5), EntryReason.adjustment, "refund_1",
     )  # fmt: skip
     assert credit_balance(change.wallet, FEBRUARY) == 17
+
+
+def test_credits_are_worth_what_they_pay() -> None:
+    """Rounded down, as a wallet pays no more than it has."""
+    wallet = Wallet("w", WalletType.PRE_PAID, "usd", Decimal("0.333"))
+    assert worth_of_credits(wallet, Decimal(5)) == Decimal("1.66")
