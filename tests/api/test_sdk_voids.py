@@ -1,5 +1,6 @@
 """The official SDK: voids of paid invoices, money beyond what is owed, and what is answered in the wrong state."""
 
+from decimal import Decimal
 from typing import Any
 
 import httpx
@@ -30,7 +31,7 @@ def test_a_void_of_a_paid_invoice_fills_the_wallet(sdk: Any, client: httpx.Clien
     assert (wallet["wallet_type"], wallet["balance"], wallet["config"]["allowed_price_types"]) == (
         "PRE_PAID", paid, ["ALL"],
     )  # fmt: skip
-    (given,) = sdk.wallets.get_wallet_transactions(id=wallet["id"]).items
+    (given,) = sdk.wallets.get_wallet_transactions(id_path_parameter=wallet["id"]).items
     assert (given.transaction_reason, given.reference_type, given.reference_id) == (
         "INVOICE_VOID_REFUND", "INVOICE", opening.id,
     )  # fmt: skip
@@ -49,7 +50,7 @@ def test_money_beyond_what_is_owed_goes_to_the_wallet_and_back(sdk: Any, client:
     settled = sdk.invoices.get_invoice(id=opening.id)
     assert (settled.payment_status, settled.amount_paid, payment.amount) == ("SUCCEEDED", opening.amount_due, "100")
     (wallet,) = client.get(f"/customers/{story.customer['id']}/wallets").json()
-    assert float(wallet["balance"]) == 100 - float(opening.amount_due)
+    assert Decimal(wallet["balance"]) == 100 - Decimal(opening.amount_due)
 
     refund = client.post(f"/payments/{payment.id}/refund", json={"amount": wallet["balance"]})
     assert refund.status_code == 201, refund.text
