@@ -6,7 +6,6 @@ is locked, and commits nothing.
 
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from fractions import Fraction
 from typing import Final
 
 from sqlmodel.ext.asyncio.session import AsyncSession
