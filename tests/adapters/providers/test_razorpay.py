@@ -250,7 +250,9 @@ def test_events_about_other_things_are_kept_and_tell_nothing(razorpay: RazorpayC
 
 
 @pytest.mark.parametrize(
-    "body", [b"[]", b"{}", b"not json", event(created_at="soon"), event(payload={"payment": None})]
+    "body",
+    [b"[]", b"{}", b"not json", event(created_at="soon"), event(payload={"payment": None})],
+    ids=["a list", "empty", "not json", "no instant", "no payment"],
 )
 def test_a_signed_body_that_is_no_event_is_refused(razorpay: RazorpayCounterpart, body: bytes) -> None:
     with pytest.raises(BadWebhook, match="cannot be read"):
