@@ -109,10 +109,16 @@ def interrupt_sides() -> None:
 
 
 def forget(file: Path | None = None) -> None:
-    """Ends what a test run (this one when none is named) still has running, and removes its note."""
+    """Ends what a test run (this one when none is named) still has running, and removes its note.
+
+    Several runs that begin at once may all end the leftovers of one: whoever comes later finds nothing to do.
+    """
     noted = file or _own_file()
-    if noted.is_file():
-        for line in noted.read_text().splitlines():
-            pid, started = json.loads(line)
-            stop(pid, started)
-        noted.unlink()
+    try:
+        lines = noted.read_text().splitlines()
+    except FileNotFoundError:
+        return
+    for line in lines:
+        pid, started = json.loads(line)
+        stop(pid, started)
+    noted.unlink(missing_ok=True)
