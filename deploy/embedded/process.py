@@ -129,7 +129,8 @@ def is_alive(pid: int, started: float) -> bool:
 def stop(pid: int, started: float, how: signal.Signals = signal.SIGTERM, seconds: int = 20) -> None:
     """Ends a process and its children, by SIGKILL what is left after `seconds`. One that is gone already is fine."""
     if is_alive(pid, started):
-        _end(psutil.Process(pid), how, seconds)
+        with contextlib.suppress(psutil.NoSuchProcess):  # somebody else may end it at the same time
+            _end(psutil.Process(pid), how, seconds)
     child = _CHILDREN.pop(pid, None)
     if child is not None:
         child.poll()
