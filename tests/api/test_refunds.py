@@ -53,9 +53,6 @@ def test_what_was_paid_outside_is_given_back_outside(sdk: Any, client: httpx.Cli
     invoice = story.invoice(invoice_status=["FINALIZED"])
     paying = {"destination_type": "INVOICE", "destination_id": invoice.id, "payment_method_type": "OFFLINE",
               "currency": "usd"}  # fmt: skip
-    too_much = client.post("/payments", json={**paying, "amount": "44.26"})
-    assert (too_much.status_code, too_much.json()["details"]["field"]) == (400, "amount")
-    assert "at most 44.25 usd" in too_much.json()["message"]
     payment = story.post("/payments", {**paying, "amount": "44.25"}, 201)
 
     refund = story.post(f"/payments/{payment['id']}/refund", {"amount": "10"}, 201)

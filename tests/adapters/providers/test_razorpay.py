@@ -233,7 +233,8 @@ def test_declines_are_hard_only_where_the_method_is_dead(payment: dict[str, Any]
 
 
 def event(**changes: Any) -> bytes:
-    refund = {"id": "rfnd_1", "notes": []}
+    refund = {"id": "rfnd_1", "payment_id": "pay_1", "amount": 500, "currency": "INR", "status": "processed",
+              "notes": []}  # fmt: skip
     payment = {"id": "pay_1", "notes": {"attempt_id": "att_1", "invoice_id": "inv_1"}}
     payload = {"refund": {"entity": refund}, "payment": {"entity": payment}}
     return json.dumps(
