@@ -34,6 +34,7 @@ from activities.ingestion.ports import UsageProgress
 from activities.ingestion.supervision import LAZY, SinkActivities
 from activities.invoice_documents import DocumentActivities
 from activities.invoices import InvoiceActivities
+from activities.late_usage import LateUsage
 from activities.outbox_publisher import OutboxPublisher
 from activities.outbox_relay import OutboxRelay
 from activities.payments import PaymentActivities
@@ -112,9 +113,9 @@ Activities = Sequence[Callable[..., Any]]
 def activities_by_queue(clients: Clients, gate: TemporalGate, progress: UsageProgress) -> dict[str, Activities]:
     """Which activities each queue runs, with their clients injected."""
     database = clients.database
-    subscriptions = SubscriptionActivities(database, gate)
     reader = required(clients.usage, "clickhouse")
     usage = GroupedUsage(reader.clickhouse, reader.rollups)
+    subscriptions = SubscriptionActivities(database, gate, LateUsage(database, usage, progress))
     invoices = InvoiceActivities(database, usage, progress)
     breakers = Breakers()
     payments = PaymentActivities(database, clients.providers, breakers)

@@ -7,7 +7,7 @@ outside of the transaction, and what remains is the pure pipeline of finalizing.
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 from temporalio import activity
@@ -17,6 +17,14 @@ from activities.billing_runs import DuePage, due_rows
 from activities.bookkeeping import scope_of
 from activities.drafting import inputs_from_row
 from activities.invoice_usage import read_quantities
+from activities.late_usage import (
+    LookBack,
+    PreviewedCorrections,
+    ReadAnew,
+    UsageWanted,
+    look_back_of_invoice,
+    read_anew,
+)
 from activities.subscriptions import cross_boundary
 from activities.usage_reader import UsageReader
 from activities.wallets import open_prepaid
@@ -51,6 +59,7 @@ class _Draft:
     row: InvoiceRow
     inputs: InvoiceInputs
     stored: bool
+    look_back: LookBack
 
 
 class BillingPreviewActivities:
@@ -83,16 +92,33 @@ class BillingPreviewActivities:
         else:
             drafts, wallet = await self._draft(scope, row.id)
         previewed = []
+        anew = PreviewedCorrections(self._database, self._usage, datetime.now(UTC))
         for draft in drafts:
             usage = await read_quantities(self._database, self._usage, draft.row, draft.inputs, as_of)
-            invoice = build_final_invoice(replace(draft.inputs, usage=usage, wallet=wallet))
+            found = await anew.of(draft.look_back)
+            inputs = replace(draft.inputs, usage=usage, wallet=wallet, corrections=found)
+            invoice = build_final_invoice(inputs)
+            anew.note(found, invoice.lines)
             if wallet is not None and invoice.credit_draws:
                 wallet = take_draws(wallet, invoice.credit_draws, as_of, draft.row.id).wallet
-            previewed.append(_previewed(draft, invoice))
+            if invoice.lines:
+                previewed.append(_previewed(draft, invoice))
         return previewed
 
     async def _drafts_of(
         self, scope: Scope, subscription_id: str, as_of: datetime
+    ) -> tuple[list[_Draft], Wallet | None]:
+        """With usage of closed periods read as often as a boundary needs it."""
+        late: ReadAnew | None = None
+        for _ in range(MOST_BOUNDARIES):
+            try:
+                return await self._crossed(scope, subscription_id, as_of, late)
+            except UsageWanted as wanted:
+                late = await read_anew(self._database, self._usage, wanted.look_back, datetime.now(UTC))
+        raise ValueError(f"more than {MOST_BOUNDARIES} boundaries are due; run it up to an earlier instant")
+
+    async def _crossed(
+        self, scope: Scope, subscription_id: str, as_of: datetime, late: ReadAnew | None
     ) -> tuple[list[_Draft], Wallet | None]:
         drafts: list[_Draft] = []
         wallet: Wallet | None = None
@@ -102,9 +128,9 @@ class BillingPreviewActivities:
             while row.next_action_at is not None and row.next_action_at <= as_of:
                 if crossed == MOST_BOUNDARIES:
                     raise ValueError(f"more than {MOST_BOUNDARIES} boundaries are due; run it up to an earlier instant")
-                for invoice in await cross_boundary(session, row):
+                for invoice in await cross_boundary(session, row, late):
                     if invoice.invoice_status == "DRAFT":
-                        drafts.append(_Draft(_detached(invoice), inputs_from_row(invoice), stored=False))
+                        drafts.append(await _draft_of(session, invoice, stored=False))
                 await session.flush()
                 crossed += 1
             if drafts:
@@ -117,7 +143,7 @@ class BillingPreviewActivities:
             row = await get_invoice(session, invoice_id)
             if row.invoice_status != "DRAFT":
                 return [], None
-            return [_Draft(_detached(row), inputs_from_row(row), stored=True)], await _wallet(session, row)
+            return [await _draft_of(session, row, stored=True)], await _wallet(session, row)
 
 
 class _Undo(Exception):
@@ -138,6 +164,11 @@ async def _undone(database: Database, scope: Scope) -> AsyncIterator[AsyncSessio
 async def _wallet(session: AsyncSession, row: InvoiceRow) -> Wallet | None:
     opened = await open_prepaid(session, row)
     return None if opened is None else opened.wallet
+
+
+async def _draft_of(session: AsyncSession, row: InvoiceRow, *, stored: bool) -> _Draft:
+    inputs = inputs_from_row(row)
+    return _Draft(_detached(row), inputs, stored, await look_back_of_invoice(session, row, inputs))
 
 
 def _detached(row: InvoiceRow) -> InvoiceRow:

@@ -18,10 +18,12 @@ from activities.documents import (
     quantity_text,
 )
 from activities.payloads import amount_remaining
+from billing.invoice_lines import LineCorrection
 from billing.invoices import InvoiceLine
-from billing.money import decimal_text, shown_decimal
+from billing.money import decimal_text, negated, shown_decimal, total
 from billing.prices import BillingModel, Price, RatingStep
 from billing.terms import LineKind
+from billing.usage_charges import net_target
 from models.tables import (
     CustomerRow,
     InvoiceRow,
@@ -51,7 +53,7 @@ def invoice_document(
         buyer=_buyer(customer),
         currency=row.currency,
         zone=row.timezone,
-        lines=tuple(_line(line) for line in lines),
+        lines=tuple(document_line(line) for line in lines),
         subtotal=row.subtotal,
         discount=row.total_discount,
         taxes=tuple(_tax(tax) for tax in taxes),
@@ -130,8 +132,11 @@ def _tax(tax: InvoiceTaxRow) -> TaxRow:
     return TaxRow(label, tax.taxable_amount, tax.tax_amount, tax.inclusive)
 
 
-def _line(line: InvoiceLine) -> DocumentLine:
-    price = line.derivation.price
+def document_line(line: InvoiceLine) -> DocumentLine:
+    """A line with the steps that lead to its amount."""
+    price, correction = line.derivation.price, line.derivation.correction
+    if correction is not None and line.kind is LineKind.adjustment:
+        return _correction(line, correction)
     return DocumentLine(
         description=line.display_name,
         amount=line.amount,
@@ -139,6 +144,25 @@ def _line(line: InvoiceLine) -> DocumentLine:
         unit_price="" if price is None else _unit_price(price),
         period=Period(line.period.start, line.period.end) if line.kind is not LineKind.adjustment else None,
         details=_details(line, price),
+    )
+
+
+def _correction(line: InvoiceLine, correction: LineCorrection) -> DocumentLine:
+    """What a closed period comes to with all of its usage, less what was billed for it before."""
+    charge = correction.charge
+    target = net_target(charge, total(own.amount for own in correction.now), line.currency)
+    before = total((charge.net, charge.corrected))
+    known = shown_decimal(charge.quantity)
+    return DocumentLine(
+        description=line.display_name,
+        amount=line.amount,
+        quantity=line.quantity,
+        unit_price="",
+        period=Period(line.period.start, line.period.end),
+        details=(
+            DetailRow("All usage of that period", target, total((known, line.quantity))),
+            DetailRow("Billed before", negated(before), negated(known)),
+        ),
     )
 
 

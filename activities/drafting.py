@@ -11,6 +11,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from activities.bookkeeping import new_columns, touch
 from billing.codec import from_json, to_json
 from billing.errors import InvariantBroken
+from billing.invoice_lines import PeriodCorrection
 from billing.invoices import Invoice, InvoiceInputs, InvoiceLine, billed_line, build_invoice, due_at, is_deferred
 from billing.money import ZERO, total
 from billing.prices import Price
@@ -43,17 +44,23 @@ async def draft_invoice(
     terms: Terms,
     due: DueInvoice,
     settings: BillingSettings,
+    corrections: tuple[PeriodCorrection, ...] = (),
 ) -> InvoiceRow:
     """The subscription's invoice for what is due: made now, or found when an earlier try made it.
 
-    Fixed lines and tax rates are fixed as of the boundary; usage counts 0 until the invoice is finalized. What has no
-    line becomes SKIPPED.
+    Fixed lines and tax rates are fixed as of the boundary; usage counts 0 until the invoice is finalized, and what late
+    usage adds is found then. What has no line becomes SKIPPED; `corrections` give lines to what has none of its own.
     """
     found = await find_live_invoice(session, subscription.id, due.period.start, due.period.end, due.reason)
     if found is not None:
         return found
     inputs = InvoiceInputs(
-        subscription.currency, due, terms.tax_rates, line_tax_rates=terms.line_tax_rates, anchor=terms.anchor
+        subscription.currency,
+        due,
+        terms.tax_rates,
+        line_tax_rates=terms.line_tax_rates,
+        corrections=corrections,
+        anchor=terms.anchor,
     )
     invoice = build_invoice(inputs)
     skipped = not invoice.lines

@@ -15,8 +15,10 @@ from activities.bookkeeping import new_columns
 from billing.errors import Conflict, Invalid, NotFound
 from models.clickhouse.client import ClickHouse
 from models.clickhouse.event_rows import EventRow, find_event_rows, insert_revision
+from models.clickhouse.times import milliseconds
 from models.database import Database
 from models.ids import new_id
+from models.queries.customer_clocks import frozen_times
 from models.queries.event_corrections import find_last_correction, list_pending, lock_event, next_revision
 from models.scope import Scope
 from models.tables import EventCorrectionRow
@@ -121,9 +123,9 @@ async def apply_every_pending(database: Database, clickhouse: ClickHouse) -> int
 
 async def _apply(clickhouse: ClickHouse, pending: Sequence[EventCorrectionRow]) -> int:
     for row in pending:
-        await insert_revision(
-            clickhouse, EventRow(**row.before), EventRow(**row.after) if row.after else None, row.revision
-        )
+        after = EventRow(**row.after) if row.after else None
+        at = milliseconds(row.corrected_at)
+        await insert_revision(clickhouse, EventRow(**row.before), after, row.revision, at)
         row.applied_at = datetime.now(UTC)
     return len(pending)
 
@@ -141,6 +143,7 @@ async def _write_down(
         event_id=correction.event_id,
         action=VOID if after is None else AMEND,
         revision=await next_revision(session, scope, correction.event_id, customer),
+        corrected_at=await _now_of(session, scope, customer),
         reason=correction.reason,
         before=asdict(before),
         after=asdict(after) if after else {},
@@ -148,6 +151,12 @@ async def _write_down(
     session.add(row)
     await session.flush()
     return row
+
+
+async def _now_of(session: AsyncSession, scope: Scope, external_customer_id: str) -> datetime:
+    """The customer's business time; the real one for a customer who is not known yet."""
+    clocks = await frozen_times(session, scope, [external_customer_id])
+    return clocks.get(external_customer_id) or datetime.now(UTC)
 
 
 def _repeated_void(last: EventCorrectionRow | None, event_id: str, amendment: Amendment | None) -> EventCorrectionRow:

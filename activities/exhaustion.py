@@ -6,6 +6,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from temporalio.exceptions import ApplicationError
 
 from activities.bookkeeping import scope_of, touch
+from activities.late_usage import LATER
 from activities.outbox import START_INVOICE, TELL_SUBSCRIPTION, emit, enqueue
 from activities.payloads import invoice_payload
 from activities.settings import load_billing_settings
@@ -51,7 +52,7 @@ async def _end(session: AsyncSession, row: InvoiceRow, subscription: Subscriptio
         now=max(now, subscription.current_period_start),  # a boundary may have been crossed while the provider answered
         reason=f"invoice {row.invoice_number} could not be collected",
     )
-    for invoice in await cancel_subscription(session, subscription, command):
+    for invoice in await cancel_subscription(session, subscription, command, LATER):
         if invoice.invoice_status == "DRAFT":
             await enqueue(session, scope_of(row), START_INVOICE, invoice.id)
     await enqueue(session, scope_of(row), TELL_SUBSCRIPTION, subscription.id)

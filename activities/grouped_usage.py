@@ -60,13 +60,21 @@ class GroupedUsage(UsageReader):
         self._queries = asyncio.Semaphore(QUERIES_AT_ONCE)
 
     async def read(
-        self, scope: Scope, external_customer_id: str, meters: Sequence[Meter], period: Period
+        self,
+        scope: Scope,
+        external_customer_id: str,
+        meters: Sequence[Meter],
+        period: Period,
+        known_before: datetime | None = None,
     ) -> dict[str, UsageQuantity]:
-        """What each of `meters` measured for the customer in [period.start, period.end), by meter id."""
+        """What each of `meters` measured for the customer in [period.start, period.end), by meter id.
+
+        With `known_before`, an instant of business time, as events were known before it.
+        """
         found: dict[str, UsageQuantity] = {}
         for batch in in_batches(meters):
-            key = ("total", scope, batch, period)
-            read = partial(self._read_totals, scope, batch, period)
+            key = ("total", scope, batch, period, known_before)
+            read = partial(self._read_totals, scope, batch, period, known_before)
             found |= await self._ask(key, read, {meter.id: NOTHING for meter in batch}, external_customer_id)
         return found
 
@@ -78,16 +86,17 @@ class GroupedUsage(UsageReader):
         period: Period,
         zone: str,
         anchor: datetime | None,
+        known_before: datetime | None = None,
     ) -> dict[str, BucketedUsage]:
         """What each of `meters`, which all have buckets, measured in its buckets in [period.start, period.end)."""
         if external_customer_id is None:
-            return await super().buckets(scope, None, meters, period, zone, anchor)
+            return await super().buckets(scope, None, meters, period, zone, anchor, known_before)
         found: dict[str, BucketedUsage] = {}
         for batch in in_bucketed_batches(meters):
             # Only months are cut by the anchor: whatever else shares a window shares the statement.
             at = anchor if batch[0].bucket_size is WindowSize.MONTH else None
-            key = ("buckets", scope, batch, period, zone, at)
-            read = partial(self._read_buckets, scope, batch, period, zone, at)
+            key = ("buckets", scope, batch, period, zone, at, known_before)
+            read = partial(self._read_buckets, scope, batch, period, zone, at, known_before)
             found |= await self._ask(key, read, {meter.id: NO_BUCKETS for meter in batch}, external_customer_id)
         return found
 
@@ -128,12 +137,19 @@ class GroupedUsage(UsageReader):
                 _each(group, lambda future, customer: future.set_result(found.get(customer, group.nothing)))
 
     async def _read_totals(
-        self, scope: Scope, meters: tuple[Meter, ...], period: Period, customers: tuple[str, ...]
+        self,
+        scope: Scope,
+        meters: tuple[Meter, ...],
+        period: Period,
+        known_before: datetime | None,
+        customers: tuple[str, ...],
     ) -> dict[str, Any]:
-        rolled = await self._rolled(scope, customers, meters, period)
-        if rolled is not None:
-            return rolled
-        return await usage_by_customer(self.clickhouse, _query(scope, meters, period, customers, None))
+        if known_before is None:
+            rolled = await self._rolled(scope, customers, meters, period)
+            if rolled is not None:
+                return rolled
+        query = replace(_query(scope, meters, period, customers, None), known_before=known_before)
+        return await usage_by_customer(self.clickhouse, query)
 
     async def _read_buckets(
         self,
@@ -142,9 +158,11 @@ class GroupedUsage(UsageReader):
         period: Period,
         zone: str,
         anchor: datetime | None,
+        known_before: datetime | None,
         customers: tuple[str, ...],
     ) -> dict[str, Any]:
-        query = replace(self.buckets_query(scope, None, meters, period, zone, anchor), each_of=customers)
+        query = self.buckets_query(scope, None, meters, period, zone, anchor, known_before)
+        query = replace(query, each_of=customers)
         return {customer: found for (customer,), found in (await usage_by_bucket(self.clickhouse, query)).items()}
 
     async def _read_days(

@@ -1,7 +1,8 @@
 """The usage of one invoice: read once, with the facts that prove it and the daily totals that its document shows."""
 
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from fractions import Fraction
 from typing import Any
@@ -13,23 +14,29 @@ from activities.event_corrections import apply_pending
 from activities.usage_reader import Days, UsageReader
 from billing.codec import to_json
 from billing.invoices import InvoiceInputs
+from billing.late_usage import RECEIVED
 from billing.meters import Meter, UsageSnapshot
 from billing.money import decimal_text, shown_decimal
 from billing.periods import Period, to_local
-from billing.terms import LineKind
+from billing.terms import DueLine, LineKind
 from models.clickhouse.usage import BucketedUsage, in_batches, in_bucketed_batches
 from models.conversions import meter_from_row
 from models.database import Database
 from models.ids import derived_id
+from models.scope import Scope
 from models.tables import CustomerRow, InvoiceRow, MeterRow
 
 
 @dataclass(frozen=True, slots=True)
 class Frozen:
-    """Snapshots of an invoice's usage, and for each its daily totals (local date, quantity as text)."""
+    """Snapshots of an invoice's usage, and for each its daily totals (local date, quantity as text).
+
+    `meters` are those that it was measured by, by id.
+    """
 
     snapshots: tuple[UsageSnapshot, ...]
     daily: tuple[tuple[tuple[str, str], ...], ...]
+    meters: Mapping[str, Meter] = field(default_factory=dict)
 
     def daily_of(self, snapshot_id: str) -> list[list[str]]:
         """The daily totals that belong to a snapshot."""
@@ -39,49 +46,74 @@ class Frozen:
         return []
 
 
+@dataclass(frozen=True, slots=True)
+class Whose:
+    """Whose usage is read, and where its windows are cut: in `zone`, months at those of `anchor`."""
+
+    scope: Scope
+    external_id: str
+    zone: str
+    anchor: datetime | None
+
+
 async def read_usage(
     database: Database, usage: UsageReader, row: InvoiceRow, inputs: InvoiceInputs, cutoff: datetime
 ) -> Frozen:
     """Reads every usage line's quantity: one query for the meters of a period, and one for their charts.
 
-    What cannot be told by day has no chart.
+    What cannot be told by day has no chart. Everything accepted before `cutoff`, in business time, has been stored.
     """
-    external_id, meters = await _customer_and_meters(database, row, inputs)
+    external_id, meters = await customer_and_meters(database, scope_of(row), row.customer_id, inputs.due.lines)
     # A correction of an event that was written down counts, whatever has died since.
     await apply_pending(database, usage.clickhouse, scope_of(row), external_customer_id=external_id)
     snapshots: list[UsageSnapshot] = []
     daily: list[tuple[tuple[str, str], ...]] = []
-    for period, wanted in _by_period(inputs, meters).items():
-        measured = await usage.measure(scope_of(row), external_id, wanted, period, row.timezone, inputs.anchor)
-        statements = _statements(usage, row, external_id, wanted, period, inputs.anchor)
+    whose = Whose(scope_of(row), external_id, row.timezone, inputs.anchor)
+    for period, wanted in by_period(inputs.due.lines, meters).items():
+        measured = await measure(usage, whose, wanted, period)
+        statements = statements_of(usage, whose, wanted, period)
         drawn = [meter for meter in wanted if not meter.is_cumulative and meter.bucket_size is None]
         charts = await usage.daily(scope_of(row), external_id, drawn, period, row.timezone)
         for meter in wanted:
-            snapshots.append(_snapshot(row, meter, period, cutoff, measured[meter.id], statements[meter.id]))
-            daily.append(_days(row, meter, snapshots[-1], charts.get(meter.id, [])))
-    return Frozen(tuple(snapshots), tuple(daily))
+            snapshot_id = derived_id("snap", row.id, meter.id, to_json(period.start))
+            found = snapshot_of(snapshot_id, meter, period, cutoff, measured[meter.id], statements[meter.id])
+            snapshots.append(found)
+            daily.append(_days(row, meter, found, charts.get(meter.id, [])))
+    return Frozen(tuple(snapshots), tuple(daily), meters)
 
 
-def _snapshot(
-    row: InvoiceRow, meter: Meter, period: Period, cutoff: datetime, measured: BucketedUsage, statement: str = ""
-) -> UsageSnapshot:
-    snapshot_id, bucketed = derived_id("snap", row.id, meter.id, to_json(period.start)), meter.bucket_size is not None
-    return UsageSnapshot(snapshot_id, meter.id, period, cutoff, measured.usage, statement, measured.parts, bucketed)
+def known_until(cutoff: datetime, clock: datetime | None) -> datetime:
+    """The same as `cutoff`, a real instant, in business time: where a test clock stands, all that has come is known."""
+    return cutoff if clock is None else clock + RECEIVED
 
 
-def _statements(
-    usage: UsageReader, row: InvoiceRow, external_id: str, meters: list[Meter], period: Period, anchor: datetime | None
+async def measure(
+    usage: UsageReader, whose: Whose, meters: list[Meter], period: Period, known_before: datetime | None = None
+) -> dict[str, BucketedUsage]:
+    """What each meter measured in the period, by its id; with `known_before`, as events were known before it."""
+    return await usage.measure(whose.scope, whose.external_id, meters, period, whose.zone, whose.anchor, known_before)
+
+
+def statements_of(
+    usage: UsageReader, whose: Whose, meters: list[Meter], period: Period, known_before: datetime | None = None
 ) -> dict[str, str]:
     """The statements that are run, by the meters that are read by them."""
-    scope = scope_of(row)
-    found: dict[str, str] = {}
+    asked, found = (whose.scope, whose.external_id), dict[str, str]()
     for batch in in_batches([meter for meter in meters if meter.bucket_size is None]):
-        statement = usage.query_of(scope, external_id, batch, period).to_sql()[0]
-        found |= {meter.id: statement for meter in batch}
+        query = usage.query_of(*asked, batch, period, known_before=known_before)
+        found |= {meter.id: query.to_sql()[0] for meter in batch}
     for batch in in_bucketed_batches([meter for meter in meters if meter.bucket_size is not None]):
-        statement = usage.buckets_query(scope, external_id, batch, period, row.timezone, anchor).to_sql()[0]
-        found |= {meter.id: statement for meter in batch}
+        query = usage.buckets_query(*asked, batch, period, whose.zone, whose.anchor, known_before)
+        found |= {meter.id: query.to_sql()[0] for meter in batch}
     return found
+
+
+def snapshot_of(
+    snapshot_id: str, meter: Meter, period: Period, cutoff: datetime, measured: BucketedUsage, statement: str
+) -> UsageSnapshot:
+    """What was measured, as it is frozen."""
+    bucketed = meter.bucket_size is not None
+    return UsageSnapshot(snapshot_id, meter.id, period, cutoff, measured.usage, statement, measured.parts, bucketed)
 
 
 def _days(row: InvoiceRow, meter: Meter, snapshot: UsageSnapshot, days: Days) -> tuple[tuple[str, str], ...]:
@@ -100,28 +132,32 @@ async def read_quantities(
     database: Database, usage: UsageReader, row: InvoiceRow, inputs: InvoiceInputs, cutoff: datetime
 ) -> tuple[UsageSnapshot, ...]:
     """The same quantities for looking ahead: without what proves them, and nothing is written."""
-    external_id, meters = await _customer_and_meters(database, row, inputs)
+    external_id, meters = await customer_and_meters(database, scope_of(row), row.customer_id, inputs.due.lines)
     snapshots: list[UsageSnapshot] = []
-    for period, wanted in _by_period(inputs, meters).items():
-        measured = await usage.measure(scope_of(row), external_id, wanted, period, row.timezone, inputs.anchor)
-        snapshots += [_snapshot(row, meter, period, cutoff, measured[meter.id]) for meter in wanted]
+    whose = Whose(scope_of(row), external_id, row.timezone, inputs.anchor)
+    for period, wanted in by_period(inputs.due.lines, meters).items():
+        measured = await measure(usage, whose, wanted, period)
+        for meter in wanted:
+            snapshot_id = derived_id("snap", row.id, meter.id, to_json(period.start))
+            snapshots.append(snapshot_of(snapshot_id, meter, period, cutoff, measured[meter.id], ""))
     return tuple(snapshots)
 
 
-async def _customer_and_meters(
-    database: Database, row: InvoiceRow, inputs: InvoiceInputs
+async def customer_and_meters(
+    database: Database, scope: Scope, customer_id: str, lines: Iterable[DueLine]
 ) -> tuple[str, dict[str, Meter]]:
-    wanted = {line.price.meter_id for line in inputs.due.lines if line.price.meter_id}
-    async with database.transaction(scope_of(row)) as session:
-        customer: Any = await session.get_one(CustomerRow, row.customer_id)
+    """How the tenant calls the customer, and the meters that the lines are measured by, by id."""
+    wanted = {line.price.meter_id for line in lines if line.price.meter_id}
+    async with database.transaction(scope) as session:
+        customer: Any = await session.get_one(CustomerRow, customer_id)
         rows = (await session.exec(select(MeterRow).where(col(MeterRow.id).in_(wanted)))).all()
     return customer.external_id, {meter.id: meter_from_row(meter) for meter in rows}
 
 
-def _by_period(inputs: InvoiceInputs, meters: dict[str, Meter]) -> dict[Period, list[Meter]]:
+def by_period(lines: Iterable[DueLine], meters: dict[str, Meter]) -> dict[Period, list[Meter]]:
     """Each period's meters once, however many lines a meter has."""
     wanted: dict[Period, dict[str, Meter]] = defaultdict(dict)
-    for line in inputs.due.lines:
+    for line in lines:
         if line.kind is LineKind.usage and line.price.meter_id:
             wanted[line.period][line.price.meter_id] = meters[line.price.meter_id]
     return {period: list(found.values()) for period, found in wanted.items()}

@@ -1,18 +1,28 @@
 """Invoices: finalizing and verifying; voiding is in `activities.voids`. Rules are `billing.invoices`'s."""
 
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 from temporalio import activity
-from temporalio.exceptions import ApplicationError
 
 from activities.bookkeeping import new_columns, remember_command, scope_of, touch
-from activities.business_time import business_time
+from activities.business_time import business_time, clock_now
 from activities.collection import collection_state, payment_source
 from activities.drafting import inputs_from_row, rewrite_invoice, stored_invoice
 from activities.ingestion.ports import UsageProgress
-from activities.invoice_usage import Frozen, read_usage
+from activities.invoice_usage import Frozen, known_until, read_usage
+from activities.late_usage import (
+    LateUsage,
+    LookBack,
+    ReadAnew,
+    UsageWanted,
+    corrections_of,
+    look_back_of_invoice,
+    moved,
+    require_settled,
+    settle,
+)
 from activities.outbox import emit
 from activities.payloads import invoice_payload
 from activities.revenue import defer_revenue, release_due
@@ -21,7 +31,9 @@ from activities.usage_reader import UsageReader
 from activities.voids import void_invoice
 from activities.wallet_payments import has_postpaid
 from activities.wallets import draw_down, give_back, open_prepaid
+from billing.codec import to_json
 from billing.errors import Conflict
+from billing.invoice_lines import PeriodCorrection
 from billing.invoice_states import InvoiceCommand, InvoiceStatus, next_invoice_status
 from billing.invoices import Invoice, InvoiceInputs, build_final_invoice, invoice_number, verify
 from billing.ledger import post_finalized
@@ -32,8 +44,6 @@ from models.queries.invoices import get_invoice, list_lines, take_number
 from models.queries.ledger import insert_posting
 from models.scope import Scope
 from models.tables import InvoiceLineRow, InvoiceRow, UsageSnapshotRow
-
-USAGE_PAUSE = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +78,7 @@ class InvoiceActivities:
         self._database = database
         self._usage = usage
         self._progress = progress
+        self._late = LateUsage(database, usage, progress)
 
     @activity.defn(name="invoices.finalize")
     async def finalize(self, command: FinalizeInvoice) -> InvoiceState:
@@ -76,13 +87,19 @@ class InvoiceActivities:
             row = await get_invoice(session, command.invoice_id)
             if not _is_due(row, command):
                 return await collection_state(session, row)
-        inputs = inputs_from_row(row)
-        frozen = await self._freeze_usage(command, row, inputs)
+            inputs = inputs_from_row(row)
+            look_back = await look_back_of_invoice(session, row, inputs)
+            clock = await clock_now(session, row.test_clock_id)
+        frozen = await self._freeze_usage(command, row, inputs, clock)
+        late = await self._late.read(look_back, command.cutoff)
         async with self._database.transaction(command.scope) as session:
             row = await get_invoice(session, command.invoice_id, lock=True)
             if _is_due(row, command):
                 now = await business_time(session, row.test_clock_id, command.now)
-                await finalize_invoice(session, row, replace(inputs, usage=frozen.snapshots), frozen, now)
+                look_back = await look_back_of_invoice(session, row, inputs, lock=True)
+                found = _corrections(look_back, late)
+                inputs = replace(inputs, usage=frozen.snapshots, corrections=found)
+                await finalize_invoice(session, row, inputs, frozen, now, look_back)
                 if command.command_id:
                     remember_command(row, command.command_id)
             return await collection_state(session, row)
@@ -98,28 +115,39 @@ class InvoiceActivities:
                 remember_command(row, command.command_id)
             return await collection_state(session, row)
 
-    async def _freeze_usage(self, command: FinalizeInvoice, row: InvoiceRow, inputs: InvoiceInputs) -> Frozen:
+    async def _freeze_usage(
+        self, command: FinalizeInvoice, row: InvoiceRow, inputs: InvoiceInputs, clock: datetime | None
+    ) -> Frozen:
         if not inputs.due.has_usage:
             return Frozen((), ())
-        if not await self._progress.settled(command.cutoff):
-            raise ApplicationError(
-                "events that were accepted before the cut-off are not stored yet; the consumer is behind or down",
-                type="usage_pending",
-                next_retry_delay=USAGE_PAUSE,
-            )
-        return await read_usage(self._database, self._usage, row, inputs, command.cutoff)
+        await require_settled(self._progress, command.cutoff)
+        return await read_usage(self._database, self._usage, row, inputs, known_until(command.cutoff, clock))
 
 
 def _is_due(row: InvoiceRow, command: FinalizeInvoice) -> bool:
     return row.invoice_status == "DRAFT" and (command.forced or row.finalize_at <= command.now)
 
 
+def _corrections(look_back: LookBack, late: ReadAnew) -> tuple[PeriodCorrection, ...]:
+    """What has changed in earlier periods; raises a failure that is retried where they were corrected meanwhile."""
+    try:
+        return corrections_of(look_back, late)
+    except UsageWanted:
+        raise moved() from None
+
+
 async def finalize_invoice(
-    session: AsyncSession, row: InvoiceRow, inputs: InvoiceInputs, frozen: Frozen, now: datetime
+    session: AsyncSession,
+    row: InvoiceRow,
+    inputs: InvoiceInputs,
+    frozen: Frozen,
+    now: datetime,
+    look_back: LookBack | None = None,
 ) -> None:
     """Writes a locked draft as the finalized invoice that follows from `inputs`, with everything that belongs to it.
 
-    Its credits are drawn from the customer's wallet as that stands now, and what it owes the customer goes there.
+    Its credits are drawn from the customer's wallet as that stands now, and what it owes the customer goes there. Its
+    corrections are of periods of `look_back`. One that has no line is skipped.
     """
     scope = scope_of(row)
     prepaid = await open_prepaid(session, row)
@@ -127,6 +155,11 @@ async def finalize_invoice(
     invoice = build_final_invoice(inputs)
     lines, taxes = await rewrite_invoice(session, scope, row, inputs, invoice)
     session.add_all(_snapshot_rows(scope, row, lines, frozen))
+    if look_back is not None and row.subscription_id is not None:
+        settle(session, row.subscription_id, row, look_back, inputs.corrections, lines, now)
+    if invoice.status is InvoiceStatus.SKIPPED:
+        _skip(row)
+        return
     await session.flush()  # once the invoice is finalized, the database takes nothing more that belongs to it
     row.invoice_number = invoice_number(await take_number(session, scope, f"{now:%Y%m}"), now)
     row.invoice_status = next_invoice_status(InvoiceStatus.DRAFT, InvoiceCommand.finalize).value
@@ -148,6 +181,14 @@ async def finalize_invoice(
     await _decide_collection(session, row, now)
     await session.flush()
     await emit(session, scope, "invoice.update.finalized", row.id, {"invoice": invoice_payload(row, lines, taxes)}, now)
+
+
+def _skip(row: InvoiceRow) -> None:
+    """What was to be corrected when it was drafted has been settled by another invoice meanwhile."""
+    row.invoice_status = next_invoice_status(InvoiceStatus.DRAFT, InvoiceCommand.skip).value
+    row.next_action_at = None
+    row.version += 1
+    touch(row)
 
 
 async def _decide_collection(session: AsyncSession, row: InvoiceRow, now: datetime) -> None:
@@ -182,6 +223,7 @@ def _snapshot_rows(
                 rejected_count=snapshot.usage.rejected_values,
                 checksum=snapshot.usage.checksum,
                 query=snapshot.query,
+                filters=to_json(frozen.meters[snapshot.meter_id].filters),
                 daily=frozen.daily_of(snapshot.id),
             )
         )

@@ -23,11 +23,16 @@ class SubscriptionState:
     period_start: datetime
     period_end: datetime
     next_action_at: datetime | None
-    """The next boundary; null when the subscription has ended."""
+    """The next boundary, or the end of the look-back on late usage once it has ended; null when nothing is left."""
     test_clock_id: str | None = None
     last_invoice_id: str | None = None
     seen_commands: tuple[str, ...] = ()
     """Ids of the latest commands that took effect: a command that is sent again acts once."""
+
+    @property
+    def is_over(self) -> bool:
+        """No period runs: what is left to do is to look back on late usage."""
+        return self.status in {"cancelled", "paused"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,16 +1,19 @@
 """Subscriptions: creating one, crossing its boundaries, cancelling it. Rules are `billing.subscriptions`'s."""
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
+from functools import partial
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 from temporalio import activity
 
 from activities.bookkeeping import remember_command, scope_of, touch
 from activities.business_time import clock_now
-from activities.drafting import billed_lines_beyond, draft_invoice
+from activities.drafting import billed_lines_beyond
 from activities.gate import WorkflowGate
 from activities.invoice_states import invoice_state
+from activities.late_usage import LateUsage, ReadAnew
+from activities.look_backs import Close, draft, end_look_back, next_action
 from activities.outbox import emit
 from activities.payloads import subscription_payload
 from activities.payment_methods import tell_awaiting_invoices
@@ -78,34 +81,25 @@ class ReadSubscription:
 class SubscriptionActivities:
     """One transaction each; the invoice that it drafted is set on its way once that transaction is in."""
 
-    def __init__(self, database: Database, gate: WorkflowGate) -> None:
+    def __init__(self, database: Database, gate: WorkflowGate, late: LateUsage) -> None:
         self._database = database
         self._gate = gate
+        self._late = late
 
     @activity.defn(name="subscriptions.close_period")
     async def close_period(self, command: ClosePeriod) -> SubscriptionState:
-        """Drafts the invoice of the boundary and rolls the subscription forward; crossing it again changes nothing."""
-        async with self._database.transaction(command.scope) as session:
-            row = await get_subscription(session, command.subscription_id, lock=True)
-            if row.next_action_at is None or row.next_action_at > command.boundary:
-                invoices = list(await list_drafts_of(session, row.id))  # the start of one may have been cut off
-            else:
-                invoices = await cross_boundary(session, row)
-            state, drafts = subscription_state(row), [invoice_state(invoice) for invoice in invoices]
+        """Drafts the invoice of the boundary and rolls the subscription forward; crossing it again changes nothing.
+
+        What an ended subscription crosses is the end of its look-back on late usage.
+        """
+        state, drafts = await self._late.reading(partial(self._close, command), _asked_at())
         await self._set_going(drafts, command.clock)
         return state
 
     @activity.defn(name="subscriptions.cancel")
     async def cancel(self, command: CancelSubscription) -> SubscriptionState:
         """Cancels or schedules it; raises Conflict when it has ended, Invalid for an instant outside the period."""
-        async with self._database.transaction(command.scope) as session:
-            row = await get_subscription(session, command.subscription_id, lock=True)
-            clock = await clock_now(session, row.test_clock_id)
-            if command.command_id in row.seen_commands:
-                invoices = list(await list_drafts_of(session, row.id))
-            else:
-                invoices = await cancel_subscription(session, row, replace(command, now=clock or command.now))
-            state, drafts = subscription_state(row), [invoice_state(invoice) for invoice in invoices]
+        state, drafts, clock = await self._late.reading(partial(self._cancel, command), _asked_at())
         await self._set_going(drafts, clock)
         return state
 
@@ -124,10 +118,36 @@ class SubscriptionActivities:
         async with self._database.transaction(command.scope) as session:
             return subscription_state(await get_subscription(session, command.subscription_id))
 
+    async def _close(self, command: ClosePeriod, late: ReadAnew | None) -> tuple[SubscriptionState, list[InvoiceState]]:
+        async with self._database.transaction(command.scope) as session:
+            row = await get_subscription(session, command.subscription_id, lock=True)
+            if row.next_action_at is None or row.next_action_at > command.boundary:
+                invoices = list(await list_drafts_of(session, row.id))  # the start of one may have been cut off
+            else:
+                invoices = await cross_boundary(session, row, late)
+            return subscription_state(row), [invoice_state(invoice) for invoice in invoices]
+
+    async def _cancel(
+        self, command: CancelSubscription, late: ReadAnew | None
+    ) -> tuple[SubscriptionState, list[InvoiceState], datetime | None]:
+        async with self._database.transaction(command.scope) as session:
+            row = await get_subscription(session, command.subscription_id, lock=True)
+            clock = await clock_now(session, row.test_clock_id)
+            if command.command_id in row.seen_commands:
+                invoices = list(await list_drafts_of(session, row.id))
+            else:
+                invoices = await cancel_subscription(session, row, replace(command, now=clock or command.now), late)
+            return subscription_state(row), [invoice_state(invoice) for invoice in invoices], clock
+
     async def _set_going(self, drafts: list[InvoiceState], clock: datetime | None) -> None:
-        for draft in drafts:
-            if draft.is_draft:
-                await self._gate.start_invoice(draft, clock)
+        for invoice in drafts:
+            if invoice.is_draft:
+                await self._gate.start_invoice(invoice, clock)
+
+
+def _asked_at() -> datetime:
+    """The real instant at which the running step was asked for, the same in every try."""
+    return activity.info().scheduled_time if activity.in_activity() else datetime.now(UTC)
 
 
 async def load_terms(session: AsyncSession, row: SubscriptionRow) -> Terms:
@@ -137,10 +157,18 @@ async def load_terms(session: AsyncSession, row: SubscriptionRow) -> Terms:
     return terms_from_rows(row, lines, await list_tax_rates_of(session, row.customer_id, row.id, row.currency, at))
 
 
-async def cross_boundary(session: AsyncSession, row: SubscriptionRow) -> list[InvoiceRow]:
-    """Opens the subscription, or closes its period and opens the next. Returns the invoice of the boundary, if any."""
+async def cross_boundary(session: AsyncSession, row: SubscriptionRow, late: ReadAnew | None = None) -> list[InvoiceRow]:
+    """Opens the subscription, or closes its period and opens the next, or ends the look-back on its last ones.
+
+    Returns the invoice of the boundary, if any. Raises UsageWanted where only `late` usage can give it a line.
+    """
     terms = await load_terms(session, row)
     before = row.next_action_at
+    close = Close(row, terms, await load_billing_settings(session), late)
+    if row.opened and before is not None and state_from_row(row).next_boundary is None:
+        row.version += 1
+        touch(row)
+        return await end_look_back(session, close, before)
     if not row.opened:
         transition = rules.open_subscription(terms)
         row.opened = True
@@ -152,7 +180,7 @@ async def cross_boundary(session: AsyncSession, row: SubscriptionRow) -> list[In
         await release_due(session, ends_at, subscription_id=row.id)
         ended = transition.state.status == rules.SubscriptionStatus.cancelled
         event = "subscription.cancelled" if ended else "subscription.updated"
-    invoices = await _apply(session, row, terms, transition)
+    invoices = await _apply(session, close, transition)
     if before is not None and row.next_action_at is not None and row.next_action_at <= before:
         raise InvariantBroken(f"subscription {row.id} would not move on from {before.isoformat()}")
     await _tell(session, row, event, before or row.current_period_start)
@@ -160,9 +188,12 @@ async def cross_boundary(session: AsyncSession, row: SubscriptionRow) -> list[In
 
 
 async def cancel_subscription(
-    session: AsyncSession, row: SubscriptionRow, command: CancelSubscription
+    session: AsyncSession, row: SubscriptionRow, command: CancelSubscription, late: ReadAnew | None = None
 ) -> list[InvoiceRow]:
-    """Applies a cancellation. Returns the final invoice, if the cancellation makes one."""
+    """Applies a cancellation. Returns the final invoice, if the cancellation makes one.
+
+    Raises UsageWanted where only `late` usage can give it a line.
+    """
     kind, at = _kind_and_instant(command)
     terms = await load_terms(session, row)
     billed = await billed_lines_beyond(session, terms, row.id, at)
@@ -177,7 +208,8 @@ async def cancel_subscription(
     )
     row.cancel_at_period_end = kind is rules.CancellationType.end_of_period
     row.cancel_proration = command.proration_behavior
-    invoices = await _apply(session, row, terms, transition)
+    close = Close(row, terms, await load_billing_settings(session), late)
+    invoices = await _apply(session, close, transition)
     remember_command(row, command.command_id)
     ended = transition.state.status == rules.SubscriptionStatus.cancelled
     await _tell(session, row, "subscription.cancelled" if ended else "subscription.updated", command.now)
@@ -230,21 +262,17 @@ def _final_usage(text: str) -> rules.FinalUsage:
         raise Invalid(f"final_usage must be one of {known}; got {text!r}", field="final_usage") from None
 
 
-async def _apply(
-    session: AsyncSession, row: SubscriptionRow, terms: Terms, transition: rules.Transition
-) -> list[InvoiceRow]:
+async def _apply(session: AsyncSession, close: Close, transition: rules.Transition) -> list[InvoiceRow]:
     """Writes the state after a step, and drafts the invoice that the step makes due."""
-    after = transition.state
+    row, after = close.subscription, transition.state
     row.subscription_status = after.status.value
     row.current_period_start, row.current_period_end = after.current_period.start, after.current_period.end
     row.cancel_at, row.cancelled_at = after.cancel_at, after.cancelled_at
-    row.next_action_at = after.next_boundary
     row.version += 1
     touch(row)
-    if transition.invoice is None:
-        return []
-    settings = await load_billing_settings(session)
-    return [await draft_invoice(session, scope_of(row), row, terms, transition.invoice, settings)]
+    invoices = [] if transition.invoice is None else [await draft(session, close, transition.invoice)]
+    row.next_action_at = await next_action(session, row, after, close.settings.late_usage)
+    return invoices
 
 
 async def _tell(session: AsyncSession, row: SubscriptionRow, event: str, at: datetime) -> None:

@@ -160,10 +160,12 @@ async def _next_due(session: AsyncSession, clock: TestClockRow) -> _Due | None:
     if not first or min(first) > clock.target_time:
         return None
     at = min(first)
-    subscriptions = await list_due_subscriptions(session, clock.id, at)
-    invoices = [] if subscriptions else await list_due_invoices(session, clock.id, at)
+    due = [subscription_state(row) for row in await list_due_subscriptions(session, clock.id, at)]
+    running = [each for each in due if not each.is_over]
+    invoices = [] if running else await list_due_invoices(session, clock.id, at)
     states = [await collection_state(session, row) for row in invoices]
-    return _Due(at, tuple(subscription_state(row) for row in subscriptions), tuple(states))
+    # What came late for periods that are over is billed when everything else has been.
+    return _Due(at, tuple(running or (due if not states else ())), tuple(states))
 
 
 async def _arrive(session: AsyncSession, clock: TestClockRow) -> ClockState:

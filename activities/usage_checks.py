@@ -60,8 +60,10 @@ async def _differing(means: Means, usage: UsageReader, page: Sequence[Frozen]) -
     """What no late event, no correction and no change of a meter explains. Nearly all agree at the first look."""
     alike: dict[tuple[Scope, str, Period], list[Frozen]] = defaultdict(list)
     for frozen in page:
-        if frozen.meter.updated_at <= frozen.snapshot.created_at:
-            row = frozen.snapshot
+        row = frozen.snapshot
+        # A closed period is counted by the filters that its meter had, also when it is counted anew.
+        as_ever = row.filters is None or row.filters == frozen.meter.filters
+        if as_ever and frozen.meter.updated_at <= row.created_at:
             alike[scope_of(row), row.meter_id, Period(row.period_start, row.period_end)].append(frozen)
     differing = []
     for (scope, _, period), some in alike.items():

@@ -60,16 +60,26 @@ class UsageReader:
         return self._rollups
 
     async def read(
-        self, scope: Scope, external_customer_id: str, meters: Sequence[Meter], period: Period
+        self,
+        scope: Scope,
+        external_customer_id: str,
+        meters: Sequence[Meter],
+        period: Period,
+        known_before: datetime | None = None,
     ) -> dict[str, UsageQuantity]:
-        """What each of `meters` measured for the customer in [period.start, period.end), by meter id."""
+        """What each of `meters` measured for the customer in [period.start, period.end), by meter id.
+
+        With `known_before`, an instant of business time, as events were known before it.
+        """
         found: dict[str, UsageQuantity] = {}
         for batch in in_batches(meters):
-            rolled = await self._rolled(scope, (external_customer_id,), batch, period)
+            rolled = None
+            if known_before is None:
+                rolled = await self._rolled(scope, (external_customer_id,), batch, period)
             if rolled is not None:
                 found |= rolled[external_customer_id]
                 continue
-            query = self.query_of(scope, external_customer_id, batch, period)
+            query = self.query_of(scope, external_customer_id, batch, period, known_before=known_before)
             found |= await usage_by_meter(self._clickhouse, query)
         return found
 
@@ -81,6 +91,7 @@ class UsageReader:
         period: Period,
         zone: str,
         anchor: datetime | None,
+        known_before: datetime | None = None,
     ) -> dict[str, BucketedUsage]:
         """What each of `meters`, which all have buckets, measured in its buckets in [period.start, period.end).
 
@@ -88,7 +99,7 @@ class UsageReader:
         """
         found: dict[str, BucketedUsage] = {}
         for batch in in_bucketed_batches(meters):
-            query = self.buckets_query(scope, external_customer_id, batch, period, zone, anchor)
+            query = self.buckets_query(scope, external_customer_id, batch, period, zone, anchor, known_before)
             read = await usage_by_bucket(self._clickhouse, query)
             found |= read.get((), {meter.id: NO_BUCKETS for meter in batch})
         return found
@@ -101,13 +112,14 @@ class UsageReader:
         period: Period,
         zone: str,
         anchor: datetime | None,
+        known_before: datetime | None = None,
     ) -> dict[str, BucketedUsage]:
         """What each of `meters`, with buckets or without, measured for the customer, as `buckets` says of them."""
         plain = [meter for meter in meters if meter.bucket_size is None]
         bucketed = [meter for meter in meters if meter.bucket_size is not None]
-        read = await self.read(scope, external_customer_id, plain, period)
+        read = await self.read(scope, external_customer_id, plain, period, known_before)
         found = {meter_id: BucketedUsage(usage) for meter_id, usage in read.items()}
-        return found | await self.buckets(scope, external_customer_id, bucketed, period, zone, anchor)
+        return found | await self.buckets(scope, external_customer_id, bucketed, period, zone, anchor, known_before)
 
     async def _rolled(
         self, scope: Scope, customers: Sequence[str], meters: Sequence[Meter], period: Period
@@ -187,10 +199,18 @@ class UsageReader:
         meters: Sequence[Meter],
         period: Period,
         window: Window | None = None,
+        known_before: datetime | None = None,
     ) -> MeterQuery:
         """The query that `read` and `windows` run: what a usage snapshot keeps as its proof."""
         return MeterQuery(
-            scope.tenant_id, scope.environment_id, external_customer_id, tuple(meters), period.start, period.end, window
+            scope.tenant_id,
+            scope.environment_id,
+            external_customer_id,
+            tuple(meters),
+            period.start,
+            period.end,
+            window,
+            known_before=known_before,
         )
 
     def buckets_query(
@@ -201,9 +221,11 @@ class UsageReader:
         period: Period,
         zone: str,
         anchor: datetime | None,
+        known_before: datetime | None = None,
     ) -> MeterQuery:
         """The query that `buckets` runs for a batch: meters with the same buckets and groups. A snapshot's proof."""
-        query = self.query_of(scope, external_customer_id, meters, period, bucket_window(meters[0], zone, anchor))
+        window = bucket_window(meters[0], zone, anchor)
+        query = self.query_of(scope, external_customer_id, meters, period, window, known_before)
         return replace(query, group_by=bucket_groups(meters[0]))
 
 

@@ -13,9 +13,11 @@ from sqlalchemy import ColumnElement
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from activities.bookkeeping import scope_of
 from activities.business_time import business_time
 from activities.drafting import inputs_from_row, stored_invoice
 from activities.invoice_usage import read_usage
+from activities.late_usage import PreviewedCorrections, look_back_of_invoice
 from activities.payloads import amount_remaining
 from activities.subscription_usage import read_subscription_usage
 from activities.usage_reader import UsageReader
@@ -58,7 +60,7 @@ async def read_real_time_balance(
         drafts = await _invoices(session, row, col(InvoiceRow.invoice_status) == "DRAFT")
         wallet = wallet_from_rows(row, lots)
         unpaid = await _unpaid(session, row, wallet)
-    drafted = [await _charged(database, usage, draft, wallet, at) for draft in drafts]
+    drafted = await _charged(database, usage, drafts, wallet, at)
     current = ZERO
     if wallet.allowed_price_types is not AllowedPriceTypes.FIXED:
         read = [await read_subscription_usage(database, usage, scope, each, None, None, at) for each in subscriptions]
@@ -98,10 +100,19 @@ async def _unpaid(session: AsyncSession, row: WalletRow, wallet: Wallet) -> Deci
     return total(amounts)
 
 
-async def _charged(database: Database, usage: UsageReader, draft: InvoiceRow, wallet: Wallet, at: datetime) -> Decimal:
-    """What a draft will charge, by what is known of its usage."""
-    inputs = inputs_from_row(draft)
-    if inputs.due.has_usage:
-        inputs = replace(inputs, usage=(await read_usage(database, usage, draft, inputs, at)).snapshots)
-    invoice = build_invoice(inputs)
-    return asked_of(wallet, invoice, True, invoice.amount_due, ZERO, ZERO)
+async def _charged(
+    database: Database, usage: UsageReader, drafts: Sequence[InvoiceRow], wallet: Wallet, at: datetime
+) -> list[Decimal]:
+    """What each draft will charge, by what is known of its usage and of earlier periods."""
+    anew = PreviewedCorrections(database, usage, at)
+    amounts = []
+    for draft in sorted(drafts, key=lambda each: each.billing_sequence or 0):
+        inputs = inputs_from_row(draft)
+        async with database.transaction(scope_of(draft)) as session:
+            look_back = await look_back_of_invoice(session, draft, inputs)
+        found = await anew.of(look_back)
+        frozen = (await read_usage(database, usage, draft, inputs, at)).snapshots if inputs.due.has_usage else ()
+        invoice = build_invoice(replace(inputs, usage=frozen, corrections=found))
+        anew.note(found, invoice.lines)
+        amounts.append(asked_of(wallet, invoice, True, invoice.amount_due, ZERO, ZERO))
+    return amounts

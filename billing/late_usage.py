@@ -6,7 +6,7 @@ whole, with its own prices, allowances and commitments, so that tiers, caps and 
 been known in time; what it draws and counts is passed on to the periods after it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -40,7 +40,8 @@ RECEIVED: Final = timedelta(milliseconds=1)
 """What was accepted at an instant is known just after it."""
 PERIODS_MAX: Final = 24
 DAYS_MAX: Final = 1000
-_OF_USAGE: Final = frozenset({LineKind.usage, LineKind.overage, LineKind.true_up})
+OF_USAGE: Final = frozenset({LineKind.usage, LineKind.overage, LineKind.true_up})
+"""Kinds of lines that charge for usage."""
 _CLOSING: Final = frozenset({BillingReason.SUBSCRIPTION_CYCLE, BillingReason.SUBSCRIPTION_UPDATE})
 Close = TypeVar("Close")
 _Key = tuple[str | None, Period]
@@ -178,6 +179,11 @@ def correction_lines(correction: PeriodCorrection) -> tuple[InvoiceLine, ...]:
     return tuple(line for line in _differences(correction) if line.amount)
 
 
+def makes_lines(found: Iterable[PeriodCorrection]) -> bool:
+    """Whether an invoice has a line for one of the corrections."""
+    return any(correction_lines(one) for one in found if not one.by_credit_note)
+
+
 def add_corrections(done: Workings, inputs: InvoiceInputs) -> Workings:
     """The step of an invoice that adds its corrections, behind all other lines."""
     added = [line for one in inputs.corrections if not one.by_credit_note for line in correction_lines(one)]
@@ -305,7 +311,7 @@ def _charges(lines: Sequence[InvoiceLine]) -> dict[_Key, UsageCharge]:
     """What the lines of an invoice charge for usage."""
     own: dict[_Key, list[InvoiceLine]] = {}
     for line in lines:
-        if line.kind in _OF_USAGE:
+        if line.kind in OF_USAGE:
             own.setdefault(_key(line), []).append(line)
     return {key: _charge(lines) for key, lines in own.items()}
 

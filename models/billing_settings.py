@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from billing.dunning import DEFAULT_SCHEDULE_DAYS, DunningSettings, ExhaustedInvoice, ExhaustedSubscription
 from billing.errors import Invalid
+from billing.late_usage import DAYS_MAX, PERIODS_MAX, LateUsagePolicy, LateUsageSettings
 
 KEY = "billing"
 LONGEST_GRACE_SECONDS = 31 * 86400
@@ -32,6 +33,7 @@ class BillingSettings:
     due_date_days: int = 1
     seller: Seller = field(default_factory=Seller)
     dunning: DunningSettings = field(default_factory=DunningSettings)
+    late_usage: LateUsageSettings = field(default_factory=LateUsageSettings)
 
 
 class _Stored(BaseModel):
@@ -46,6 +48,9 @@ class _Stored(BaseModel):
     dunning_hour: int | None = None
     on_exhausted_invoice: Annotated[str, Field(pattern="^(uncollectible|open)$")] = "uncollectible"
     on_exhausted_subscription: Annotated[str, Field(pattern="^(cancel|keep)$")] = "keep"
+    late_usage: Annotated[str, Field(pattern="^(next_invoice|credit_note|ignore)$")] = "next_invoice"
+    late_usage_periods: Annotated[int, Field(ge=0, le=PERIODS_MAX)] = 2
+    late_usage_days: Annotated[int, Field(ge=0, le=DAYS_MAX)] = 62
     seller: "_StoredSeller" = Field(default_factory=lambda: _StoredSeller())
 
 
@@ -56,6 +61,11 @@ class _StoredSeller(BaseModel):
     address: Annotated[list[Line], Field(max_length=8)] = Field(default_factory=list)
     tax_id: Line = ""
     email: Line = ""
+
+
+def names() -> list[str]:
+    """What can be set."""
+    return list(_Stored.model_fields)
 
 
 def billing_settings(value: dict[str, Any]) -> BillingSettings:
@@ -78,4 +88,16 @@ def billing_settings(value: dict[str, Any]) -> BillingSettings:
             on_exhausted_invoice=ExhaustedInvoice(stored.on_exhausted_invoice),
             on_exhausted_subscription=ExhaustedSubscription(stored.on_exhausted_subscription),
         ),
+        late_usage=_late_usage(stored),
     )
+
+
+def _late_usage(stored: _Stored) -> LateUsageSettings:
+    policy = LateUsagePolicy(stored.late_usage)
+    if policy is LateUsagePolicy.credit_note:
+        raise Invalid(
+            "late_usage: credit_note needs credit notes, which are not offered yet; next_invoice puts the difference on"
+            " the next invoice, ignore leaves it out",
+            field="late_usage",
+        )
+    return LateUsageSettings(policy, stored.late_usage_periods, stored.late_usage_days)

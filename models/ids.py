@@ -27,7 +27,7 @@ PREFIXES = frozenset(
         "meter",
     }
     | {"outbox", "pay", "pe", "plan", "price", "refund", "secret", "setting", "snap", "subs", "subs_line"}
-    | {"ta", "taxapp", "taxrate", "tenant", "wallet", "wd", "wtxn"}
+    | {"ta", "taxapp", "taxrate", "tenant", "usage_correction", "wallet", "wd", "wtxn"}
 )
 
 

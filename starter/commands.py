@@ -23,6 +23,7 @@ from billing.invoice_states import (
     require_draft,
     require_unpaid,
 )
+from billing.subscriptions import SubscriptionStatus
 from models.database import Database
 from models.queries.invoices import get_invoice
 from models.queries.payment_lists import find_payment_by_key
@@ -220,7 +221,8 @@ class Commands:
         """The subscription, if it runs or has carried out this command already. Raises Conflict."""
         async with self._database.transaction(scope) as session:
             row = await get_subscription(session, subscription_id)
-        if row.next_action_at is None and command_id not in row.seen_commands:
+        is_over = row.next_action_at is None or row.subscription_status == SubscriptionStatus.cancelled
+        if is_over and command_id not in row.seen_commands:
             raise Conflict(
                 f"{command} is not possible: the subscription is {row.subscription_status} since"
                 f" {row.cancelled_at.isoformat() if row.cancelled_at else 'its end'}",

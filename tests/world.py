@@ -207,10 +207,11 @@ class World:
         async with self.database.transaction(self.scope) as session:
             return await create_subscription(session, self.scope, new, now or start)
 
-    async def use(self, customer: CustomerRow, at: datetime, quantity: str) -> None:
-        """One usage event of `quantity` calls at `at`."""
+    async def use(self, customer: CustomerRow, at: datetime, quantity: str, received: datetime | None = None) -> str:
+        """One usage event of `quantity` calls at `at`, accepted then or when it was `received`. Returns its id."""
         self._offset += 1
         millis = int(at.timestamp()) * 1000
+        accepted = millis if received is None else int(received.timestamp()) * 1000
         event = Event(
             self.scope.tenant_id,
             self.scope.environment_id,
@@ -220,10 +221,11 @@ class World:
             f"e-{uuid.uuid4()}",
             "",
             f'{{"n": "{quantity}"}}',
-            millis,
+            accepted,
         )
         assert self.clients.clickhouse is not None
-        await Sink(self.clients.clickhouse).store([Placed(event, 0, self._offset)], millis)
+        await Sink(self.clients.clickhouse).store([Placed(event, 0, self._offset)], accepted)
+        return event.event_id
 
     async def advance(self, to: datetime) -> None:
         """Moves the clock and waits until everybody has caught up."""

@@ -39,6 +39,7 @@ class SubscriptionWorkflow:
         self._steps = Perseverance(self._describe)
         self._closed = 0
         self._facts = False
+        self._over_said = start.state.is_over
 
     @workflow.run
     async def run(self, start: SubscriptionInput) -> SubscriptionState:
@@ -154,13 +155,15 @@ class SubscriptionWorkflow:
         except ActivityError:
             self._facts = True
             raise
+        self._say_over()
 
     async def _close_period(self) -> None:
         due = self._state.next_action_at
         assert due is not None
         command = ClosePeriod(self._state.scope, self._state.subscription_id, due, self._clock)
+        what = "bill the usage that came late" if self._state.is_over else "close the period that ends"
         self._state = await self._steps.once(
-            f"close the period that ends at {instant(due)}",
+            f"{what} at {instant(due)}",
             lambda: workflow.execute_activity_method(
                 SubscriptionActivities.close_period, command, summary=f"boundary at {instant(due)}", **DATABASE
             ),
@@ -211,6 +214,7 @@ class SubscriptionWorkflow:
             summary=f"cancel {command.cancellation_type}",
             **DATABASE,
         )
+        self._say_over()
 
     async def _change_payment_method(self, command: ChangePaymentMethod) -> None:
         change = ChangeMethod(
@@ -236,6 +240,19 @@ class SubscriptionWorkflow:
 
     def _describe(self) -> None:
         workflow.set_current_details(subscription_details(self._state, self._clock, self._steps.problem))
+
+    def _say_over(self) -> None:
+        """One that has ended still waits for late usage; whoever filters by status finds it as what it is."""
+        due = self._state.next_action_at
+        if self._over_said or due is None or not self._state.is_over:
+            return
+        self._over_said = True
+        workflow.upsert_search_attributes(
+            [
+                search_attributes.SUBSCRIPTION_STATUS.value_set(self._state.status),
+                search_attributes.NEXT_ACTION_AT.value_set(due),
+            ]
+        )
 
     def _say_ended(self) -> None:
         workflow.upsert_search_attributes(

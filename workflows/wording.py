@@ -33,6 +33,8 @@ def subscription_details(state: SubscriptionState, clock: datetime | None, probl
     """Where a subscription stands and what it waits for."""
     if state.next_action_at is None:
         waiting = "nothing: it has ended"
+    elif state.is_over:
+        waiting = f"usage that comes late, which is billed at {instant(state.next_action_at)}"
     elif state.next_action_at == state.period_end:
         waiting = f"the end of the period at {instant(state.next_action_at)}"
     else:

@@ -139,11 +139,6 @@ def _closes(invoices: Sequence[PlayedInvoice]) -> list[PlayedInvoice]:
     return [each for each in invoices if each.inputs.due.lines and rules.closes_a_period(each.inputs.due)]
 
 
-def makes_lines(found: Iterable[PeriodCorrection]) -> bool:
-    """Whether an invoice has a line for one of the corrections."""
-    return any(rules.correction_lines(one) for one in found if not one.by_credit_note)
-
-
 def _stands(carrier: PlayedInvoice | None) -> bool:
     """What a voided invoice carried is counted no more; credit notes stand."""
     return carrier is None or carrier.status is not InvoiceStatus.VOIDED

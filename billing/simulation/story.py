@@ -20,7 +20,7 @@ from billing.dunning import ExhaustedSubscription
 from billing.invoice_lines import PeriodCorrection
 from billing.invoice_states import InvoiceStatus, PaymentStatus
 from billing.invoices import Invoice, InvoiceInputs, build_invoice, invoice_number
-from billing.late_usage import counted_lines
+from billing.late_usage import counted_lines, makes_lines
 from billing.line_trials import end_trials, next_trial_end
 from billing.money import ZERO
 from billing.periods import Period
@@ -35,7 +35,7 @@ from billing.simulation.coupons import coupons_for
 from billing.simulation.events import EventLog
 from billing.simulation.inputs import UsageInputs
 from billing.simulation.invoices import PlayedInvoice, billed_beyond
-from billing.simulation.late import LateUsage, makes_lines
+from billing.simulation.late import LateUsage
 from billing.simulation.purchases import bought, fill
 from billing.simulation.records import IssuedNote, Refusal, TimelineEntry, status_event
 from billing.simulation.thresholds import ThresholdChecks

@@ -29,6 +29,7 @@ EVENT_COLUMNS: Final = {
 """`revision` and `is_deleted` are 0 for what arrives."""
 
 _REVISION_COLUMNS: Final = EVENT_COLUMNS | {"revision": "UInt32", "is_deleted": "UInt8"}
+_SUPERSEDED_COLUMNS: Final = EVENT_COLUMNS | {"revision": "UInt32", "superseded_at": "DateTime64(3, 'UTC')"}
 _TIMES: Final = ("timestamp", "accepted_at", "stored_at")
 _SETTINGS: Final = "SETTINGS do_not_merge_across_partitions_select_final = 1"
 
@@ -76,11 +77,16 @@ async def find_event_rows(
     return [EventRow(*row) for row in rows]
 
 
-async def insert_revision(clickhouse: ClickHouse, before: EventRow, after: EventRow | None, revision: int) -> None:
+async def insert_revision(
+    clickhouse: ClickHouse, before: EventRow, after: EventRow | None, revision: int, at: int
+) -> None:
     """Makes `after` count instead of `before`, or nothing where it is None. Repeating it changes nothing.
 
+    What was known before `at` (Unix milliseconds, business time) is kept: `models.clickhouse.known_events` reads it.
     Raises ClickHouseError.
     """
+    # First what is superseded: a correction that counts has its history.
+    await clickhouse.insert("superseded_events", _SUPERSEDED_COLUMNS, _columns([(before, at)]))
     rows = []
     if after is None or after.key != before.key:
         # A deleted row shows nothing; it outlives retention longer than what it hides, so it keeps no properties.
@@ -91,5 +97,6 @@ async def insert_revision(clickhouse: ClickHouse, before: EventRow, after: Event
 
 
 def _columns(rows: Sequence[tuple[EventRow, int]]) -> list[list[Any]]:
+    """The fields of each row, and the last column beside it."""
     names = [field.name for field in fields(EventRow)]
-    return [*([getattr(row, name) for row, _ in rows] for name in names), [deleted for _, deleted in rows]]
+    return [*([getattr(row, name) for row, _ in rows] for name in names), [last for _, last in rows]]

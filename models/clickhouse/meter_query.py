@@ -20,6 +20,7 @@ from billing.money import shown_decimal
 from billing.periods import Period
 from models.clickhouse.expression_sql import ExpressionSql
 from models.clickhouse.expression_usage import expression_folds, expression_quantity
+from models.clickhouse.known_events import ALL_KNOWN, known_events
 from models.clickhouse.properties import text_sql
 from models.clickhouse.times import milliseconds
 from models.clickhouse.windows import Window
@@ -64,6 +65,8 @@ class MeterQuery:
     """Only events of these sources, where any are named."""
     accepted_before: datetime | None = None
     """Only events that were accepted before this, where it is given."""
+    known_before: datetime | None = None
+    """As the events were known before this instant of business time; None: as they are known now."""
 
     def __post_init__(self) -> None:
         if not self.meters:
@@ -127,8 +130,7 @@ class MeterQuery:
         events = [
             "  SELECT",
             ",\n".join(f"    {column}" for column in inner),
-            "  FROM events FINAL",
-            "  WHERE " + "\n    AND ".join(self._conditions(bound)),
+            *(f"  {line}" for line in self._source(bound)),
         ]
         lines = [
             "SELECT",
@@ -142,12 +144,17 @@ class MeterQuery:
         lines.append(_SETTINGS + (_EAGER if expressions.layers.columns else ""))
         return "\n".join(lines), bound
 
-    def _conditions(self, bound: dict[str, Any]) -> list[str]:
-        bound |= {
-            "tenant_id": self.tenant_id,
-            "environment_id": self.environment_id,
-            "end": milliseconds(self.end),
-        }
+    def _source(self, bound: dict[str, Any]) -> list[str]:
+        """Which events, as of when."""
+        own, wanted = self._own(bound), self._wanted(bound)
+        if self.known_before is None:
+            return [ALL_KNOWN, "WHERE " + "\n    AND ".join([*own, *wanted])]
+        bound["known_before"] = milliseconds(self.known_before)
+        return known_events(own, wanted)
+
+    def _own(self, bound: dict[str, Any]) -> list[str]:
+        """Whose events."""
+        bound |= {"tenant_id": self.tenant_id, "environment_id": self.environment_id}
         conditions = ["tenant_id = {tenant_id:String}", "environment_id = {environment_id:String}"]
         if self.external_customer_id is not None:
             bound["external_customer_id"] = self.external_customer_id
@@ -155,6 +162,12 @@ class MeterQuery:
         if self.each_of:
             bound["each_of"] = list(self.each_of)
             conditions.append("external_customer_id IN {each_of:Array(String)}")
+        return conditions
+
+    def _wanted(self, bound: dict[str, Any]) -> list[str]:
+        """Which of them."""
+        bound["end"] = milliseconds(self.end)
+        conditions = []
         if self.sources:
             bound["sources"] = list(self.sources)
             conditions.append("source IN {sources:Array(String)}")

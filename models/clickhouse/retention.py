@@ -1,4 +1,7 @@
-"""How long events are kept: a TTL on the table `events`. `event_ids` has none, because identity outlives retention."""
+"""How long events, and what they said before corrections, are kept: a TTL on their tables.
+
+`event_ids` has none, because identity outlives retention.
+"""
 
 import re
 from typing import Final
@@ -6,11 +9,13 @@ from typing import Final
 from models.clickhouse.client import ClickHouse
 
 RETENTION_MONTHS: Final = 37
-"""Also what migration 0003 sets."""
+"""Also what migrations 0003 and 0008 set."""
 
-_TTL: Final = """ALTER TABLE {database}.events
+_TTL: Final = """ALTER TABLE {database}.{table}
 MODIFY TTL toDateTime(greatest(least(timestamp, toDateTime64('2060-01-01 00:00:00', 3, 'UTC')), stored_at))
-    + toIntervalMonth({months} + 12 * is_deleted)"""
+    + toIntervalMonth({months})"""
+_MONTHS: Final = {"superseded_events": "{months}", "events": "{months} + 12 * is_deleted"}
+"""The table that is looked at comes last, so that a crash in between is mended by the next call."""
 
 
 async def keep_events(client: ClickHouse, database: str, months: int) -> bool:
@@ -27,5 +32,7 @@ async def keep_events(client: ClickHouse, database: str, months: int) -> bool:
     found = re.search(r"toIntervalMonth\((\d+) \+", rows[0][0])
     if found and int(found.group(1)) == months:
         return False
-    await client.command(_TTL.replace("{database}", database).replace("{months}", str(months)))
+    for table, kept in _MONTHS.items():
+        statement = _TTL.replace("{database}", database).replace("{table}", table).replace("{months}", kept)
+        await client.command(statement.replace("{months}", str(months)))
     return True

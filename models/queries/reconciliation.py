@@ -130,7 +130,10 @@ async def list_frozen_usage(session: AsyncSession, frozen_after: datetime, behin
 async def correction_of_period(
     session: AsyncSession, scope: Scope, external_customer_id: str, *, since: datetime, start: int, end: int
 ) -> bool:
-    """Whether an event of the customer was corrected since then that lay, or lies, in [start, end) (milliseconds)."""
+    """Whether an event of the customer was corrected since then that lay, or lies, in [start, end) (milliseconds).
+
+    `since` is business time.
+    """
     row = EventCorrectionRow
     lies = [
         text["timestamp"].as_string().cast(BigInteger).between(start, end - 1)
@@ -140,7 +143,7 @@ async def correction_of_period(
         row.tenant_id == scope.tenant_id,
         row.environment_id == scope.environment_id,
         row.external_customer_id == external_customer_id,
-        col(row.created_at) >= since,
+        col(row.corrected_at) >= since,
         or_(*lies),
     )
     return (await session.exec(query.limit(1))).first() is not None

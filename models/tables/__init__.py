@@ -5,6 +5,7 @@ from models.tables.customers import CustomerRow, TaxAssociationRow, TaxRateRow
 from models.tables.events import EventCorrectionRow
 from models.tables.findings import FindingRow
 from models.tables.invoices import InvoiceLineRow, InvoiceRow, InvoiceSequenceRow, InvoiceTaxRow, UsageSnapshotRow
+from models.tables.late_usage import UsageCorrectionRow
 from models.tables.ledger import DeferredRevenueRow, LedgerEntryRow, LedgerTransactionRow
 from models.tables.payments import PaymentAttemptRow, PaymentRow, ProviderEventRow
 from models.tables.refunds import DisputeRow, RefundRow
@@ -51,6 +52,7 @@ __all__ = [
     "TaxRateRow",
     "TenantRow",
     "TestClockRow",
+    "UsageCorrectionRow",
     "UsageSnapshotRow",
     "WalletLotRow",
     "WalletRow",

@@ -13,7 +13,8 @@ class EventCorrectionRow(Entity, table=True):
     """One void or amendment of an event, by whom (`created_by`), when and why; never changed afterwards.
 
     `before` and `after` are whole rows of ClickHouse (`models.clickhouse.event_rows.EventRow`), so that a correction
-    can be applied from here alone; `after` is empty for a void. `applied_at` is null until ClickHouse has the revision.
+    can be applied from here alone; `after` is empty for a void. `corrected_at` is business time (a customer's test
+    clock, where there is one). `applied_at` is null until ClickHouse has the revision.
     """
 
     __tablename__ = "event_corrections"
@@ -34,4 +35,5 @@ class EventCorrectionRow(Entity, table=True):
     reason: str
     before: dict[str, Any] = Field(sa_type=Json)
     after: dict[str, Any] = Field(default_factory=dict, sa_type=Json)
+    corrected_at: datetime = Field(sa_type=UtcTime)
     applied_at: datetime | None = Field(default=None, sa_type=UtcTime)

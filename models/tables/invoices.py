@@ -151,13 +151,23 @@ class InvoiceTaxRow(Entity, table=True):
 
 
 class UsageSnapshotRow(Entity, table=True):
-    """The usage that an invoice line was computed from, frozen when the invoice was finalized."""
+    """The usage that an invoice line was computed from, frozen when the invoice was finalized.
+
+    One with `supersedes` is usage of an earlier period as it is counted since this invoice corrected it: the chain of
+    them leads back to the snapshot that the period was first billed by (one of a voided invoice has no successor). It
+    has no line where nothing was to be charged. `filters` are those that the meter had when it was read, which it is
+    read by again (null: not known, the meter's own).
+    """
 
     __tablename__ = "usage_snapshots"
-    __table_args__ = (Index("usage_snapshots_invoice", "invoice_id"),)
+    __table_args__ = (
+        Index("usage_snapshots_invoice", "invoice_id"),
+        Index("usage_snapshots_superseded", "supersedes", postgresql_where=text("supersedes IS NOT NULL")),
+    )
 
     invoice_id: str
-    invoice_line_id: str
+    invoice_line_id: str | None = None
+    supersedes: str | None = None
     subscription_line_item_id: str
     meter_id: str
     period_start: datetime = Field(sa_type=UtcTime)
@@ -168,6 +178,7 @@ class UsageSnapshotRow(Entity, table=True):
     rejected_count: int
     checksum: str
     query: str = Field(sa_type=LongText)
+    filters: list[dict[str, Any]] | None = Field(default=None, sa_type=Json)
     daily: list[list[str]] = Field(default_factory=list, sa_type=Json)
 
 

@@ -12,8 +12,10 @@ from models.tables.base import Entity, Json, Rate, UtcTime
 class SubscriptionRow(Entity, table=True):
     """A customer's running agreement to a plan.
 
-    `next_action_at` is the instant of its next boundary in business time (null: nothing will happen by itself); test
-    clocks, billing runs and reconciliation find due work by it. `opened` is false until the first period has begun.
+    `next_action_at` is the instant of its next boundary in business time, or, once it has ended, of the end of its
+    look-back on late usage (null: nothing will happen by itself); test clocks, billing runs and reconciliation find due
+    work by it. `looked_back_at` is the end of the last period that such a look-back was about. `opened` is false until
+    the first period has begun.
     `seen_commands` remembers which commands took effect, so that a command that is sent twice acts once.
     """
 
@@ -58,6 +60,7 @@ class SubscriptionRow(Entity, table=True):
     version: int = 1
     opened: bool = False
     next_action_at: datetime | None = Field(default=None, sa_type=UtcTime)
+    looked_back_at: datetime | None = Field(default=None, sa_type=UtcTime)
     needs_attention: str | None = None
     test_clock_id: str | None = None
     seen_commands: list[str] = Field(default_factory=list, sa_type=Json)

@@ -22,6 +22,9 @@ def settings_of(api: Api, part: SettingsPart) -> Iterator[None]:
         "dunning_hour": part.dunning_hour,
         "on_exhausted_invoice": part.on_exhausted_invoice.value,
         "on_exhausted_subscription": part.on_exhausted_subscription.value,
+        "late_usage": part.late_usage,
+        "late_usage_periods": part.late_usage_periods,
+        "late_usage_days": part.late_usage_days,
     }
     changed = {name for name in wanted if wanted[name] != before[name]}
     if changed:
@@ -35,7 +38,7 @@ def settings_of(api: Api, part: SettingsPart) -> Iterator[None]:
 
 def _stored(value: dict[str, Any]) -> dict[str, Any]:
     """Settings in force under the names by which they are changed."""
-    dunning = value["dunning"]
+    dunning, late = value["dunning"], value["late_usage"]
     return {
         "finalization_delay_seconds": value["finalization_delay_seconds"],
         "due_date_days": value["due_date_days"],
@@ -44,4 +47,7 @@ def _stored(value: dict[str, Any]) -> dict[str, Any]:
         "dunning_hour": dunning["hour"],
         "on_exhausted_invoice": dunning["on_exhausted_invoice"],
         "on_exhausted_subscription": dunning["on_exhausted_subscription"],
+        "late_usage": late["policy"],
+        "late_usage_periods": late["periods"],
+        "late_usage_days": late["days"],
     }

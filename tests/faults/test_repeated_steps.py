@@ -4,10 +4,13 @@ from datetime import timedelta
 
 import pytest
 
+from activities.adapters.clickhouse import connect_clickhouse
 from activities.ingestion.direct_progress import StoredBeforeAnswered
+from activities.late_usage import LateUsage
 from activities.states import InvoiceState
 from activities.subscriptions import ClosePeriod, SubscriptionActivities
 from activities.test_clocks import BeginAdvance, ClockActivities, StepClock
+from activities.usage_reader import UsageReader
 from billing.errors import Conflict
 from models.queries.invoices import list_drafts_of
 from tests.faults.month import START
@@ -37,13 +40,16 @@ async def test_a_close_that_is_repeated_starts_the_invoice_it_drafted(tenant: Te
     subscriber = on_clock("harbour", "UTC", START, "pm_card_succeeds", DAILY)
     await tenant.sign_up(subscriber)
     gate = DyingGate()
-    activities = SubscriptionActivities(tenant.database, gate)
+    clickhouse = await connect_clickhouse(tenant.stack.clickhouse.running.url)
+    late = LateUsage(tenant.database, UsageReader(clickhouse), StoredBeforeAnswered())
+    activities = SubscriptionActivities(tenant.database, gate, late)
     first_end = START + DAY
     command = ClosePeriod(tenant.scope, subscriber.subscription_id, boundary=first_end, clock=START + 3 * DAY)
 
     with pytest.raises(ConnectionError):
         await activities.close_period(command)
     state = await activities.close_period(command)
+    await clickhouse.close()
 
     async with tenant.database.transaction(tenant.scope) as session:
         drafts = await list_drafts_of(session, subscriber.subscription_id)

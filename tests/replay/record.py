@@ -79,8 +79,8 @@ def _cleaned(value: Any) -> Any:
 async def record(world: World, names: Sequence[str]) -> None:
     """Every story once, or those that are named."""
     stories = (
-        in_real_time, under_a_test_clock, commanded, with_an_action, with_a_problem, delivered, released, expired,
-        counted, given_back, taken_back, supervised, reconciled, audited, run_over, delivered_in_order,
+        in_real_time, under_a_test_clock, looking_back, commanded, with_an_action, with_a_problem, delivered, released,
+        expired, counted, given_back, taken_back, supervised, reconciled, audited, run_over, delivered_in_order,
     )  # fmt: skip
     for story in stories:
         if not names or story.__name__ in names:
@@ -99,7 +99,7 @@ async def subscribed(world: World, start: datetime, *, card: str = "pm_card_succ
 
 async def in_real_time(world: World) -> None:
     """Missed boundaries caught up, a period closed by its timer, its invoice paid after the grace."""
-    await world.configure(finalization_delay_seconds=1)
+    await world.configure(finalization_delay_seconds=1, late_usage="ignore")  # it ends when it is cancelled
     end = datetime.now(UTC) + timedelta(seconds=4)
     subscription = await subscribed(world, end - 15 * DAY)
 
@@ -126,6 +126,21 @@ async def under_a_test_clock(world: World) -> None:
     await keep("invoice/recovered_under_a_test_clock", world.invoice_workflow(opening.id))
     await keep_runs("subscription/test_clock", world, subscription.id)
     await keep("test_clock/advanced", world.temporal.get_workflow_handle(clock_workflow_id(world.clock_id)))
+
+
+async def looking_back(world: World) -> None:
+    """Cancelled at once, with calls that come late: an adjustment invoice when the look-back ends."""
+    await world.clock(utc("2025-01-01"))
+    subscription = await subscribed(world, utc("2025-01-01"))
+    customer = await world.customer_named("acme")
+    await world.advance(utc("2025-01-02T12:00"))
+    await world.commands.cancel_subscription(world.scope, subscription.id, "immediate")
+    await world.advance(utc("2025-01-03"))
+    await world.use(customer, utc("2025-01-02T01:00"), "50", received=utc("2025-01-03"))
+    await world.advance(utc("2025-04-01"))
+    await world.subscription_workflow(subscription.id).result()
+    await world.closed((await world.invoices(subscription.id))[-1].id)
+    await keep_runs("subscription/looking_back", world, subscription.id)
 
 
 async def commanded(world: World) -> None:

@@ -38,7 +38,7 @@ async def test_events_are_deleted_and_identities_are_not(new_clickhouse_dsn: str
     # The engine may delete what is over its time at any moment, so the row is not asked for.
     fields = {**msgspec.structs.asdict(event("void", old)), "kafka_partition": 0, "kafka_offset": 1}
     void = EventRow(**fields, stored_at=milliseconds(old))
-    await insert_revision(connection, void, None, 1)
+    await insert_revision(connection, void, None, 1, milliseconds(old))
     rows = "SELECT event_id, is_deleted FROM events ORDER BY event_id"
 
     await connection.command("OPTIMIZE TABLE events FINAL")

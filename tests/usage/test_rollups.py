@@ -115,7 +115,7 @@ class World:
                 [None, moved, replace(found[0], properties='{"value": "12.5", "model": "a"}'),
                  replace(found[0], event_name=chance.choice(["call", "transfer"]), properties='{"value": 3}')]
             )  # fmt: skip
-            await insert_revision(self.clickhouse, found[0], changed, self.revision)
+            await insert_revision(self.clickhouse, found[0], changed, self.revision, found[0].accepted_at)
 
     async def compare(self, seed: int, starts: Sequence[datetime] = ()) -> int:
         """Both ways agree for every customer, alone and together, every period and meter; how much came from cells."""

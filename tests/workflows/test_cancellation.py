@@ -36,8 +36,10 @@ async def test_cancelled_at_once_the_usage_is_billed_and_unused_time_given_back_
     assert (final.period_end, final.finalized_at) == (utc("2025-04-16"), utc("2025-04-16T02:00"))
     # 1000 calls at 0.02; 15 of 30 days of a seat at 10 come back.
     assert final.total == total
-    await world.subscription_workflow(subscription.id).result()
+    # It looks back on late usage for 62 days; none came.
+    assert (await world.subscription(subscription.id)).next_action_at == utc("2025-06-17")
     await world.advance(utc("2025-07-01"))
+    await world.subscription_workflow(subscription.id).result()
     assert len(await world.invoices(subscription.id)) == 2
 
 
@@ -63,6 +65,7 @@ async def test_cancelled_at_the_end_of_the_period_it_runs_until_then(world: Worl
     assert (ended.subscription_status, ended.cancelled_at) == ("cancelled", utc("2025-05-01"))
     final = (await world.invoices(subscription.id))[-1]
     assert (final.total, final.payment_status) == (Decimal(20), "SUCCEEDED")
+    await world.advance(utc("2025-07-02"))  # 62 days later: nothing has come late
     await world.subscription_workflow(subscription.id).result()
 
 

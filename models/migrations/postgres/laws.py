@@ -200,6 +200,13 @@ DROP FUNCTION IF EXISTS refuse_change_of_finalized_line()
 """,
 )
 
+USAGE_CORRECTIONS_APPEND_ONLY = (
+    """
+CREATE OR REPLACE TRIGGER usage_corrections_append_only BEFORE UPDATE OR DELETE ON usage_corrections
+  FOR EACH ROW EXECUTE FUNCTION refuse_change()
+""",
+)
+
 AMOUNTS = {
     "invoices": (
         *("subtotal", "total_discount", "total_tax", "exclusive_tax", "total_prepaid_credits_applied", "total"),

@@ -25,7 +25,8 @@ async def update(body: dict[str, Any], caller: CallerNow, session: Session) -> R
     """Keys that are left out stay as they are.
 
     `seller` {name, address, tax_id, email}, `finalization_delay_seconds`, `due_date_days`, `dunning_days`,
-    `dunning_hour`, `on_exhausted_invoice`, `on_exhausted_subscription`.
+    `dunning_hour`, `on_exhausted_invoice`, `on_exhausted_subscription`, `late_usage` (next_invoice or ignore),
+    `late_usage_periods`, `late_usage_days`.
     """
     await save_billing_settings(session, caller.scope, body)
     await session.flush()
