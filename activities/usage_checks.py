@@ -25,6 +25,8 @@ from models.tables import MeterRow
 
 LOOKED_BACK: Final = timedelta(days=62)
 """What was frozen before is left alone: as far back as late usage is looked for."""
+READ_BEFORE: Final = timedelta(hours=1)
+"""Usage is read so long before its snapshot is written, at most: what was corrected meanwhile explains a difference."""
 PAGE: Final = 500
 MOST: Final = 1000
 
@@ -107,7 +109,7 @@ async def _corrected(means: Means, frozen: Frozen) -> bool:
             session,
             scope_of(row),
             frozen.external_customer_id,
-            since=row.cutoff_at,
+            since=row.created_at - READ_BEFORE,
             start=0 if meter.is_cumulative else milliseconds(row.period_start),
             end=milliseconds(row.period_end),
         )

@@ -132,7 +132,7 @@ async def correction_of_period(
 ) -> bool:
     """Whether an event of the customer was corrected since then that lay, or lies, in [start, end) (milliseconds).
 
-    `since` is business time.
+    `since` is real time.
     """
     row = EventCorrectionRow
     lies = [
@@ -143,7 +143,7 @@ async def correction_of_period(
         row.tenant_id == scope.tenant_id,
         row.environment_id == scope.environment_id,
         row.external_customer_id == external_customer_id,
-        col(row.corrected_at) >= since,
+        col(row.created_at) >= since,
         or_(*lies),
     )
     return (await session.exec(query.limit(1))).first() is not None
