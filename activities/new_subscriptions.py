@@ -18,7 +18,7 @@ from activities.subscriptions import cross_boundary, load_terms
 from billing.errors import Conflict, Invalid, NotFound
 from billing.periods import BillingCycle, BillingPeriod, Cadence
 from billing.subscriptions import SubscriptionStatus, billing_anchor, open_subscription
-from billing.terms import ProrationBehavior
+from billing.terms import ProrationBehavior, is_taken, line_quantity
 from models.conversions import price_from_row
 from models.ids import new_id
 from models.scope import Scope
@@ -122,7 +122,7 @@ async def _prices(session: AsyncSession, plan: PlanRow, new: NewSubscription) ->
         .order_by(col(PriceRow.position), col(PriceRow.id))
     )
     wanted = Cadence(_billing_period(new.billing_period), new.billing_period_count)
-    rows = [row for row in (await session.exec(query)).all() if _fits(row, wanted)]
+    rows = [row for row in (await session.exec(query)).all() if is_taken(price_from_row(row), wanted)]
     if not rows:
         raise Invalid(
             f"plan {plan.id} has no price in {new.currency} that is billed {new.billing_period} or ONETIME;"
@@ -131,11 +131,6 @@ async def _prices(session: AsyncSession, plan: PlanRow, new: NewSubscription) ->
         )
     _check_quantities(rows, new)
     return rows
-
-
-def _fits(row: PriceRow, wanted: Cadence) -> bool:
-    cadence = price_from_row(row).cadence
-    return cadence.period is BillingPeriod.ONETIME or cadence.same_length(wanted)
 
 
 def _billing_period(text: str) -> BillingPeriod:
@@ -216,7 +211,6 @@ def _line_row(
     meters: dict[str, MeterRow],
 ) -> SubscriptionLineItemRow:
     meter = meters.get(price.meter_id or "")
-    fixed = Decimal(0) if price.type == "USAGE" else new.quantities.get(price.id, price.min_quantity or Decimal(1))
     return SubscriptionLineItemRow(
         id=new_id("subs_line"),
         **new_columns(scope),
@@ -231,7 +225,7 @@ def _line_row(
         meter_id=price.meter_id,
         meter_display_name=meter.name if meter else "",
         display_name=price.display_name or price.lookup_key,
-        quantity=fixed,
+        quantity=line_quantity(price_from_row(price), new.quantities),
         currency=price.currency,
         billing_period=price.billing_period,
         billing_period_count=price.billing_period_count,

@@ -3,6 +3,7 @@
 Owns the shapes and their checks. Transitions are in billing.subscriptions, the choice of lines in billing.due_lines.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -92,6 +93,18 @@ class LineItem:
     def charged_quantity(self) -> Decimal:
         """The quantity that a FIXED price charges: never less than its minimum."""
         return max(self.quantity, self.price.min_quantity or ZERO)
+
+
+def line_quantity(price: Price, quantities: Mapping[str, Decimal]) -> Decimal:
+    """The quantity of a fixed line: the given one, else the price's least, else 1. Usage lines have none."""
+    if price.type is PriceType.USAGE:
+        return Decimal(0)
+    return quantities.get(price.id, price.min_quantity or Decimal(1))
+
+
+def is_taken(price: Price, cadence: Cadence) -> bool:
+    """Whether a subscription billed each `cadence` takes a price of its plan: one of the same length, or ONETIME."""
+    return price.cadence.period is BillingPeriod.ONETIME or price.cadence.same_length(cadence)
 
 
 @dataclass(frozen=True, slots=True)

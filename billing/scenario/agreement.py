@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from decimal import Decimal
 
 from billing.coupons import Coupon, CouponAssociation, check_redeemable
 from billing.dunning import DunningSettings
@@ -17,7 +16,7 @@ from billing.late_usage import LateUsagePolicy, LateUsageSettings
 from billing.line_trials import line_trial_end
 from billing.periods import add_local_days
 from billing.phases import Phase, item_lines, phased_commitments, phased_lines
-from billing.prices import BillingModel, Price, PriceType
+from billing.prices import BillingModel, Price
 from billing.scenario import document as doc
 from billing.scenario.catalog import Catalog, build_entitlements, subscription_cadence, tiers_of, transform_of
 from billing.scenario.catalog_parts import EntitlementPart, PriceOverridePart
@@ -25,7 +24,7 @@ from billing.scenario.commitments import build_commitments
 from billing.scenario.decoding import at_path
 from billing.subscriptions import billing_anchor
 from billing.taxes import TaxRate
-from billing.terms import LineItem, ProrationUnit, Terms
+from billing.terms import LineItem, ProrationUnit, Terms, line_quantity
 
 SUBSCRIPTION_ID = "subscription"
 
@@ -137,13 +136,6 @@ def associate(coupon: Coupon, price: str | None) -> CouponAssociation:
     """The subscription takes `coupon`: on the line of `price`, or on the whole invoice."""
     identity = coupon.id if price is None else f"{coupon.id}:{price}"
     return CouponAssociation(identity, coupon, price)
-
-
-def line_quantity(price: Price, quantities: Mapping[str, Decimal]) -> Decimal:
-    """The quantity of a fixed line: the given one, else the price's least, else 1. Usage lines have none."""
-    if price.type is PriceType.USAGE:
-        return Decimal(0)
-    return quantities.get(price.id, price.min_quantity or Decimal(1))
 
 
 def own_tax_rates(part: doc.SubscriptionPart, catalog: Catalog, price: Price) -> tuple[TaxRate, ...]:

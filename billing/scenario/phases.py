@@ -11,9 +11,10 @@ from billing.periods import BillingPeriod
 from billing.phases import Phase, PhaseItem, check_phases
 from billing.prices import Price, PriceType
 from billing.scenario import document as doc
-from billing.scenario.agreement import associated, line_quantity, overridden
+from billing.scenario.agreement import associated, overridden
 from billing.scenario.catalog import Catalog
 from billing.scenario.decoding import at_path
+from billing.terms import line_quantity
 
 
 def build_phases(scenario: doc.Scenario, catalog: Catalog) -> tuple[Phase, ...]:

@@ -14,12 +14,12 @@ from billing.line_trials import line_trial_end
 from billing.periods import BillingPeriod, Cadence
 from billing.prices import Price, PriceType
 from billing.scenario import document as doc
-from billing.scenario.agreement import entitlements_of, line_quantity, own_tax_rates
+from billing.scenario.agreement import entitlements_of, own_tax_rates
 from billing.scenario.catalog import prices_of_plan
 from billing.scenario.credits import build_addon_grants, build_grants
 from billing.simulation.story import PLAN, SUBSCRIPTION, Story
 from billing.subscriptions import SubscriptionState, Transition
-from billing.terms import LineItem, ProrationBehavior, Terms
+from billing.terms import LineItem, ProrationBehavior, Terms, line_quantity
 
 
 def change_plan(story: Story, action: doc.ChangePlan, path: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from billing.errors import Invalid
 from billing.periods import BillingPeriod, Cadence
-from billing.terms import LineItem
+from billing.terms import LineItem, is_taken, line_quantity
 
 from .builders import seat, talk, terms, utc
 
@@ -87,3 +87,19 @@ def test_what_makes_no_sense_is_refused(make: Callable[[], object], field: str, 
 )
 def test_the_last_values_that_make_sense(make: Callable[[], object]) -> None:
     assert make()
+
+
+def test_a_plans_prices_of_the_same_length_and_those_that_are_due_once_are_taken() -> None:
+    quarterly, three_months = Cadence(BillingPeriod.QUARTERLY), Cadence(BillingPeriod.MONTHLY, 3)
+    assert is_taken(seat(), Cadence(BillingPeriod.MONTHLY))
+    assert not is_taken(seat(), quarterly)
+    assert is_taken(replace(seat(), cadence=quarterly), three_months)
+    assert is_taken(replace(seat(), cadence=Cadence(BillingPeriod.ONETIME)), quarterly)
+
+
+def test_a_line_has_the_given_quantity_else_the_least_else_one() -> None:
+    least = replace(seat(), min_quantity=Decimal(3))
+    assert line_quantity(least, {}) == 3
+    assert line_quantity(least, {least.id: Decimal(7)}) == 7
+    assert line_quantity(seat(), {}) == 1
+    assert line_quantity(talk(), {talk().id: Decimal(7)}) == 0
