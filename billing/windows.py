@@ -3,7 +3,7 @@
 Owns where a window begins and ends. Rules: billing-rules.md section 2. Weeks start on Monday; months are the billing
 months of the anchor, clamped. Up to an hour a window is counted back by the minutes that the local clock shows; windows
 of 3, 6 and 12 hours are cut from local midnight, so that a change of the clocks makes one longer or shorter. The same
-rules as models/clickhouse/windows.py.
+rules as models/clickhouse/windows.py. Windows never overlap: where a clock is moved by half an hour, one is shorter.
 """
 
 from datetime import datetime, timedelta
@@ -44,9 +44,10 @@ def window_at(size: WindowSize, zone: str, anchor: datetime, at: datetime) -> Pe
         return nominal_period(anchor, zone, _MONTHLY, at)
     local = to_local(at, zone)
     if size in _MINUTES:
-        minutes = _MINUTES[size]
-        shown = timedelta(minutes=local.minute % minutes, seconds=local.second, microseconds=local.microsecond)
-        return Period(at - shown, at - shown + timedelta(minutes=minutes))
+        start, length = at - _shown(local, size), timedelta(minutes=_MINUTES[size])
+        before = _shown(to_local(start, zone), size)
+        # Not 0 where a change of the clocks by less than an hour lies between: the window begins at the change.
+        return Period(start + length - before if before else start, start + length)
     midnight = local.replace(hour=0, minute=0, second=0, microsecond=0)
     if size in _HOURS:
         hours = _HOURS[size]
@@ -55,6 +56,11 @@ def window_at(size: WindowSize, zone: str, anchor: datetime, at: datetime) -> Pe
     days = 7 if size is WindowSize.WEEK else 1
     start = midnight - timedelta(days=local.weekday() if days == 7 else 0)
     return Period(from_local(start, zone), from_local(start + timedelta(days=days), zone))
+
+
+def _shown(local: datetime, size: WindowSize) -> timedelta:
+    """How far into a window of up to an hour the local clock is."""
+    return timedelta(minutes=local.minute % _MINUTES[size], seconds=local.second, microseconds=local.microsecond)
 
 
 def windows_of(period: Period, size: WindowSize, zone: str, anchor: datetime) -> tuple[Period, ...]:

@@ -42,9 +42,11 @@ class Window:
         """The start of the window that holds `timestamp`, in Unix milliseconds; takes what `parameters` binds."""
         if self.size not in _MINUTES:
             return "roundDown(toUnixTimestamp64Milli(timestamp), {boundaries:Array(Int64)})"
-        minutes = f"toMinute(timestamp, {{zone:String}}) % {_MINUTES[self.size]}"
-        seconds = f"({minutes}) * 60 + toSecond(timestamp, {{zone:String}})"
-        return f"toInt64(toUnixTimestamp(timestamp) - ({seconds})) * 1000"
+        length = _MINUTES[self.size]
+        start = f"toUnixTimestamp(timestamp) - ({_shown_sql('timestamp', length)})"
+        # Not 0 where a change of the clocks by less than an hour lies between: the window begins at the change.
+        before = _shown_sql(f"toDateTime({start}, 'UTC')", length)
+        return f"toInt64({start} + if({before} = 0, 0, {length * 60} - ({before}))) * 1000"
 
     def parameters(self, period: Period) -> dict[str, Any]:
         """What `start_sql` needs to be bound for timestamps of `period`."""
@@ -67,6 +69,11 @@ class Window:
             by_month = self.size is WindowSize.MONTH
             anchor = calendar_anchor(instant, self.zone, Cadence(BillingPeriod.MONTHLY)) if by_month else instant
         return window_at(self.size, self.zone, anchor, instant)
+
+
+def _shown_sql(at: str, minutes: int) -> str:
+    """Seconds that the local clock is into a window of so many minutes."""
+    return f"(toMinute({at}, {{zone:String}}) % {minutes}) * 60 + toSecond({at}, {{zone:String}})"
 
 
 @lru_cache(maxsize=256)

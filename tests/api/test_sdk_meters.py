@@ -95,7 +95,7 @@ def story(sdk: Any, client: httpx.Client) -> Story:
 def test_each_aggregation_and_reset_from_events_to_invoices(story: Story, sdk: Any, client: httpx.Client) -> None:
     subscription = subscribe(sdk, story, "meters", KINDS)
     stored = client.get("/meters").json()["items"]
-    assert {meter["name"]: meter["aggregation"] for meter in stored} == {
+    assert {meter["name"]: meter["aggregation"] for meter in stored if meter["name"] in KINDS} == {
         name: kind.aggregation for name, kind in KINDS.items()
     }
     for number, (n, day) in enumerate(EVENTS):

@@ -107,7 +107,10 @@ def test_windows_group_the_same_read() -> None:
     assert "zone" not in parameters
     sql, parameters = query(TALK, window=Window(WindowSize.HOUR, "Asia/Kolkata")).to_sql()
     seconds = "(toMinute(timestamp, {zone:String}) % 60) * 60 + toSecond(timestamp, {zone:String})"
-    assert sql.splitlines()[1] == f"  toInt64(toUnixTimestamp(timestamp) - ({seconds})) * 1000 AS window_start,"
+    start = f"toUnixTimestamp(timestamp) - ({seconds})"
+    before = seconds.replace("timestamp", f"toDateTime({start}, 'UTC')")
+    shorter = f"if({before} = 0, 0, 3600 - ({before}))"  # where the clocks are changed by half an hour
+    assert sql.splitlines()[1] == f"  toInt64({start} + {shorter}) * 1000 AS window_start,"
     assert parameters["zone"] == "Asia/Kolkata"
 
 

@@ -214,6 +214,7 @@ async def nobody_is_left_behind(world: World, month: Month) -> None:
         assert await build_of(world.subscription_workflow(month.subscriptions[name].id)) == NEW
     running = world.temporal.list_workflows('ExecutionStatus = "Running" AND WorkflowType = "SubscriptionWorkflow"')
     assert {each.id async for each in running} == {
-        world.subscription_workflow(month.subscriptions[name].id).id for name in ("pays", "declined")
+        world.subscription_workflow(month.subscriptions[name].id).id
+        for name in ("pays", "declined", "cancels")  # who has cancelled is looked back on for late usage
     }
     assert not [each async for each in world.temporal.list_workflows("TemporalReportedProblems IS NOT NULL")]
