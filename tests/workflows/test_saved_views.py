@@ -44,8 +44,8 @@ async def until_shown(world: World, view: str, workflow_id: str, now: datetime |
 
 async def test_what_waits_for_a_person(world: World) -> None:
     well = await running(world)
-    bad = await world.subscribe(await world.customer("bad"), datetime.now(UTC) - timedelta(days=40))
     await world.stop_workers()
+    bad = await world.subscribe(await world.customer("bad"), datetime.now(UTC) - timedelta(days=40))
     await change(world, "UPDATE subscriptions SET timezone = 'Mars/Olympus' WHERE id = :id", id=bad.id)
     await world.start_workers()
 
