@@ -11,9 +11,11 @@ from decimal import Decimal
 from typing import Any
 
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel.ext.asyncio.session import AsyncSession
 
-from activities.bookkeeping import new_columns
+from activities.bookkeeping import new_columns, scope_of
+from activities.master_data_payloads import feature_payload
+from activities.outbox import emit
 from billing.errors import AlreadyExists, Invalid
 from billing.meters import Filter, Meter, parse_aggregation, parse_bucket_size, parse_reset_usage
 from models.conversions import aggregation_json, meter_from_row
@@ -181,6 +183,7 @@ async def create_feature(session: AsyncSession, scope: Scope, new: NewFeature, a
         raise Invalid("lookup_key is required where the name holds no letter or digit", field="lookup_key")
     session.add(row)
     await _flush(session, "features_lookup_key", "feature", row.lookup_key)
+    await _tell_feature(session, row, "feature.created", row.created_at)
     return row
 
 
@@ -202,6 +205,7 @@ async def update_feature(
     row.feature_metadata = row.feature_metadata if change.metadata is None else change.metadata
     row.updated_at, row.updated_by = now, actor
     await session.flush()
+    await _tell_feature(session, row, "feature.updated", now)
     return row
 
 
@@ -210,6 +214,11 @@ async def delete_feature(session: AsyncSession, scope: Scope, feature_id: str, n
     row = await get_feature(session, scope, feature_id, lock=True)
     row.status, row.updated_at, row.updated_by = "deleted", now, actor
     await session.flush()
+    await _tell_feature(session, row, "feature.deleted", now)
+
+
+async def _tell_feature(session: AsyncSession, row: FeatureRow, event: str, at: datetime) -> None:
+    await emit(session, scope_of(row), event, row.id, {"feature": feature_payload(row)}, at)
 
 
 async def create_plan(session: AsyncSession, scope: Scope, new: NewPlan, actor: str = "") -> PlanRow:

@@ -9,6 +9,9 @@ from datetime import datetime
 from sqlalchemy.exc import IntegrityError
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from activities.bookkeeping import scope_of
+from activities.master_data_payloads import customer_payload
+from activities.outbox import emit
 from activities.payment_methods import tell_awaiting_invoices
 from activities.tax_rates import NewTaxAssociation, attach_tax_rate, check_behavior
 from activities.test_clocks import clock_for_new_customer
@@ -111,6 +114,7 @@ async def create_customer(
     await _flush(session, new.external_id)
     for index, override in enumerate(new.tax_rate_overrides):
         await _attach(session, scope, row, override, f"tax_rate_overrides[{index}]", now, actor)
+    await _tell(session, row, "customer.created", now)
     return row
 
 
@@ -138,6 +142,7 @@ async def update_customer(
     await _flush(session, row.external_id)
     if "gateway_payment_method_id" in given:
         await tell_awaiting_invoices(session, row.id)
+    await _tell(session, row, "customer.updated", now)
     return row
 
 
@@ -149,6 +154,11 @@ async def delete_customer(
     await _refuse_while_subscribed(session, scope, row, "the customer cannot be deleted", None)
     row.status, row.updated_at, row.updated_by = "deleted", now, actor
     await session.flush()
+    await _tell(session, row, "customer.deleted", now)
+
+
+async def _tell(session: AsyncSession, row: CustomerRow, event: str, at: datetime) -> None:
+    await emit(session, scope_of(row), event, row.id, {"customer": customer_payload(row)}, at)
 
 
 async def _refuse_while_subscribed(

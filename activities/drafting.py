@@ -9,6 +9,8 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from activities.bookkeeping import new_columns, touch
+from activities.outbox import emit
+from activities.payloads import invoice_payload
 from billing.codec import from_json, to_json
 from billing.errors import InvariantBroken
 from billing.invoice_lines import PeriodCorrection
@@ -87,8 +89,10 @@ async def draft_invoice(
     )
     session.add(row)
     await session.flush()
-    await write_invoice(session, scope, row, inputs, invoice, credited={})
+    lines, taxes = await write_invoice(session, scope, row, inputs, invoice, credited={})
     await _note_credits(session, invoice)
+    body = {"invoice": invoice_payload(row, lines, taxes)}
+    await emit(session, scope, "invoice.create.drafted", row.id, body, due.at)
     return row
 
 
