@@ -11,6 +11,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from activities.adapters.webhook_signature import new_secret
 from activities.bookkeeping import new_columns
+from activities.event_types import check_event_types
 from billing.errors import Conflict
 from models.ids import new_id
 from models.queries.webhook_endpoints import get_webhook_endpoint
@@ -45,7 +46,11 @@ class WebhookEndpointChange:
 async def create_webhook_endpoint(
     session: AsyncSession, scope: Scope, new: NewWebhookEndpoint, actor: str = ""
 ) -> WebhookEndpointRow:
-    """Inserts an endpoint with a fresh secret. It gets the events that happen from now on."""
+    """Inserts an endpoint with a fresh secret. It gets the events that happen from now on.
+
+    Raises Invalid for a type of event that is never sent.
+    """
+    check_event_types(new.enabled_events)
     row = WebhookEndpointRow(
         id=new_id("endpoint"),
         **new_columns(scope),
@@ -65,7 +70,11 @@ async def create_webhook_endpoint(
 async def update_webhook_endpoint(
     session: AsyncSession, scope: Scope, endpoint_id: str, change: WebhookEndpointChange, now: datetime, actor: str = ""
 ) -> WebhookEndpointRow:
-    """Changes the given fields; enabling clears the reason for which it was disabled. Raises NotFound."""
+    """Changes the given fields; enabling clears the reason for which it was disabled.
+
+    Raises NotFound, and Invalid for a type of event that is never sent.
+    """
+    check_event_types(change.enabled_events or ())
     row = await get_webhook_endpoint(session, scope, endpoint_id, lock=True)
     row.url = row.url if change.url is None else change.url
     row.description = row.description if change.description is None else change.description
