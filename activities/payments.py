@@ -9,7 +9,7 @@ from functools import partial
 from sqlmodel.ext.asyncio.session import AsyncSession
 from temporalio import activity
 
-from activities.bookkeeping import touch
+from activities.bookkeeping import remember_command, touch
 from activities.breaker import Breakers
 from activities.business_time import business_time
 from activities.collection import collection_state, has_new_method, open_attempt, settle, settle_withdrawn
@@ -44,6 +44,8 @@ class CollectPayment:
     now: datetime
     by_hand: bool = False
     """True: somebody asked for it, so that even a method that was declined for good is tried."""
+    command_id: str = ""
+    """By hand: under which name. The same name makes one attempt, whatever has become of the run that was asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +81,12 @@ class PaymentActivities:
         """One attempt. Repeating it repeats the same charge under the same key, so nothing is taken twice."""
         async with self._database.transaction(command.scope) as session:
             row = await get_invoice(session, command.invoice_id, lock=True)
+            if command.command_id in row.seen_commands:
+                return await collection_state(session, row)
             now = await business_time(session, row.test_clock_id, command.now)
             opened = await open_attempt(session, row, command.attempt_number, now, by_hand=command.by_hand)
             if opened is None:
-                return await collection_state(session, row)
+                return await _after(session, row, command)
         attempt, known = opened
         charge = partial(self._charge, row, attempt, known)
         outcome = await self._breakers.of(attempt.payment_gateway).call(charge, by_hand=command.by_hand)
@@ -90,7 +94,7 @@ class PaymentActivities:
             row = await get_invoice(session, command.invoice_id, lock=True)
             stored = await session.get_one(PaymentAttemptRow, attempt.id)
             await settle(session, row, stored, outcome, stored.attempted_at, seen_at=now)
-            return await collection_state(session, row)
+            return await _after(session, row, command)
 
     @activity.defn(name="payments.apply_facts")
     async def apply_facts(self, command: ApplyFacts) -> InvoiceState:
@@ -145,6 +149,14 @@ class PaymentActivities:
                 state="no_provider",
             )
         return provider
+
+
+async def _after(session: AsyncSession, row: InvoiceRow, command: CollectPayment) -> InvoiceState:
+    """The state, once what was asked for has been done; asked for again under the same name, it is done."""
+    if command.command_id and command.command_id not in row.seen_commands:
+        remember_command(row, command.command_id)
+        await session.flush()
+    return await collection_state(session, row)
 
 
 async def take_in_facts(session: AsyncSession, invoice_id: str, now: datetime) -> InvoiceState:

@@ -124,6 +124,8 @@ class Commands:
     async def attempt_payment(self, scope: Scope, invoice_id: str, command_id: str | None = None) -> InvoiceRow:
         """Tries to collect what remains, now."""
         row = await self._invoice(scope, invoice_id)
+        if command_id in row.seen_commands:
+            return row
         require_unpaid(InvoiceStatus(row.invoice_status), PaymentStatus(row.payment_status), "attempt_payment")
         return await self._command_invoice(row, "attempt_payment", command_id)
 

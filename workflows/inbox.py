@@ -5,6 +5,7 @@ continue as new) validators answer `retry`, so that no command can be lost betwe
 """
 
 from collections import deque
+from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
 from temporalio import workflow
@@ -68,6 +69,14 @@ class Inbox(Generic[State]):
         """The oldest command that waits."""
         return self._waiting.popleft()
 
-    def close(self) -> None:
-        """From now on validators answer `retry`; what was accepted is still acted on."""
+    async def finish(self, act_on: Callable[[Delivery[State]], Awaitable[None]]) -> None:
+        """At a run's end: validators answer `retry` from now on, and what was accepted is carried out in this run.
+
+        Nothing is awaited after the last look.
+        """
         self._closed = True
+        while self._waiting or not workflow.all_handlers_finished():
+            if self._waiting:
+                await act_on(self._waiting.popleft())
+            else:
+                await workflow.wait_condition(lambda: bool(self._waiting) or workflow.all_handlers_finished())

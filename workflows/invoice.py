@@ -46,7 +46,7 @@ class InvoiceWorkflow:
                     await self._do_what_is_due()
                 elif self._inbox:
                     await self._act_on(self._inbox.take())
-            await self._finish_commands()
+            await self._inbox.finish(self._act_on)
             if not self._has_errand():
                 break  # news that come while the run ends are not left to nobody
         if not self._state.is_closed:
@@ -178,10 +178,12 @@ class InvoiceWorkflow:
             ),
         )
 
-    async def _collect(self, *, by_hand: bool = False) -> None:
+    async def _collect(self, command_id: str | None = None) -> None:
         """One attempt at the provider. The attempt's number makes a repeat of this step the same attempt."""
-        number = self._state.attempts + 1
-        command = CollectPayment(self._state.scope, self._state.invoice_id, number, self._now(), by_hand)
+        number, by_hand = self._state.attempts + 1, command_id is not None
+        command = CollectPayment(
+            self._state.scope, self._state.invoice_id, number, self._now(), by_hand, command_id or ""
+        )
         queue = payments_queue(self._state.provider) if self._state.provider else BILLING  # by a wallet alone
         self._state = await self._steps.once(
             "collect the payment",
@@ -260,7 +262,7 @@ class InvoiceWorkflow:
                 "attempt_payment",
                 "it is finalized, unpaid and has a payment method or a POST_PAID wallet",
             )
-            await self._collect(by_hand=True)
+            await self._collect(command.command_id)
 
     def _catch_time(self) -> None:
         """The first attempt falls due with the finalizing; the clock may stand later than this workflow was told."""
@@ -285,15 +287,6 @@ class InvoiceWorkflow:
         if (rendering := self._rendering) is not None:
             # Its document is there when the clock moves on; one that cannot be made does not hold time up.
             await workflow.wait_condition(lambda: rendering.done() or self._steps.problem is not None)
-
-    async def _finish_commands(self) -> None:
-        """Accepted commands are carried out in this run; nothing is awaited after the last look."""
-        self._inbox.close()
-        while self._inbox or not workflow.all_handlers_finished():
-            if self._inbox:
-                await self._act_on(self._inbox.take())
-            else:
-                await workflow.wait_condition(lambda: bool(self._inbox) or workflow.all_handlers_finished())
 
     def _describe(self) -> None:
         workflow.set_current_details(invoice_details(self._state, self._clock, self._steps.problem, self._steps.paused))

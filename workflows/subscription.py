@@ -52,7 +52,7 @@ class SubscriptionWorkflow:
                     await self._do_what_is_due()
                 elif self._inbox:
                     await self._act_on(self._inbox.take())
-            await self._finish_commands()
+            await self._inbox.finish(self._act_on)
             if not self._facts:
                 break  # news that come while the run ends are not left to nobody
         if not self._ended():
@@ -228,15 +228,6 @@ class SubscriptionWorkflow:
         self._state = await workflow.execute_activity_method(
             SubscriptionActivities.change_payment_method, change, summary="change payment method", **DATABASE
         )
-
-    async def _finish_commands(self) -> None:
-        """Accepted commands are carried out in this run; nothing is awaited after the last look."""
-        self._inbox.close()
-        while self._inbox or not workflow.all_handlers_finished():
-            if self._inbox:
-                await self._act_on(self._inbox.take())
-            else:
-                await workflow.wait_condition(lambda: bool(self._inbox) or workflow.all_handlers_finished())
 
     def _describe(self) -> None:
         workflow.set_current_details(subscription_details(self._state, self._clock, self._steps.problem))

@@ -36,10 +36,7 @@ class TestClockWorkflow:
                 await self._begin(self._inbox.take())
             else:
                 await self._step()
-        self._inbox.close()
-        while self._inbox:
-            await self._begin(self._inbox.take())
-        await workflow.wait_condition(workflow.all_handlers_finished)
+        await self._inbox.finish(self._begin)
         workflow.continue_as_new(ClockInput(self._state))
 
     @workflow.update(name="advance", description="Move the clock forward; answers once the move has begun.")

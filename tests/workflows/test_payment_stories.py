@@ -1,6 +1,7 @@
 """Collecting: declines and their schedule, actions, lost answers, outages, payments by hand."""
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -9,15 +10,16 @@ import pytest
 from sqlmodel import col, select
 from temporalio.service import RPCError, RPCStatusCode
 
+from activities.collection import collection_state
 from activities.provider_events import store_provider_event
 from activities.receipts import NewPayment
-from activities.states import SubscriptionState
+from activities.states import InvoiceState, SubscriptionState
 from activities.wallets import NewWallet, create_wallet
 from billing.errors import Conflict
 from billing.wallets import WalletType
 from models.tables import InvoiceRow, PaymentAttemptRow, SubscriptionRow, WalletLotRow
 from tests.world import World, until, utc
-from workflows.contracts import ChangePaymentMethod
+from workflows.contracts import ChangePaymentMethod, InvoiceCommand
 from workflows.messaging import send_command
 
 START = utc("2025-01-01")
@@ -173,6 +175,32 @@ async def test_an_attempt_by_hand_does_not_wait_for_the_schedule(world: World) -
     assert len(await world.charges(invoice.id)) == 2
     with pytest.raises(Conflict, match="the invoice is paid"):
         await world.commands.attempt_payment(world.scope, invoice.id, "by hand again")
+
+
+async def test_an_attempt_by_hand_that_is_sent_again_to_a_later_run_is_made_once(world: World) -> None:
+    await world.sell()
+    subscription = await world.subscribe(await world.customer("acme"), datetime.now(UTC), card="pm_script_soft_soft_ok")
+    (invoice,) = await world.invoices(subscription.id)
+
+    async def declined() -> bool:
+        return (await world.invoice(invoice.id)).payment_status == "FAILED"
+
+    await until(declined)
+    await world.commands.attempt_payment(world.scope, invoice.id, "by hand")
+    await world.invoice_workflow(invoice.id).terminate("a later run knows of it what Postgres knows")
+    async with world.database.transaction(world.scope) as session:
+        state = await collection_state(session, await world.invoice(invoice.id))
+    await world.gate.wake_invoice(replace(state, seen_commands=()), restart=True)
+
+    again = await world.commands.attempt_payment(world.scope, invoice.id, "by hand")
+    at_the_workflow = InvoiceCommand("by hand", datetime.now(UTC))
+    workflow_id = world.invoice_workflow(invoice.id).id
+    await send_command(world.temporal, workflow_id, "attempt_payment", at_the_workflow, InvoiceState)
+
+    assert again.payment_status == "FAILED"
+    assert [charge["status"] for charge in await world.charges(invoice.id)] == ["declined", "declined"]
+    paid = await world.commands.attempt_payment(world.scope, invoice.id, "by hand, another time")
+    assert paid.payment_status == "SUCCEEDED"
 
 
 async def test_attempts_by_hand_sent_together_charge_once(world: World) -> None:
