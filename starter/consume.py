@@ -7,7 +7,9 @@ leaves the group, so that another process takes over at once.
 import asyncio
 import gc
 import signal
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
+from contextlib import suppress
+from typing import Final, TypeVar
 
 import structlog
 from prometheus_client import start_http_server
@@ -16,7 +18,14 @@ from activities.adapters.clickhouse import connect_clickhouse
 from activities.adapters.kafka_consumer import KafkaEventSource
 from activities.adapters.kafka_settings import KafkaSettings, ensure_topics
 from activities.ingestion.consumption import Consumption, Totals
+from activities.ingestion.ports import IngestUnavailable
 from activities.ingestion.sink import sink_of_lane
+from models.clickhouse.client import ClickHouseUnavailable
+
+PAUSE_SECONDS: Final = 2.0
+"""Between two looks for a neighbour that is not there yet."""
+
+Found = TypeVar("Found")
 
 log = structlog.get_logger(__name__)
 
@@ -29,7 +38,7 @@ async def consume(
     lazy: bool = False,
     lazy_tenants: Collection[str] = (),
 ) -> Totals:
-    """Runs until SIGTERM or SIGINT. Raises ClickHouseUnavailable or KafkaException when it cannot start.
+    """Runs until SIGTERM or SIGINT. Waits for Kafka and ClickHouse; raises ClickHouseRefused or KafkaException.
 
     `lazy`: carries the events of tenants marked bulk (`lazy_tenants`) and no others.
     """
@@ -39,8 +48,11 @@ async def consume(
         loop.add_signal_handler(signal_, stop.set)
     if metrics_port is not None:
         start_http_server(metrics_port)
-    await ensure_topics(kafka)
-    clickhouse = await connect_clickhouse(clickhouse_dsn)
+    if await _once_there("Kafka", lambda: _topics_of(kafka), stop) is None:
+        return Totals()
+    clickhouse = await _once_there("ClickHouse", lambda: connect_clickhouse(clickhouse_dsn), stop)
+    if clickhouse is None:
+        return Totals()
     lane = kafka.lazy() if lazy else kafka
     gc.freeze()  # what has been imported stays: the collector need not go through it with every block
     try:
@@ -56,3 +68,20 @@ async def consume(
         dead_lettered=totals.dead_lettered,
     )
     return totals
+
+
+async def _topics_of(kafka: KafkaSettings) -> KafkaSettings:
+    await ensure_topics(kafka)
+    return kafka
+
+
+async def _once_there(neighbour: str, reach: Callable[[], Awaitable[Found]], stop: asyncio.Event) -> Found | None:
+    """What `reach` answers, however long nobody is there, as when a whole machine starts; None when told to stop."""
+    while not stop.is_set():
+        try:
+            return await reach()
+        except (IngestUnavailable, ClickHouseUnavailable) as problem:
+            log.warning("consume.waiting", neighbour=neighbour, problem=str(problem))
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), PAUSE_SECONDS)
+    return None

@@ -9,9 +9,23 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from activities.ingestion.ports import IngestUnavailable
+
 TIMEOUT_SECONDS = 10.0
 REPLAYED = "replayed"
 """Header of a record that was a dead letter before."""
+
+_NOBODY_ANSWERS = frozenset(
+    {
+        KafkaError._TRANSPORT,
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._TIMED_OUT,
+        KafkaError._RESOLVE,
+        KafkaError.REQUEST_TIMED_OUT,
+        KafkaError.BROKER_NOT_AVAILABLE,
+        KafkaError.NOT_CONTROLLER,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +61,15 @@ class KafkaSettings:
 
 
 async def ensure_topics(settings: KafkaSettings) -> None:
-    """Makes the topics that are missing; existing ones stay as they are. Raises KafkaException."""
+    """Makes the topics that are missing; existing ones stay as they are.
+
+    Raises IngestUnavailable when no broker answers, KafkaException when they refuse.
+    """
     await asyncio.to_thread(_create, settings)
 
 
 async def ensure_system_topic(settings: KafkaSettings) -> None:
-    """Makes the topic of what other systems are told, if it is missing. Raises KafkaException."""
+    """Makes the topic of what other systems are told, if it is missing. Raises as `ensure_topics` does."""
     await asyncio.to_thread(_create_missing, settings, [_system_topic(settings)])
 
 
@@ -74,6 +91,10 @@ def _create_missing(settings: KafkaSettings, wanted: list[NewTopic]) -> None:
     for created in admin.create_topics(wanted, operation_timeout=TIMEOUT_SECONDS).values():
         try:
             created.result(TIMEOUT_SECONDS)
+        except TimeoutError:
+            raise IngestUnavailable(f"no broker at {settings.brokers} answered for {TIMEOUT_SECONDS:g} s") from None
         except KafkaException as error:
+            if error.args[0].code() in _NOBODY_ANSWERS:
+                raise IngestUnavailable(f"no broker at {settings.brokers} answers: {error.args[0].str()}") from error
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise

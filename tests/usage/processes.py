@@ -19,7 +19,7 @@ from starlette.responses import PlainTextResponse
 
 from activities.adapters.clickhouse import ClickHouseConnection, connect_clickhouse
 from activities.adapters.kafka_producer import KafkaEventLog
-from activities.adapters.kafka_settings import KafkaSettings, ensure_topics
+from activities.adapters.kafka_settings import KafkaSettings
 from activities.ingestion.counts import AcceptanceCounts
 from activities.ingestion.direct_writer import DirectWriter
 from activities.ingestion.known_ids import KnownIds
@@ -127,7 +127,6 @@ async def carry(options: argparse.Namespace) -> None:
     if options.session_ms:
         shorten_sessions(options.session_ms)
     settings = KafkaSettings(options.kafka, topic=options.topic, dead_letter_topic=f"{options.topic}_dlq", partitions=3)
-    await ensure_topics(settings)
     print(await consume(options.clickhouse, settings, lazy=options.lazy))
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import re
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -115,6 +116,50 @@ async def test_kill_9_of_consumers_broker_and_store(parts: Parts, tmp_path: Path
     )
     assert codes == [0, 0]
     assert_exact(load, found)
+
+
+async def test_a_consumer_that_starts_before_its_neighbours_waits_for_them(parts: Parts, tmp_path: Path) -> None:
+    kafka, clickhouse = parts.start("kafka"), parts.start("clickhouse")
+    await migrate_clickhouse(clickhouse.running.url)
+    for part in (kafka, clickhouse):
+        await asyncio.to_thread(part.kill)
+    log = tmp_path / "consume.log"
+    store = ("--clickhouse", clickhouse.running.url, "--linger", "0.1")
+    consumer = Child(log, "consume", *store, "--kafka", kafka.running.url, "--topic", "events")
+    for part, name in ((kafka, "Kafka"), (clickhouse, "ClickHouse")):
+        await says(log, f"neighbour={name}")
+        await asyncio.to_thread(part.restart)
+    await says(log, "consume.started")
+
+    settings = KafkaSettings(kafka.running.url, topic="events", dead_letter_topic="events_dlq", partitions=3)
+    accepting = KafkaEventLog(settings)
+    await accepting.start()
+    await accepting.accept([event(number) for number in range(10)])
+    await accepting.close()
+    await settles(settings)
+    assert consumer.terminate() == 0
+    connection = await connect_clickhouse(clickhouse.running.url)
+    assert await connection.query("SELECT count() FROM events") == [(10,)]
+    await connection.close()
+
+
+async def test_a_consumer_that_waits_for_kafka_ends_when_it_is_told_to(tmp_path: Path) -> None:
+    nobody = ("--clickhouse", "http://127.0.0.1:1/durabill", "--kafka", "127.0.0.1:1", "--topic", "events")
+    consumer = Child(tmp_path / "consume.log", "consume", *nobody)
+    await says(tmp_path / "consume.log", "no broker at 127.0.0.1:1 answered")
+    assert consumer.terminate() == 0
+
+
+async def says(log: Path, words: str, seconds: float = 60) -> None:
+    """Waits until the process has written `words`."""
+    async with asyncio.timeout(seconds):
+        while words not in written(log):  # noqa: ASYNC110 (a file tells nobody)
+            await asyncio.sleep(0.1)
+
+
+def written(log: Path) -> str:
+    """What the process has written, without its colours."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", log.read_text())
 
 
 async def counted_events(clickhouse: ClickHouseConnection) -> int:
