@@ -8,12 +8,14 @@ from temporalio.exceptions import ApplicationError
 from activities.bookkeeping import scope_of, touch
 from activities.late_usage import LATER
 from activities.outbox import START_INVOICE, TELL_SUBSCRIPTION, emit, enqueue
-from activities.payloads import invoice_payload
+from activities.payloads import amount_remaining, invoice_payload
 from activities.settings import load_billing_settings
 from activities.subscriptions import CancelSubscription, cancel_subscription
 from billing.dunning import ExhaustedInvoice, ExhaustedSubscription
+from billing.ledger import post_written_off
 from billing.subscriptions import CancellationType, SubscriptionStatus, mark_past_due
 from models.conversions import state_from_row
+from models.queries.ledger import insert_posting
 from models.queries.subscriptions import find_subscription
 from models.tables import InvoiceRow, SubscriptionRow
 
@@ -25,7 +27,8 @@ async def exhaust(session: AsyncSession, row: InvoiceRow, now: datetime) -> None
     settings = (await load_billing_settings(session)).dunning
     row.next_action_at = None
     row.payment_status = "FAILED"
-    row.uncollectible = settings.on_exhausted_invoice is ExhaustedInvoice.uncollectible
+    if settings.on_exhausted_invoice is ExhaustedInvoice.uncollectible and not row.uncollectible:
+        await _write_off(session, row, now)
     subscription = await find_subscription(session, row.subscription_id, lock=True) if row.subscription_id else None
     if subscription is not None:
         subscription.subscription_status = mark_past_due(state_from_row(subscription)).status.value
@@ -34,6 +37,13 @@ async def exhaust(session: AsyncSession, row: InvoiceRow, now: datetime) -> None
     ends = settings.on_exhausted_subscription is ExhaustedSubscription.cancel
     if subscription is not None and ends and subscription.subscription_status == SubscriptionStatus.past_due:
         await _end(session, row, subscription, now)
+
+
+async def _write_off(session: AsyncSession, row: InvoiceRow, now: datetime) -> None:
+    """What is owed is an expense from now on, once and until it is paid after all."""
+    row.uncollectible = True
+    posting = post_written_off(row.id, amount_remaining(row), row.currency)
+    await insert_posting(session, scope_of(row), posting, now, invoice_id=row.id, customer_id=row.customer_id)
 
 
 async def _end(session: AsyncSession, row: InvoiceRow, subscription: SubscriptionRow, now: datetime) -> None:

@@ -16,14 +16,14 @@ from activities.payloads import amount_remaining, invoice_payload, payment_paylo
 from activities.wallets import give_back
 from billing.collection import after_receipt, check_offline_payment, split_payment
 from billing.invoice_states import InvoiceStatus, PaymentStatus
-from billing.ledger import post_payment
+from billing.ledger import PostingKind, post_payment, post_recovered, written_off
 from billing.money import ZERO, minus, total
 from billing.subscriptions import clear_past_due
 from billing.wallet_postings import post_paid_by_wallet
 from billing.wallets import EntryReason
 from models.conversions import state_from_row
 from models.ids import new_id
-from models.queries.ledger import insert_posting
+from models.queries.ledger import insert_posting, postings_of_invoice
 from models.queries.payments import list_attempts_of_payment
 from models.queries.subscriptions import find_subscription
 from models.tables import InvoiceRow, PaymentRow
@@ -59,6 +59,8 @@ async def receive(session: AsyncSession, row: InvoiceRow, payment: PaymentRow, m
     part, beyond = split_payment(money.amount, amount_remaining(row))
     if not finalized:
         part, beyond = money.amount, ZERO
+    if row.uncollectible:
+        await _recover(session, row, money.reference, part, now)
     if part:
         _pay(row, part, now)
     row.version += 1
@@ -74,6 +76,13 @@ async def receive(session: AsyncSession, row: InvoiceRow, payment: PaymentRow, m
     await session.flush()
     await tell_payment(session, row, payment, "payment.success", now)
     await emit(session, scope, "invoice.update.payment", row.id, {"invoice": invoice_payload(row)}, now)
+
+
+async def _recover(session: AsyncSession, row: InvoiceRow, reference: str, part: Decimal, now: datetime) -> None:
+    """What was written off is owed again as far as money has come for it."""
+    posted = await postings_of_invoice(session, row.id, (PostingKind.written_off, PostingKind.recovered))
+    posting = post_recovered(reference, min(part, written_off(posted)), row.currency)
+    await insert_posting(session, scope_of(row), posting, now, invoice_id=row.id, customer_id=row.customer_id)
 
 
 def _pay(row: InvoiceRow, amount: Decimal, now: datetime) -> None:

@@ -19,17 +19,22 @@ from activities.wallets import give_back
 from billing.collection import given_back_by_void
 from billing.errors import Conflict
 from billing.invoice_states import InvoiceStatus, PaymentStatus
-from billing.ledger import Entry, Posting, PostingKind, post_void
+from billing.ledger import PostingKind, post_void
 from billing.money import ZERO, total
 from billing.voids import CreditGiven, after_void, credits_given, given_back
 from billing.wallets import EntryReason
 from models.queries.invoices import list_crediting_invoices, list_lines
-from models.queries.ledger import insert_posting, list_entries_of_invoice
+from models.queries.ledger import insert_posting, postings_of_invoice
 from models.queries.refunds import list_disputes_of_invoice, list_refunds_of_invoice
 from models.queries.subscriptions import find_subscription
 from models.tables import InvoiceRow
 
-TAKEN_BACK = (PostingKind.invoice_finalized, PostingKind.deferred_released)
+TAKEN_BACK = (
+    PostingKind.invoice_finalized,
+    PostingKind.deferred_released,
+    PostingKind.written_off,
+    PostingKind.recovered,
+)
 GONE = (PostingKind.payment_refunded, PostingKind.dispute_lost)
 
 
@@ -46,13 +51,15 @@ async def void_invoice(session: AsyncSession, row: InvoiceRow, now: datetime, re
     row.invoice_status, row.payment_status = after.value, payment.value
     row.refunded_amount = total((row.refunded_amount, money))
     row.voided_at = now
+    row.uncollectible = False
     row.next_action_at = row.needs_attention = None
     row.invoice_metadata = {**row.invoice_metadata, **({"void_reason": reason} if reason else {})}
     row.version += 1
     touch(row)
     if back:
         await give_back(session, row, back, EntryReason.void, now)
-    posted, gone = await _postings(session, row, TAKEN_BACK), await _postings(session, row, GONE)
+    posted = await postings_of_invoice(session, row.id, TAKEN_BACK)
+    gone = await postings_of_invoice(session, row.id, GONE)
     posting = post_void(row.id, posted, money, row.currency, own, credited, gone)
     await insert_posting(session, scope_of(row), posting, now, invoice_id=row.id, customer_id=row.customer_id)
     await settle_deferral(session, row, before, now)
@@ -92,11 +99,3 @@ async def _credits(session: AsyncSession, row: InvoiceRow) -> tuple[Sequence[Cre
         own = given if other.id == row.id else own
         credited += [each for each in given if each.billed.invoice_id == row.id]
     return own, credited
-
-
-async def _postings(session: AsyncSession, row: InvoiceRow, kinds: Sequence[PostingKind]) -> list[Posting]:
-    found: dict[str, tuple[PostingKind, str, list[Entry]]] = {}
-    for header, entry in await list_entries_of_invoice(session, row.id, [kind.value for kind in kinds]):
-        _, _, entries = found.setdefault(header.id, (PostingKind(header.kind), header.reference, []))
-        entries.append(Entry(entry.account, entry.debit, entry.credit, entry.currency))
-    return [Posting(kind, reference, tuple(entries)) for kind, reference, entries in found.values()]

@@ -30,6 +30,8 @@ REFUNDS_PAYABLE: Final = "refunds_payable"
 """Credits that were taken out of a wallet and go back as money."""
 CREDITS_SOLD: Final = "credits_sold"
 """Credits of a wallet that were invoiced; they are the customer's once that invoice is paid."""
+BAD_DEBT: Final = "bad_debt"
+"""Receivables that were given up as uncollectible, taxes included; what comes of them after all goes out again."""
 LOSSES: Final = frozenset({REFUNDS, DISPUTE_LOSSES})
 """What lowers revenue after the invoice was paid."""
 
@@ -50,6 +52,8 @@ class PostingKind(StrEnum):
     wallet_debited = "wallet_debited"
     payment_refunded = "payment_refunded"
     dispute_lost = "dispute_lost"
+    written_off = "written_off"
+    recovered = "recovered"
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +181,26 @@ def post_dispute_lost(dispute_id: str, provider: str, amount: Decimal, currency:
     return Posting(PostingKind.dispute_lost, dispute_id, _entries(movements, currency))
 
 
+def post_written_off(invoice_id: str, owed: Decimal, currency: str) -> Posting:
+    """What nobody hopes to collect is no asset any more but an expense; revenue and taxes stay as they were billed."""
+    return Posting(PostingKind.written_off, invoice_id, _entries(_given_up(owed), currency))
+
+
+def post_recovered(payment_id: str, amount: Decimal, currency: str) -> Posting:
+    """Money that comes for what was written off: so much is a receivable again, for the payment to settle."""
+    return Posting(PostingKind.recovered, payment_id, _entries(_given_up(negated(amount)), currency))
+
+
+def written_off(posted: Iterable[Posting]) -> Decimal:
+    """What of an invoice's `posted` is written off and has not come after all, in major units."""
+    entries = [entry for posting in posted for entry in posting.entries if entry.account == BAD_DEBT]
+    return total(minus(entry.debit, entry.credit) for entry in entries)
+
+
+def _given_up(owed: Decimal) -> list[tuple[str, Decimal]]:
+    return [(BAD_DEBT, negated(owed)), (ACCOUNTS_RECEIVABLE, owed)]
+
+
 def post_void(
     invoice_id: str,
     posted: Iterable[Posting],
@@ -186,7 +210,7 @@ def post_void(
     credited: Iterable[CreditGiven] = (),
     gone: Iterable[Posting] = (),
 ) -> Posting:
-    """Takes back `posted`, all of an invoice's finalizing and releases; what was paid becomes the customer's credit.
+    """Takes back `posted`, all of an invoice's finalizing, releases and write-off; what was paid becomes credit.
 
     So do its `own` credits, which stay given, and what others `credited` of it goes out again (billing.voids). `paid`
     is what is left of the payments: `gone` are the invoice's refunds and lost disputes, which are no loss of revenue

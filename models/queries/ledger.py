@@ -7,7 +7,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from billing.ledger import Posting
+from billing.ledger import Entry, Posting, PostingKind
 from models.ids import derived_id
 from models.scope import Scope
 from models.tables import DeferredRevenueRow, LedgerEntryRow, LedgerTransactionRow
@@ -59,17 +59,19 @@ async def insert_posting(
     await session.execute(insert(LedgerEntryRow).values(entries))
 
 
-async def list_entries_of_invoice(
-    session: AsyncSession, invoice_id: str, kinds: Sequence[str]
-) -> Sequence[tuple[LedgerTransactionRow, LedgerEntryRow]]:
-    """The postings of an invoice of the given kinds, entry by entry."""
+async def postings_of_invoice(session: AsyncSession, invoice_id: str, kinds: Sequence[PostingKind]) -> list[Posting]:
+    """The postings of an invoice of the given kinds, oldest first."""
     query = (
         select(LedgerTransactionRow, LedgerEntryRow)
         .join(LedgerEntryRow, col(LedgerEntryRow.transaction_id) == col(LedgerTransactionRow.id))
         .where(LedgerTransactionRow.invoice_id == invoice_id, col(LedgerTransactionRow.kind).in_(kinds))
         .order_by(col(LedgerTransactionRow.created_at), col(LedgerEntryRow.position))
     )
-    return (await session.exec(query)).all()
+    found: dict[str, tuple[PostingKind, str, list[Entry]]] = {}
+    for header, entry in (await session.exec(query)).all():
+        _, _, entries = found.setdefault(header.id, (PostingKind(header.kind), header.reference, []))
+        entries.append(Entry(entry.account, entry.debit, entry.credit, entry.currency))
+    return [Posting(kind, reference, tuple(entries)) for kind, reference, entries in found.values()]
 
 
 async def list_releasable(

@@ -22,6 +22,7 @@ def invoice(number: int) -> Any:
     return SimpleNamespace(
         id=f"inv_{number}", invoice_number=f"INV-202601-{number:05d}", invoice_status="FINALIZED", currency="usd",
         finalized_at="then", amount_due=ONE, amount_paid=ONE, adjustment_amount=Decimal(0),
+        uncollectible=False,
     )  # fmt: skip
 
 
@@ -94,7 +95,9 @@ def test_a_ledger_that_does_not_balance_or_agree_is_found() -> None:
     assert any("debits of 11" in problem for problem in found(lame))
     owing = facts()
     owing.invoices[0].amount_paid = Decimal(1)
-    assert found(owing) == ["receivable is 0 usd, and 4 is owed"]
+    assert found(owing) == ["accounts_receivable is 0 usd, and 4 is owed"]
+    owing.invoices[0].uncollectible = True
+    assert found(owing) == ["bad_debt is 0 usd, and 4 is written off"]
 
 
 @pytest.mark.parametrize(

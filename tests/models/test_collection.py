@@ -7,6 +7,7 @@ import pytest
 
 from activities.collection import open_attempt, settle
 from activities.ports import ActionRequired, Charged, ChargeOutcome, Declined
+from activities.receipts import NewPayment, record_payment
 from activities.settings import save_billing_settings
 from billing.errors import Conflict
 from models.database import Database, Scope
@@ -132,6 +133,8 @@ async def test_money_that_comes_after_the_write_off_is_booked_and_revives_no_sub
     await _attempt(books, invoice, 1, DECLINED)
     row = await _invoice(books, invoice)
     assert (row.payment_status, row.uncollectible, row.next_action_at) == ("FAILED", True, None)
+    assert "accounts_receivable" not in await books.balances()
+    assert (await books.balances())["bad_debt"] == -10
     standing = "past_due" if policy == "keep" else "cancelled"
     assert (await books.subscription(str(row.subscription_id))).subscription_status == standing
 
@@ -140,3 +143,39 @@ async def test_money_that_comes_after_the_write_off_is_booked_and_revives_no_sub
     row = await _invoice(books, invoice)
     assert (row.payment_status, row.uncollectible, row.amount_paid) == ("SUCCEEDED", False, Decimal(10))
     assert (await books.subscription(str(row.subscription_id))).subscription_status == after
+    assert (await books.balances()).keys() == {"cash_in_transit:sandbox", "deferred_revenue"}
+
+
+async def _written_off(books: Books) -> str:
+    """An invoice of 10.00 whose card was declined once too often."""
+    async with books.database.transaction(books.scope) as session:
+        await save_billing_settings(session, books.scope, {"dunning_days": []})
+    invoice = await _due(books)
+    await _attempt(books, invoice, 1, DECLINED)
+    return invoice
+
+
+async def test_what_was_written_off_is_written_off_once_and_comes_back_by_parts(books: Books) -> None:
+    invoice = await _written_off(books)
+    await _attempt(books, invoice, 2, DECLINED)  # by hand, in vain
+    assert (await books.balances())["bad_debt"] == -10
+    async with books.database.transaction(books.scope) as session:
+        row = await get_invoice(session, invoice, lock=True)
+        await record_payment(session, row, NewPayment(Decimal(4)), LATER)
+    assert (await _invoice(books, invoice)).uncollectible
+    assert (await books.balances())["bad_debt"] == -6
+
+    await books.pay(invoice, LATER, beyond=Decimal(3))
+
+    assert not (await _invoice(books, invoice)).uncollectible
+    assert await books.balances() == {
+        "cash_in_transit:offline": Decimal(-13), "deferred_revenue": Decimal(10), "customer_credit": Decimal(3),
+    }  # fmt: skip
+
+
+async def test_a_void_of_what_was_written_off_leaves_nothing(books: Books) -> None:
+    invoice = await _written_off(books)
+    await books.void(invoice, LATER)
+    assert not (await _invoice(books, invoice)).uncollectible
+    assert await books.balances() == {}
+    assert await books.deferred() == 0

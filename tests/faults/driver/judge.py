@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 from sqlmodel import col, select
 
-from billing.ledger import ACCOUNTS_RECEIVABLE, cash_in_transit
+from billing.ledger import ACCOUNTS_RECEIVABLE, BAD_DEBT, cash_in_transit
 from billing.money import ZERO, minus, total
 from models.database import Database
 from models.tables import (
@@ -193,7 +193,7 @@ def money(facts: Facts, outcomes: list[Outcome]) -> Iterator[str]:
 
 
 def ledger(facts: Facts) -> Iterator[str]:
-    """Each transaction balances; what is receivable is what is owed; cash is what the company was paid."""
+    """Each transaction balances; receivable is what is owed, bad debt what is written off, cash what was charged."""
     for transaction_id, currency in facts.currencies.items():
         own = [entry for entry in facts.entries if entry.transaction_id == transaction_id]
         debit, credit = total(entry.debit for entry in own), total(entry.credit for entry in own)
@@ -209,14 +209,15 @@ def ledger(facts: Facts) -> Iterator[str]:
         cash = _balance(facts, cash_in_transit("sandbox"), currency)
         if cash != charged:
             yield f"cash in transit is {cash} {currency}, and the company took {charged}"
-        owed = total(
-            max(ZERO, minus(minus(row.amount_due, row.adjustment_amount), row.amount_paid))
-            for row in facts.invoices
-            if row.currency == currency and row.invoice_status == "FINALIZED"
-        )
-        receivable = _balance(facts, ACCOUNTS_RECEIVABLE, currency)
-        if receivable != owed:
-            yield f"receivable is {receivable} {currency}, and {owed} is owed"
+        for account, given_up in ((ACCOUNTS_RECEIVABLE, False), (BAD_DEBT, True)):
+            owed = total(
+                max(ZERO, minus(minus(row.amount_due, row.adjustment_amount), row.amount_paid))
+                for row in facts.invoices
+                if row.currency == currency and row.invoice_status == "FINALIZED" and row.uncollectible is given_up
+            )
+            balance = _balance(facts, account, currency)
+            if balance != owed:
+                yield f"{account} is {balance} {currency}, and {owed} is {'written off' if given_up else 'owed'}"
 
 
 def _balance(facts: Facts, account: str, currency: str) -> Decimal:

@@ -20,10 +20,13 @@ from billing.ledger import (
     post_dispute_lost,
     post_finalized,
     post_payment,
+    post_recovered,
     post_refund,
     post_void,
+    post_written_off,
     release_deferred,
     reversed_amount,
+    written_off,
 )
 from billing.money import minus, total
 from billing.terms import DueLine, LineKind
@@ -105,6 +108,37 @@ def test_money_beyond_what_is_owed_is_the_customers() -> None:
     assert balances([paid]) == {
         cash_in_transit("sandbox"): "-25", "accounts_receivable": "10", "customer_credit": "15",
     }  # fmt: skip
+
+
+@given(
+    before=st.integers(0, 7374), after=st.lists(st.integers(1, 7375), max_size=3), given_up=st.booleans(),
+    void=st.booleans(),
+)  # fmt: skip
+def test_what_is_given_up_is_bad_debt_until_it_comes_after_all(
+    before: int, after: list[int], given_up: bool, void: bool
+) -> None:
+    """73.75 are billed; a part is paid, the rest perhaps written off, parts of that come later, all perhaps voided."""
+    invoice = build_invoice(inputs(fixed_due(seat()), taxes=(tax(),)))
+    paid, part = Decimal(before) / 100, Decimal(before) / 100
+    own = [post_finalized("inv_1", invoice)]
+    payments = [post_payment("pay_0", "sandbox", part, "usd")] if part else []
+    if given_up:
+        own.append(post_written_off("inv_1", minus(invoice.total, paid), "usd"))
+    for number, cents in enumerate(after, 1):
+        part = min(Decimal(cents) / 100, minus(invoice.total, paid))
+        if part:
+            own.append(post_recovered(f"pay_{number}", min(part, written_off(own)), "usd"))
+            payments.append(post_payment(f"pay_{number}", "sandbox", part, "usd"))
+            paid = total((paid, part))
+    owed = minus(invoice.total, paid)
+
+    found = balances([*own, *payments])
+    account, other = ("bad_debt", "accounts_receivable") if given_up else ("accounts_receivable", "bad_debt")
+    assert Decimal(found.get(account, "0")) == -owed
+    assert other not in found
+    if void:
+        credit = {cash_in_transit("sandbox"): str(-paid), "customer_credit": str(paid)} if paid else {}
+        assert balances([*own, *payments, post_void("inv_1", own, paid, "usd")]) == credit
 
 
 def test_what_a_wallet_pays_is_taken_from_the_credit() -> None:
