@@ -94,10 +94,17 @@ async def _send_once(
 ) -> State:
     # A sending after a refusal needs an update id of its own (the run remembers the refusal under the old one); one
     # after a lost answer joins the update that may be at work. What makes a command act once is its command id.
-    answer: State = await asyncio.wait_for(
-        handle.execute_update(update, command, id=f"{command.command_id}/{sending}", result_type=result_type), left
-    )
+    update_id = f"{command.command_id}/{sending}"
+    sent = asyncio.ensure_future(handle.execute_update(update, command, id=update_id, result_type=result_type))
+    sent.add_done_callback(_heard)
+    answer: State = await asyncio.wait_for(sent, left)
     return answer
+
+
+def _heard(sent: "asyncio.Future[Any]") -> None:
+    """When the caller is cancelled, the client ends with an error of its own that nobody waits for any more."""
+    if not sent.cancelled():
+        sent.exception()
 
 
 def _is_retry(cause: BaseException | None) -> bool:
