@@ -43,6 +43,7 @@ from activities.revenue import RevenueActivities
 from activities.subscriptions import SubscriptionActivities
 from activities.test_clocks import ClockActivities
 from activities.usage_checks import usage_checks
+from activities.usage_sealing import SealingActivities, UsageSealer
 from activities.wallet_expiry import WalletActivities
 from activities.webhook_queues import WebhookQueueActivities
 from activities.webhooks import WebhookActivities
@@ -72,6 +73,7 @@ from workflows.refund import RefundWorkflow
 from workflows.revenue_release import RevenueReleaseWorkflow
 from workflows.subscription import SubscriptionWorkflow
 from workflows.test_clock import TestClockWorkflow
+from workflows.usage_aggregation import UsageAggregationWorkflow
 from workflows.usage_reconciliation import UsageReconciliationWorkflow
 from workflows.wallets import WalletWorkflow
 from workflows.webhook_delivery import WebhookDeliveryWorkflow
@@ -88,6 +90,7 @@ WORKFLOWS: dict[str, list[type]] = {
         RefundWorkflow,
         DisputeWorkflow,
         UsageReconciliationWorkflow,
+        UsageAggregationWorkflow,
         ReconciliationWorkflow,
         AuditWorkflow,
         WebhookQueueWorkflow,
@@ -130,6 +133,7 @@ def activities_by_queue(clients: Clients, gate: TemporalGate, progress: UsagePro
     previews = BillingPreviewActivities(database, usage)
     reconciliation = ReconciliationActivities(database, required(clients.clickhouse, "clickhouse"), progress)
     clickhouse, lazy = required(clients.clickhouse, "clickhouse"), clients.settings.lazy_tenants
+    sealing = SealingActivities(database, UsageSealer(clickhouse, clients.settings.event_retention_months))
     # What is stored now, and not what was sealed of it: somebody may have taken events away by hand.
     checks = {
         **WORKFLOW_CHECKS,
@@ -155,6 +159,7 @@ def activities_by_queue(clients: Clients, gate: TemporalGate, progress: UsagePro
             wallets.expire,
             disputes.read,
             reconciliation.reconcile,
+            sealing.seal,
             findings.look,
         ],
         DOCUMENTS: [documents.render],

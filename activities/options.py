@@ -57,6 +57,17 @@ CLOCK_STEP: Final[dict[str, Any]] = {
     ),
 }
 
+SEALING: Final[dict[str, Any]] = {
+    # Minutes after a long outage, seconds else; it heartbeats after each month of a tenant. Nobody waits for it, and
+    # the next hour's pass does what this one leaves.
+    "start_to_close_timeout": timedelta(minutes=45),
+    "heartbeat_timeout": timedelta(minutes=3),
+    "schedule_to_close_timeout": _PATIENCE,
+    "retry_policy": RetryPolicy(
+        initial_interval=timedelta(seconds=2), backoff_coefficient=2, maximum_interval=timedelta(minutes=1)
+    ),
+}
+
 SINK: Final[dict[str, Any]] = {
     # A stint of ten minutes that finishes the block in work. A worker that dies stops its heartbeats; nobody gives up.
     "start_to_close_timeout": timedelta(minutes=15),

@@ -51,6 +51,12 @@ SCHEDULES: Final[tuple[ScheduleEntry, ...]] = (
         note="Credits that have expired are taken out of their wallets.",
     ),
     ScheduleEntry(
+        "usage-aggregation",
+        "UsageAggregationWorkflow",
+        "4 * * * *",
+        note="Usage of the hours and days that are over is sealed, so that closes and charts read it at once.",
+    ),
+    ScheduleEntry(
         "usage-reconciliation",
         "UsageReconciliationWorkflow",
         "*/10 * * * *",

@@ -81,6 +81,7 @@ async def record(world: World, names: Sequence[str]) -> None:
     stories = (
         in_real_time, under_a_test_clock, looking_back, commanded, with_an_action, with_a_problem, delivered, released,
         expired, counted, given_back, taken_back, supervised, reconciled, audited, run_over, delivered_in_order,
+        aggregated,
     )  # fmt: skip
     for story in stories:
         if not names or story.__name__ in names:
@@ -339,6 +340,15 @@ async def counted(world: World) -> None:
     )
     await workflow.result()
     await keep("usage_reconciliation/passed", workflow)
+
+
+async def aggregated(world: World) -> None:
+    """The Schedule's pass over usage that can be sealed."""
+    workflow = await world.temporal.start_workflow(
+        "UsageAggregationWorkflow", id=f"sealing/{world.scope.tenant_id}", task_queue=BILLING
+    )
+    await workflow.result()
+    await keep("usage_aggregation/passed", workflow)
 
 
 async def main(names: Sequence[str]) -> None:
