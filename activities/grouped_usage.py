@@ -34,7 +34,10 @@ from models.clickhouse.windows import Window
 from models.scope import Scope
 
 GATHER_SECONDS: Final = 0.01
+CUSTOMERS_A_GROUP: Final = 10_000
 CUSTOMERS_A_QUERY: Final = 1000
+"""Of answers with many rows for each. Stored usage is in the order of customers, so a group is sorted before it is cut:
+customers who asked in any order would each time touch all of it."""
 QUERIES_AT_ONCE: Final = 4
 """What one ClickHouse connection pool runs in parallel; more would only wait there."""
 
@@ -47,6 +50,8 @@ class _Group:
 
     read: ReadGroup
     nothing: Any
+    at_once: int
+    """How many customers a statement reads."""
     waiting: dict[str, list["asyncio.Future[Any]"]] = field(default_factory=dict)
 
 
@@ -75,7 +80,8 @@ class GroupedUsage(UsageReader):
         for batch in in_batches(meters):
             key = ("total", scope, batch, period, known_before)
             read = partial(self._read_totals, scope, batch, period, known_before)
-            found |= await self._ask(key, read, {meter.id: NOTHING for meter in batch}, external_customer_id)
+            nothing = {meter.id: NOTHING for meter in batch}
+            found |= await self._ask(key, read, nothing, external_customer_id, CUSTOMERS_A_GROUP)
         return found
 
     async def buckets(
@@ -110,16 +116,18 @@ class GroupedUsage(UsageReader):
             found |= days_of(batch, await self._ask(key, read, [], external_customer_id), zone)
         return found
 
-    async def _ask(self, key: Hashable, read: ReadGroup, nothing: Any, customer: str) -> Any:
+    async def _ask(
+        self, key: Hashable, read: ReadGroup, nothing: Any, customer: str, at_once: int | None = None
+    ) -> Any:
         group = self._open.get(key)
         if group is None:
-            group = self._open[key] = _Group(read, nothing)
+            group = self._open[key] = _Group(read, nothing, at_once or CUSTOMERS_A_QUERY)
             task = asyncio.create_task(self._answer(group, key))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         group.waiting.setdefault(customer, []).append(future)
-        if len(group.waiting) == CUSTOMERS_A_QUERY:
+        if len(group.waiting) == CUSTOMERS_A_GROUP:
             del self._open[key]  # full: who asks next begins another
         return await future
 
@@ -128,13 +136,26 @@ class GroupedUsage(UsageReader):
         async with self._queries:
             if self._open.get(key) is group:
                 del self._open[key]  # not before: whoever asked while it waited for its turn is answered, too
-            try:
-                found = await group.read(tuple(group.waiting))
-            except Exception as error:
-                problem = error
-                _each(group, lambda future, customer: future.set_exception(problem))
-            else:
-                _each(group, lambda future, customer: future.set_result(found.get(customer, group.nothing)))
+            customers = sorted(group.waiting)
+            await self._read_some(group, tuple(customers[: group.at_once]))
+        rest = range(group.at_once, len(customers), group.at_once)
+        await asyncio.gather(
+            *(self._read_next(group, tuple(customers[first : first + group.at_once])) for first in rest)
+        )
+
+    async def _read_next(self, group: _Group, customers: tuple[str, ...]) -> None:
+        async with self._queries:
+            await self._read_some(group, customers)
+
+    async def _read_some(self, group: _Group, customers: tuple[str, ...]) -> None:
+        """One statement; answers those of them who still wait."""
+        try:
+            found = await group.read(customers)
+        except Exception as error:
+            problem = error
+            _each(group, customers, lambda future, customer: future.set_exception(problem))
+        else:
+            _each(group, customers, lambda future, customer: future.set_result(found.get(customer, group.nothing)))
 
     async def _read_totals(
         self,
@@ -180,9 +201,9 @@ def _query(
     )
 
 
-def _each(group: _Group, answer: Callable[["asyncio.Future[Any]", str], None]) -> None:
-    """Answers all who still wait."""
-    for customer, futures in group.waiting.items():
-        for future in futures:
+def _each(group: _Group, customers: Sequence[str], answer: Callable[["asyncio.Future[Any]", str], None]) -> None:
+    """Answers those of the group."""
+    for customer in customers:
+        for future in group.waiting[customer]:
             if not future.done():
                 answer(future, customer)

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from billing.meters import AggregationType, Meter
 from models.clickhouse.client import ClickHouse
-from models.clickhouse.meter_query import match_column, property_columns, property_keys
+from models.clickhouse.meter_query import SETTINGS, match_column, property_columns, property_keys
 from models.clickhouse.times import instant, milliseconds
 from models.scope import Scope
 
@@ -19,7 +19,6 @@ NO_METER: Final = "no_meter_for_event_name"
 NO_MATCH: Final = "no_matching_meter"
 VALUE: Final = "value_rejected"
 GROUPS: Final = 1000
-_SETTINGS: Final = "SETTINGS do_not_merge_across_partitions_select_final = 1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +60,7 @@ def rejected_sql(scope: Scope, meters: Sequence[Meter], start: datetime, end: da
         "    AND timestamp < fromUnixTimestamp64Milli({end:Int64}, 'UTC')\n"
         ")\n"
         "WHERE reason != ''\n"
-        f"GROUP BY event_name, reason ORDER BY count() DESC, event_name, reason LIMIT {GROUPS}\n{_SETTINGS}",
+        f"GROUP BY event_name, reason ORDER BY count() DESC, event_name, reason LIMIT {GROUPS}\n{SETTINGS}",
         bound,
     )
 

@@ -11,6 +11,7 @@ from typing import Final
 
 from billing.periods import Period
 from models.clickhouse.client import ClickHouse
+from models.clickhouse.meter_query import SETTINGS
 from models.clickhouse.times import milliseconds
 from models.clickhouse.usage_parts import NO_UNIQUES, NO_VALUE
 from models.clickhouse.usage_rollups import RolledQuery, Sealed, make_plan
@@ -19,7 +20,6 @@ from models.clickhouse.usage_series import FOLDS, merged_sql, series_of
 
 CELLS_A_STATEMENT: Final = 1_000_000
 DAYS_OF_A_PERIOD: Final = 31
-_SETTINGS: Final = "SETTINGS do_not_merge_across_partitions_select_final = 1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,5 +104,5 @@ def _sql(step: Sealing, sealed: Sequence[Sealed], narrowed: Sequence[str]) -> tu
         f"SELECT {{tenant_id:String}}, {{environment_id:String}}, toUInt8({PERIODS}), {span}, {until},"
         f" toUInt64({step.block}), external_customer_id, series, {merged_sql(folds)}\n"
         f"FROM (\n{parts}\nUNION ALL\n{known}\n)\n"
-        f"GROUP BY external_customer_id, series\n{_SETTINGS}"
+        f"GROUP BY external_customer_id, series\n{SETTINGS}"
     ), bound

@@ -17,7 +17,8 @@ from billing.meters import Meter, ResetUsage, UsageQuantity
 from billing.money import shown_decimal
 from billing.periods import Period
 from models.clickhouse.client import ClickHouse
-from models.clickhouse.meter_query import CARRIED_ON, carried_on
+from models.clickhouse.listed import listed_sql
+from models.clickhouse.meter_query import CARRIED_ON, SETTINGS, carried_on
 from models.clickhouse.times import instant, milliseconds
 from models.clickhouse.usage_parts import PART_COLUMNS, parts_sql
 from models.clickhouse.usage_seals import DAYS, HOURS, PERIODS, SPANS, Layer, month_of, next_month
@@ -28,7 +29,6 @@ LATE_MOST: Final = 5000
 """Hours with late rows that are told apart; beyond, everything is read from the events."""
 
 RANGES_MOST: Final = 300
-_SETTINGS: Final = "SETTINGS do_not_merge_across_partitions_select_final = 1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +211,7 @@ class RolledQuery:
         bound["end_us"] = (self.period.end - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
         return (
             "SELECT external_customer_id, toString(series), sum(events), sum(rejected), toString(sum(checksum)),"
-            f" {folded_sql(self.folds)}\nFROM (\n{parts}\n)\nGROUP BY external_customer_id, series\n{_SETTINGS}"
+            f" {folded_sql(self.folds)}\nFROM (\n{parts}\n)\nGROUP BY external_customer_id, series\n{SETTINGS}"
         ), bound
 
     @property
@@ -264,7 +264,7 @@ class RolledQuery:
         if len(self.customers) == 1:
             bound["customer"] = self.customers[0]
         elif self.customers:
-            bound["customers"] = list(self.customers)
+            listed_sql("external_customer_id", "customers", self.customers, bound)
         return bound
 
     def _whose(self) -> str:
@@ -272,7 +272,7 @@ class RolledQuery:
         if len(self.customers) == 1:
             conditions.append("external_customer_id = {customer:String}")
         elif self.customers:
-            conditions.append("external_customer_id IN {customers:Array(String)}")
+            conditions.append(listed_sql("external_customer_id", "customers", self.customers, {}))
         return " AND ".join([*conditions, *self.narrowed])
 
     def _rows(self) -> str:

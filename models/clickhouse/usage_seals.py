@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from billing.meters import Meter
 from models.clickhouse.client import ClickHouse
+from models.clickhouse.meter_query import SETTINGS
 from models.clickhouse.times import milliseconds
 from models.clickhouse.usage_parts import NO_UNIQUES, NO_VALUE, parts_sql
 from models.clickhouse.usage_series import FOLDS, series_of
@@ -32,7 +33,6 @@ _STARTS: Final = {HOURS: "toStartOfHour(timestamp, 'UTC')", DAYS: "toStartOfDay(
 ROWS_A_STATEMENT: Final = 3_000_000
 """Rows that one statement folds at most, about: it must end within a connection's patience of a minute."""
 
-_SETTINGS: Final = "SETTINGS do_not_merge_across_partitions_select_final = 1"
 _TABLE_ID: Final = "(SELECT uuid FROM system.tables WHERE database = currentDatabase() AND name = 'events')"
 CELL: Final = "external_customer_id, series, fold, events, rejected, checksum, value, moment, uniques"
 """The columns of a cell that say what it holds."""
@@ -190,7 +190,7 @@ def seal_sql(step: Sealing, share: int = 0, shares: int = 1) -> tuple[str, dict[
         " sum(value), sum(moment), uniqExactIfMergeState(uniques)\n"
         # A series whose event did not come in this span has a part of nothing here, which must not become a cell.
         f"FROM (\n{parts}\nWHERE state.3 > 0\nUNION ALL\n{_empty_parts(meters, groups, bound)}\n)\n"
-        f"GROUP BY external_customer_id, series, at\n{_SETTINGS}"
+        f"GROUP BY external_customer_id, series, at\n{SETTINGS}"
     ), bound
 
 

@@ -43,6 +43,7 @@ HOSTILE = "a\\b\t\n{c:String}'\""
 
 _TEXTS = [
     '"a"', '"b"', '"1"', "1", "1.0", "true", "null", '""', '"ü€😀"', '"a b"', '{"x": 1}', "2.50", json.dumps(HOSTILE),
+    '"{x"', '"[1]"',
 ]  # fmt: skip
 
 

@@ -120,6 +120,30 @@ async def test_ten_thousand_closes_take_few_statements(events: ClickHouseConnect
     assert counting.queries <= 200
 
 
+async def test_a_group_is_cut_in_the_order_of_customers(
+    events: ClickHouseConnection, scope: Scope, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A statement touches the customers that it answers, and not a few of everybody's."""
+    monkeypatch.setattr("activities.grouped_usage.CUSTOMERS_A_GROUP", 7)
+    asked: list[list[str]] = []
+
+    class Noting(Counting):
+        async def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Sequence[Sequence[Any]]:
+            asked.append((parameters or {})["each_of"])
+            return await super().query(sql, parameters)
+
+    monkeypatch.setattr("activities.grouped_usage.CUSTOMERS_A_QUERY", 5)
+    alone, grouped = UsageReader(events), GroupedUsage(Noting(events))
+    customers = [f"c-{number}" for number in (8, 3, 1, 7, 5, 2, 4, 6)]
+    found = await asyncio.gather(*(grouped.read(scope, each, METERS, MONTH) for each in customers))
+    assert asked == [sorted(customers[:7]), customers[7:]]
+    asked.clear()
+    await asyncio.gather(*(grouped.daily(scope, each, METERS, MONTH, "UTC") for each in customers[:7]))
+    assert sorted(asked) == [sorted(customers[:7])[:5], sorted(customers[:7])[5:]]
+    for customer, totals in zip(customers, found, strict=True):
+        assert totals == await alone.read(scope, customer, METERS, MONTH), customer
+
+
 async def test_a_meter_that_cannot_be_read_fails_only_who_needs_it(events: ClickHouseConnection, scope: Scope) -> None:
     grouped = GroupedUsage(Counting(events, poison="poison"))
     bad = (replace(METERS[0], event_name="poison"),)

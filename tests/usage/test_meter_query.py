@@ -10,6 +10,7 @@ from billing.errors import Invalid
 from billing.event_values import NUMBER
 from billing.meters import AggregationType, Filter, Meter, ResetUsage
 from billing.windows import WindowSize
+from models.clickhouse.listed import listed_sql
 from models.clickhouse.meter_query import MeterQuery
 from models.clickhouse.times import milliseconds
 from models.clickhouse.windows import Window
@@ -38,12 +39,15 @@ FROM (
     kafka_offset,
     event_id,
     reinterpretAsUInt128(sipHash128(concat(event_id, '\\0', toString(revision)))) AS event,
-    if(JSONType(properties, {key_0:String}) NOT IN ('Null', 'Object', 'Array'),"""
-    """ JSONExtractString(properties, {key_0:String}), NULL) AS t_0,
+    JSONExtract(properties, 'Tuple(`seconds` Nullable(String), `model` Nullable(String))') AS scalars,
+    if(ifNull(substring(scalars.1, 1, 1) IN ('{', '['), 0) OR ifNull(substring(scalars.2, 1, 1) IN ('{', '['), 0),"""
+    """ properties, '') AS suspect,
+    if(ifNull(substring(scalars.1, 1, 1) IN ('{', '['), 0) AND JSONType(suspect, 'seconds') != 'String', NULL,"""
+    """ scalars.1) AS t_0,
     round(if(match(t_0, '^""" + NUMBER.replace("\\", "\\\\") + """$'), toDecimal256OrNull(t_0, 13), NULL), 12) AS n_0,
     if(n_0 >= 0 AND n_0 < toDecimal256('100000000000000000000000000', 0), n_0, NULL) AS v_0,
-    if(JSONType(properties, {key_1:String}) NOT IN ('Null', 'Object', 'Array'),"""
-    """ JSONExtractString(properties, {key_1:String}), NULL) AS t_1,
+    if(ifNull(substring(scalars.2, 1, 1) IN ('{', '['), 0) AND JSONType(suspect, 'model') != 'String', NULL,"""
+    """ scalars.2) AS t_1,
     event_name = {event_0:String} AS m_0,
     event_name = {event_1:String} AND ifNull(t_1 IN ({value_1_0_0:String}, {value_1_0_1:String}), 0) AS m_1
   FROM events FINAL
@@ -54,7 +58,7 @@ FROM (
     AND timestamp >= fromUnixTimestamp64Milli({start:Int64}, 'UTC')
     AND timestamp < fromUnixTimestamp64Milli({end:Int64}, 'UTC')
 )
-SETTINGS do_not_merge_across_partitions_select_final = 1"""
+SETTINGS do_not_merge_across_partitions_select_final = 1, short_circuit_function_evaluation = 'disable'"""
 )
 
 
@@ -74,8 +78,6 @@ def test_two_meters_of_one_customer_are_one_read() -> None:
         "name_0": "voice_call",
         "event_0": "voice_call",
         "event_1": "voice_call",
-        "key_0": "seconds",
-        "key_1": "model",
         "value_1_0_0": "large",
         "value_1_0_1": "ultra",
     }
@@ -96,6 +98,25 @@ def test_two_meters_of_one_customer_are_one_read() -> None:
 def test_each_aggregation_has_its_fold(aggregation: AggregationType, fold: str) -> None:
     sql, _ = query(Meter("m", "m", "call", aggregation, "seconds")).to_sql()
     assert sql.splitlines()[1] == f"  toString({fold}) AS quantity_0,"
+
+
+def test_properties_with_other_names_are_bound_one_by_one() -> None:
+    odd = replace(PREMIUM, filters=(Filter("a.b", ("x",)), Filter("it's", ("y",)), Filter("model", ("z",))))
+    sql, parameters = query(TALK, odd).to_sql()
+    assert "Tuple(`seconds` Nullable(String), `model` Nullable(String))" in sql
+    assert "it's" not in sql
+    assert (parameters["key_1"], parameters["key_2"]) == ("a.b", "it's")
+
+
+def test_many_customers_are_bound_in_parameters_that_a_server_takes() -> None:
+    names = [f"customer'{number:05}" for number in range(9000)]
+    bound: dict[str, list[str]] = {}
+    condition = listed_sql("external_customer_id", "each_of", names, bound)
+    assert [name for share in bound.values() for name in share] == names
+    assert condition == f"({' OR '.join(f'external_customer_id IN {{{name}:Array(String)}}' for name in bound)})"
+    assert len(bound) == 3
+    assert all(len(repr(share).encode()) < 128 * 1024 for share in bound.values())
+    assert listed_sql("x", "few", ["a"], bound) == "x IN {few:Array(String)}"
 
 
 def test_windows_group_the_same_read() -> None:

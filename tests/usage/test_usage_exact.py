@@ -35,7 +35,7 @@ VALUES: list[Any] = [
     "100000000000000000000000000",
     "123456789012345678.123456789012", "1" * 61, "0." + "3" * 80, "1e-400", "9e26", "1e50", "½", "١٢",
     73, 0, -1, 2.5, 1.0, 1e21, 1e-7, 0.1, 2**53 + 1, 2**63, 2**64 - 1, True, False, None, {"x": 1}, [1], "true", "1",
-    "1.0",
+    "1.0", "{", "[1]", '{"x": 1}', {}, [],
 ]  # fmt: skip
 
 
@@ -77,7 +77,7 @@ def random_events(scope: Scope, count: int, seed: int) -> list[Event]:
     for number in range(count):
         properties = {
             "value": chance.choice(VALUES),
-            "model": chance.choice(["a", "b", 1, 1.0, True, None, ""]),
+            "model": chance.choice(["a", "b", 1, 1.0, True, None, "", "[a", {"b": "{"}]),
             "up": chance.choice([True, "true", "false", 1]),
             "nested": {"value": 5, "model": "a"},
         }
