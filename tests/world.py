@@ -42,7 +42,7 @@ from models.migrate import migrate_postgres
 from models.scope import Scope
 from models.tables import CustomerRow, InvoiceRow, SubscriptionRow, TestClockRow, WebhookEventRow
 from starter.clients import Clients, open_clients
-from starter.commands import Commands
+from starter.commands import Commands, Unavailable
 from starter.settings import Settings
 from tests.adapters.servers import ProviderProcess, Receiver, free_port
 from workflows.contracts import invoice_workflow_id, subscription_workflow_id
@@ -229,7 +229,17 @@ class World:
 
     async def advance(self, to: datetime) -> None:
         """Moves the clock and waits until everybody has caught up."""
-        await self.commands.advance_clock(self.scope, self.clock_id, to)
+
+        async def has_begun() -> bool:
+            try:
+                await self.commands.advance_clock(self.scope, self.clock_id, to)
+            except Unavailable as problem:
+                if "is being started" not in str(problem):
+                    raise
+                return False  # the relay has the clock's workflow still before it
+            return True
+
+        await until(has_begun)
 
         async def has_arrived() -> bool:
             return (await self.clock_row()).clock_status != "advancing"

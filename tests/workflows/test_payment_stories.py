@@ -57,6 +57,22 @@ async def test_soft_declines_follow_the_schedule_until_the_invoice_is_uncollecti
     assert await world.is_running(world.invoice_workflow(invoice.id))  # a late payment is still taken in
 
 
+async def test_retries_come_at_the_tenants_hour_on_both_sides_of_a_change_of_the_clocks(world: World) -> None:
+    await world.configure(dunning_days=[1, 3, 5], dunning_hour=9, timezone="Europe/Berlin")
+    await world.sell()
+    await world.clock(utc("2025-03-28"))
+    subscription = await world.subscribe(await world.customer("acme"), utc("2025-03-28"), card="pm_card_declines_soft")
+
+    await world.advance(utc("2025-04-10"))
+
+    (invoice,) = await world.invoices(subscription.id)
+    tried = [attempt.attempted_at for attempt in await attempts(world, invoice.id)]
+    # At nine in Berlin: on the 29th of March still an hour ahead of UTC, from the 30th on two.
+    at_nine = (utc("2025-03-29T08:00"), utc("2025-03-31T07:00"), utc("2025-04-02T07:00"))
+    assert tried == [utc("2025-03-28"), *at_nine]
+    assert (await world.invoice(invoice.id)).uncollectible
+
+
 async def test_a_retry_recovers_the_payment(world: World) -> None:
     subscription, invoice = await opened(world, "pm_script_soft_soft_ok")
 
