@@ -28,7 +28,7 @@ from billing.money import ZERO, decimal_text
 from models.ids import derived_id, new_id
 from models.queries.payments import find_provider_payment, list_attempts_of_invoice
 from models.queries.subscriptions import find_subscription
-from models.tables import CustomerRow, InvoiceRow, PaymentAttemptRow, PaymentRow
+from models.tables import CustomerRow, InvoiceRow, PaymentAttemptRow, PaymentRow, SubscriptionRow
 
 SETTLED = frozenset({"SUCCEEDED", "FAILED", "VOIDED"})
 UNDER_WAY = frozenset({"INITIATED", "PROCESSING"})
@@ -51,16 +51,20 @@ async def payment_source(session: AsyncSession, row: InvoiceRow) -> PaymentSourc
     subscription = await find_subscription(session, row.subscription_id) if row.subscription_id else None
     if subscription is not None and subscription.collection_method == "send_invoice":
         return None
-    customer = await session.get_one(CustomerRow, row.customer_id)
-    for holder in (subscription, customer):
-        if holder is not None and holder.gateway_payment_method_id and holder.payment_gateway:
-            return PaymentSource(holder.payment_gateway, holder.gateway_payment_method_id)
+    if subscription is not None and (source := _source_of(subscription)) is not None:
+        return source
+    return _source_of(await session.get_one(CustomerRow, row.customer_id))
+
+
+def _source_of(holder: SubscriptionRow | CustomerRow) -> PaymentSource | None:
+    if holder.gateway_payment_method_id and holder.payment_gateway:
+        return PaymentSource(holder.payment_gateway, holder.gateway_payment_method_id)
     return None
 
 
 async def collection_state(session: AsyncSession, row: InvoiceRow) -> InvoiceState:
-    """The invoice's state with what collection knows: attempts so far, and the provider."""
-    source = await payment_source(session, row)
+    """The invoice's state with what collection knows: attempts so far, and, until it is closed, the provider."""
+    source = None if invoice_state(row).is_closed else await payment_source(session, row)
     attempts = await list_attempts_of_invoice(session, row.id)
     last = attempts[-1].attempt_number if attempts else 0
     state = invoice_state(row, attempts=last, provider=source.provider if source else None)

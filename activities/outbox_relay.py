@@ -53,6 +53,8 @@ from models.tables import (
 )
 
 BATCH = 50
+AT_ONCE = 16
+"""Deliveries that are started beside each other: each is a call of Temporal, which writes it to its disk."""
 IDLE_SECONDS = 2.0
 LONGEST_ERROR = 500
 
@@ -105,6 +107,7 @@ class OutboxRelay:
         self._dsn = notify_dsn
         self._publisher = publisher
         self._wake = asyncio.Event()
+        self._measured_at = 0.0
         self._handlers: dict[str, Callable[[AsyncSession, OutboxRow], Awaitable[None]]] = {
             START_SUBSCRIPTION: self._start_subscription,
             START_INVOICE: self._start_invoice,
@@ -135,21 +138,29 @@ class OutboxRelay:
         """Claims up to a batch of rows and carries them on; returns how many were claimed."""
         async with self._database.system_transaction() as session:
             rows = await _claim(session)
-            deliveries = await self._deliveries([row for row in rows if row.kind == WEBHOOK])
+            refused = await self._deliver([row for row in rows if row.kind == WEBHOOK])
             for row in rows:
-                await self._carry(session, row, deliveries)
+                await self._carry(session, row, refused.get(row.id))
             await session.flush()
-            await _measure(session)
-            await measure_findings(session)
+            await self._measure(session, is_last=len(rows) < BATCH)
         if self._publisher is not None and any(row.kind == WEBHOOK for row in rows):
             self._publisher.wake()
         return len(rows)
 
-    async def _carry(self, session: AsyncSession, row: OutboxRow, deliveries: dict[str, list[Delivery]]) -> None:
+    async def _measure(self, session: AsyncSession, *, is_last: bool) -> None:
+        """Counting what waits takes longer the more that is: with a backlog it is done once in a while."""
+        now = asyncio.get_running_loop().time()
+        if is_last or now >= self._measured_at + IDLE_SECONDS:
+            self._measured_at = now
+            await _measure(session)
+            await measure_findings(session)
+
+    async def _carry(self, session: AsyncSession, row: OutboxRow, refused: Exception | None) -> None:
         row.attempts += 1
         try:
+            if refused is not None:
+                raise refused
             if row.kind == WEBHOOK:
-                await self._deliver(row, deliveries)
                 if self._publisher is not None:
                     await enqueue(session, scope_of(row), PUBLISH, row.reference)
             else:
@@ -195,16 +206,28 @@ class OutboxRelay:
     async def _tell_dispute(self, session: AsyncSession, row: OutboxRow) -> None:
         await self._gate.tell_dispute(dispute_state(await get_dispute(session, row.reference)))
 
-    async def _deliveries(self, rows: Sequence[OutboxRow]) -> dict[str, list[Delivery]]:
+    async def _deliver(self, rows: Sequence[OutboxRow]) -> dict[str, Exception]:
+        """Has webhook events delivered, several beside each other. Returns what failed, by outbox row."""
+        if not rows:
+            return {}
         # In a transaction of its own: a delivery must be there before the workflow that looks for it.
         async with self._database.system_transaction() as own:
-            return await _deliveries(own, rows)
+            deliveries = await _deliveries(own, rows)
+        turns = asyncio.Semaphore(AT_ONCE)
+        refused: dict[str, Exception] = {}
 
-    async def _deliver(self, row: OutboxRow, deliveries: dict[str, list[Delivery]]) -> None:
-        if row.reference not in deliveries:
-            raise LookupError(f"the outbox names the webhook event {row.reference!r}, and there is none")
-        for delivery in deliveries[row.reference]:
-            await dispatch(self._gate, scope_of(row), delivery)
+        async def carry(row: OutboxRow) -> None:
+            try:
+                if row.reference not in deliveries:
+                    raise LookupError(f"the outbox names the webhook event {row.reference!r}, and there is none")
+                for delivery in deliveries[row.reference]:
+                    async with turns:
+                        await dispatch(self._gate, scope_of(row), delivery)
+            except Exception as error:  # noted on the row by whoever asked
+                refused[row.id] = error
+
+        await asyncio.gather(*(carry(row) for row in rows))
+        return refused
 
     async def _replay_delivery(self, session: AsyncSession, row: OutboxRow) -> None:
         """An endpoint that was disabled since, or deleted, gets nothing."""
