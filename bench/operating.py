@@ -62,6 +62,8 @@ class Figures:
     invoices_a_second_beside: float
     webhooks: int
     webhooks_a_second: float
+    webhook_cpu_ms: dict[str, float]
+    """CPU of one delivery, by who used it."""
     killed_to_first_s: float
     killed_to_normal_s: float
     killed_to_caught_up_s: float
@@ -93,7 +95,7 @@ class Bench:
         self._unanswered = 0
         latencies, seconds, beside = await self._commands()
         self._say(f"{len(latencies)} commands in {seconds:.1f} s")
-        webhooks = await self._webhooks()
+        webhooks, cpu = await self._webhooks()
         self._say(f"{webhooks:.1f} webhooks/s")
         first, normal, caught_up = await self._recovery()
         self._say(f"usual rate {normal:.1f} s after a worker was killed")
@@ -101,7 +103,7 @@ class Bench:
         cuts = quantiles(latencies, n=100)
         return Figures(
             count, len(latencies), self._unanswered, cuts[49] * 1000, cuts[98] * 1000, len(latencies) / seconds, beside,
-            self._options.events, webhooks, first, normal, caught_up, os.getloadavg()[0],
+            self._options.events, webhooks, cpu, first, normal, caught_up, os.getloadavg()[0],
         )  # fmt: skip
 
     async def _commands(self) -> tuple[list[float], float, float]:
@@ -131,8 +133,8 @@ class Bench:
                     self._unanswered += 1
                 latencies.append(monotonic() - began)
 
-    async def _webhooks(self) -> float:
-        """Events that are committed at once, until the last one has arrived; deliveries a second."""
+    async def _webhooks(self) -> tuple[float, dict[str, float]]:
+        """Events that are committed at once, until the last has arrived: deliveries a second, and what each cost."""
         shop = await open_shop(self._servers.clients, 1)
         async with receiving() as receiver:
             async with shop.clients.database.transaction(shop.scope) as session:
@@ -141,13 +143,15 @@ class Bench:
                 for number in range(self._options.events):
                     body = {"invoice": {"id": f"inv_{number}", "total": "12.5", "currency": "usd"}}
                     await emit(session, shop.scope, "invoice.update.payment", f"inv_{number}", body, datetime.now(UTC))
-            began = monotonic()
+            began, before = monotonic(), self._processes.cpu_seconds()
 
             async def all_there() -> bool:
                 return len(receiver.ids) == self._options.events
 
             await self._until(all_there)
-            return self._options.events / (monotonic() - began)
+            after, each = self._processes.cpu_seconds(), 1000 / self._options.events
+            cpu = {role: (seconds - before[role]) * each for role, seconds in after.items()}
+            return self._options.events / (monotonic() - began), cpu
 
     async def _recovery(self) -> tuple[float, float, float]:
         """One worker is killed while customers keep coming, and started again: until the first invoice is paid, until
@@ -259,6 +263,8 @@ def print_table(console: Console, options: Options, figures: list[Figures]) -> N
     table = Table("", *(f"{each.processes} worker process(es)" for each in figures), title=title)
     for row, name in ROWS.items():
         table.add_row(row, *(f"{getattr(each, name):.4g}" for each in figures))
+    for role in figures[0].webhook_cpu_ms:
+        table.add_row(f"CPU of {role}, ms a delivery", *(f"{each.webhook_cpu_ms[role]:.3g}" for each in figures))
     console.print(table)
 
 
