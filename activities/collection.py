@@ -1,11 +1,12 @@
 """Collecting an invoice: who pays by what, attempts and what they came to.
 
 Vendor calls are in `activities.payments`, what happens to money that arrives in `activities.receipts`; when to try
-again is `billing.collection`'s.
+again, and by what, is `billing.collection`'s and `billing.attempts`'s.
 """
 
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
 from decimal import Decimal
 
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -21,6 +22,19 @@ from activities.refunds import NewRefund, create_refund
 from activities.settings import load_billing_settings
 from activities.states import InvoiceState
 from activities.wallet_payments import has_postpaid, pay_from_wallet
+from billing.attempts import (
+    Attempt,
+    AttemptStatus,
+    PaymentSource,
+    is_dead,
+    is_new_method,
+    is_overdue,
+    looked_up_again_at,
+    source_of,
+    takes_outcome,
+    to_go_on_with,
+    to_withdraw,
+)
 from billing.collection import after_decline, charged_by_new_method
 from billing.dunning import DeclineKind
 from billing.invoice_states import InvoiceStatus
@@ -30,50 +44,47 @@ from models.queries.payments import find_provider_payment, list_attempts_of_invo
 from models.queries.subscriptions import find_subscription
 from models.tables import CustomerRow, InvoiceRow, PaymentAttemptRow, PaymentRow, SubscriptionRow
 
-SETTLED = frozenset({"SUCCEEDED", "FAILED", "VOIDED"})
-UNDER_WAY = frozenset({"INITIATED", "PROCESSING"})
-LOOK_AGAIN = timedelta(days=1)
-"""How often a payment that a bank works on is looked up; its webhook usually comes first."""
-PATIENCE = timedelta(days=7)
-"""After which a person is told that a bank has not answered."""
-
-
-@dataclass(frozen=True, slots=True)
-class PaymentSource:
-    """By which provider and with which of its tokens an invoice is collected."""
-
-    provider: str
-    method: str
-
 
 async def payment_source(session: AsyncSession, row: InvoiceRow) -> PaymentSource | None:
     """The subscription's payment method, else the customer's; None when invoices are sent instead of charged."""
     subscription = await find_subscription(session, row.subscription_id) if row.subscription_id else None
-    if subscription is not None and subscription.collection_method == "send_invoice":
-        return None
-    if subscription is not None and (source := _source_of(subscription)) is not None:
-        return source
-    return _source_of(await session.get_one(CustomerRow, row.customer_id))
+    is_sent = subscription is not None and subscription.collection_method == "send_invoice"
+    own = None if subscription is None else source_of(is_sent, [_token(subscription)])
+    if is_sent or own is not None:
+        return own  # the customer is read only where it must be
+    return source_of(is_sent, [_token(await session.get_one(CustomerRow, row.customer_id))])
 
 
-def _source_of(holder: SubscriptionRow | CustomerRow) -> PaymentSource | None:
-    if holder.gateway_payment_method_id and holder.payment_gateway:
-        return PaymentSource(holder.payment_gateway, holder.gateway_payment_method_id)
-    return None
+def _token(holder: SubscriptionRow | CustomerRow) -> tuple[str | None, str | None]:
+    return holder.payment_gateway, holder.gateway_payment_method_id
+
+
+async def _attempts(session: AsyncSession, row: InvoiceRow) -> tuple[Sequence[PaymentAttemptRow], list[Attempt]]:
+    """The attempts to collect an invoice in their order, as they are stored and as billing reasons about them."""
+    rows = await list_attempts_of_invoice(session, row.id)
+    return rows, [
+        Attempt(
+            each.id,
+            each.payment_method_id,
+            AttemptStatus(each.payment_status),
+            DeclineKind(each.decline_kind) if each.decline_kind else None,
+        )
+        for each in rows
+    ]
 
 
 async def collection_state(session: AsyncSession, row: InvoiceRow) -> InvoiceState:
     """The invoice's state with what collection knows: attempts so far, and, until it is closed, the provider."""
     source = None if invoice_state(row).is_closed else await payment_source(session, row)
-    attempts = await list_attempts_of_invoice(session, row.id)
-    last = attempts[-1].attempt_number if attempts else 0
+    rows, attempts = await _attempts(session, row)
+    last = rows[-1].attempt_number if rows else 0
     state = invoice_state(row, attempts=last, provider=source.provider if source else None)
     if source is None and amount_remaining(row):
         state = replace(state, by_wallet=await has_postpaid(session, row))
-    waiting = [attempt for attempt in attempts if attempt.payment_status == "PENDING"]
-    if waiting and (not amount_remaining(row) or (source and waiting[0].payment_method_id != source.method)):
-        return replace(state, to_withdraw=waiting[0].payment_gateway)
-    return state
+    waiting = to_withdraw(attempts, source.method if source else None, amount_remaining(row) > ZERO)
+    if waiting is None:
+        return state
+    return replace(state, to_withdraw=next(each.payment_gateway for each in rows if each.id == waiting.id))
 
 
 async def has_new_method(session: AsyncSession, row: InvoiceRow) -> bool:
@@ -81,10 +92,8 @@ async def has_new_method(session: AsyncSession, row: InvoiceRow) -> bool:
     if not charged_by_new_method(InvoiceStatus(row.invoice_status), amount_remaining(row), row.uncollectible):
         return False
     source = await payment_source(session, row)
-    attempts = await list_attempts_of_invoice(session, row.id)
-    if source is None or any(attempt.payment_status in UNDER_WAY for attempt in attempts):
-        return False
-    return not attempts or attempts[-1].payment_method_id != source.method
+    _, attempts = await _attempts(session, row)
+    return is_new_method(attempts, source.method if source else None)
 
 
 async def open_attempt(
@@ -99,11 +108,10 @@ async def open_attempt(
     retries), or the method was declined for good and is the same, unless somebody asked for the attempt.
     """
     attempt_id = derived_id("attempt", row.id, str(number))
-    for earlier in await list_attempts_of_invoice(session, row.id):
-        if earlier.payment_status not in SETTLED:
-            return earlier, True
-        if earlier.id == attempt_id:
-            return None
+    rows, attempts = await _attempts(session, row)
+    earlier = to_go_on_with(attempts, attempt_id)
+    if earlier is not None:
+        return None if earlier.is_settled else (next(each for each in rows if each.id == earlier.id), True)
     source = await payment_source(session, row)
     await pay_from_wallet(session, row, now)
     owed = amount_remaining(row)
@@ -113,7 +121,7 @@ async def open_attempt(
         row.next_action_at = None
         touch(row)
         return None
-    if not by_hand and await _is_dead(session, row, source):
+    if not by_hand and is_dead(attempts, source.method):
         await exhaust(session, row, now)
         return None
     payment = await _provider_payment(session, row, source, owed)
@@ -135,12 +143,6 @@ async def open_attempt(
     touch(row)
     await session.flush()
     return attempt, False
-
-
-async def _is_dead(session: AsyncSession, row: InvoiceRow, source: PaymentSource) -> bool:
-    """Whether the method was declined for good: the same one is not tried again by itself."""
-    attempts = await list_attempts_of_invoice(session, row.id)
-    return bool(attempts) and attempts[-1].decline_kind == "hard" and attempts[-1].payment_method_id == source.method
 
 
 async def _provider_payment(session: AsyncSession, row: InvoiceRow, source: PaymentSource, owed: Decimal) -> PaymentRow:
@@ -175,13 +177,8 @@ async def settle(
     now: datetime,
     seen_at: datetime | None = None,
 ) -> None:
-    """Writes down what an attempt came to, as seen at `seen_at` (`now` unless given).
-
-    A settled one stays as it is, but for money that comes after a refusal. Banks let some charges through that they
-    refused first, and money that was taken must never be lost from sight.
-    """
-    late_money = attempt.payment_status in {"FAILED", "VOIDED"} and isinstance(outcome, Charged)
-    if attempt.payment_status in SETTLED and not late_money:
+    """Writes down what an attempt came to, as seen at `seen_at` (`now` unless given), where that is news."""
+    if not takes_outcome(AttemptStatus(attempt.payment_status), isinstance(outcome, Charged)):
         return
     payment = await session.get_one(PaymentRow, attempt.payment_id)
     attempt.outcome = outcome.outcome
@@ -259,7 +256,7 @@ async def settle_withdrawn(
     session: AsyncSession, row: InvoiceRow, attempt: PaymentAttemptRow, outcome: ChargeOutcome | None, now: datetime
 ) -> None:
     """Writes down that an attempt that waited for the customer was taken back: no failure, nobody is dunned for it."""
-    if attempt.payment_status in SETTLED:
+    if not takes_outcome(AttemptStatus(attempt.payment_status), False):
         return
     if isinstance(outcome, Charged | Pending):
         await settle(session, row, attempt, outcome, now)
@@ -287,9 +284,9 @@ async def _wait_for_bank(
     attempt.payment_status = payment.payment_status = "PROCESSING"
     if amount_remaining(row):
         row.payment_status = "PROCESSING"
-        row.next_action_at = seen_at + LOOK_AGAIN
+        row.next_action_at = looked_up_again_at(seen_at)
         row.needs_attention = None
-        if seen_at - attempt.attempted_at >= PATIENCE:
+        if is_overdue(attempt.attempted_at, seen_at):
             row.needs_attention = (
                 f"the bank has been at work on the payment since {attempt.attempted_at:%Y-%m-%d}: ask"
                 f" {attempt.payment_gateway} about {attempt.gateway_attempt_id}"

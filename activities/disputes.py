@@ -14,6 +14,7 @@ from activities.outbox import TELL_DISPUTE, emit, enqueue
 from activities.ports import Disputed
 from activities.refund_payloads import dispute_payload
 from activities.states import DisputeState
+from billing.disputes import CLOSED, Report, is_news, taken_twice
 from billing.invoice_states import InvoiceStatus
 from billing.ledger import post_dispute_lost
 from billing.money import decimal_text
@@ -23,8 +24,6 @@ from models.queries.ledger import insert_posting
 from models.queries.refunds import find_dispute, get_dispute
 from models.scope import Scope
 from models.tables import DisputeRow, InvoiceRow, PaymentAttemptRow
-
-CLOSED = frozenset({"won", "lost"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +56,7 @@ async def record_dispute(
     if row is None:
         row = _new_row(invoice, attempt, told, now)
         session.add(row)
-    elif row.dispute_status in CLOSED or told.reported_at < row.told_at or row.dispute_status == told.state:
+    elif not is_news(Report(row.dispute_status, row.told_at), Report(told.state, told.reported_at)):
         return row
     row.dispute_status, row.told_at, row.respond_by = told.state, told.reported_at, told.respond_by or row.respond_by
     closed = told.state in CLOSED
@@ -119,8 +118,7 @@ def _new_row(invoice: InvoiceRow, attempt: PaymentAttemptRow, told: Disputed, no
 
 def _taken_twice(invoice: InvoiceRow, row: DisputeRow) -> str | None:
     """A bank that takes back what a void has given to the wallet already leaves a person to take that out."""
-    given = invoice.invoice_status == InvoiceStatus.VOIDED and invoice.refunded_amount
-    if row.dispute_status != "lost" or not given:
+    if not taken_twice(row.dispute_status, InvoiceStatus(invoice.invoice_status), invoice.refunded_amount):
         return None
     return (
         f"{decimal_text(row.amount)} {row.currency} of payment {row.payment_id} went back by dispute {row.id} after the"

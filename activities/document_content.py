@@ -19,7 +19,7 @@ from activities.documents import (
 )
 from activities.payloads import amount_remaining
 from billing.invoice_lines import LineCorrection
-from billing.invoices import InvoiceLine
+from billing.invoices import InvoiceLine, payable_until
 from billing.money import decimal_text, negated, shown_decimal, total
 from billing.prices import BillingModel, Price, RatingStep
 from billing.terms import LineKind
@@ -48,7 +48,7 @@ def invoice_document(
     return InvoiceDocument(
         number=row.invoice_number,
         issued_on=_local_day(row.finalized_at, row.timezone),
-        due_on=_local_day(max(row.due_date or row.finalized_at, row.finalized_at), row.timezone),
+        due_on=_local_day(payable_until(row.due_date, row.finalized_at), row.timezone),
         seller=_seller(row.seller),
         buyer=_buyer(customer),
         currency=row.currency,

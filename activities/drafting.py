@@ -14,7 +14,16 @@ from activities.payloads import invoice_payload
 from billing.codec import from_json, to_json
 from billing.errors import InvariantBroken
 from billing.invoice_lines import PeriodCorrection
-from billing.invoices import Invoice, InvoiceInputs, InvoiceLine, billed_line, build_invoice, due_at, is_deferred
+from billing.invoices import (
+    Invoice,
+    InvoiceInputs,
+    InvoiceLine,
+    billed_line,
+    build_invoice,
+    draft_inputs,
+    due_at,
+    is_deferred,
+)
 from billing.money import ZERO, total
 from billing.prices import Price
 from billing.subscriptions import finalize_at
@@ -56,14 +65,7 @@ async def draft_invoice(
     found = await find_live_invoice(session, subscription.id, due.period.start, due.period.end, due.reason)
     if found is not None:
         return found
-    inputs = InvoiceInputs(
-        subscription.currency,
-        due,
-        terms.tax_rates,
-        line_tax_rates=terms.line_tax_rates,
-        corrections=corrections,
-        anchor=terms.anchor,
-    )
+    inputs = draft_inputs(terms, due, corrections=corrections)
     invoice = build_invoice(inputs)
     skipped = not invoice.lines
     act_at = finalize_at(due, settings.finalization_delay_seconds)

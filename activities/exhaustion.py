@@ -11,9 +11,8 @@ from activities.outbox import START_INVOICE, TELL_SUBSCRIPTION, emit, enqueue
 from activities.payloads import amount_remaining, invoice_payload
 from activities.settings import load_billing_settings
 from activities.subscriptions import CancelSubscription, cancel_subscription
-from billing.dunning import ExhaustedInvoice, ExhaustedSubscription
 from billing.ledger import post_written_off
-from billing.subscriptions import CancellationType, SubscriptionStatus, mark_past_due
+from billing.subscriptions import CancellationType, mark_past_due
 from models.conversions import state_from_row
 from models.queries.ledger import insert_posting
 from models.queries.subscriptions import find_subscription
@@ -27,15 +26,16 @@ async def exhaust(session: AsyncSession, row: InvoiceRow, now: datetime) -> None
     settings = (await load_billing_settings(session)).dunning
     row.next_action_at = None
     row.payment_status = "FAILED"
-    if settings.on_exhausted_invoice is ExhaustedInvoice.uncollectible and not row.uncollectible:
+    if settings.writes_off and not row.uncollectible:
         await _write_off(session, row, now)
     subscription = await find_subscription(session, row.subscription_id, lock=True) if row.subscription_id else None
+    ends = False
     if subscription is not None:
-        subscription.subscription_status = mark_past_due(state_from_row(subscription)).status.value
+        status = mark_past_due(state_from_row(subscription)).status
+        subscription.subscription_status, ends = status.value, settings.ends(status)
         touch(subscription)
     await emit(session, scope_of(row), "invoice.payment.overdue", row.id, {"invoice": invoice_payload(row)}, now)
-    ends = settings.on_exhausted_subscription is ExhaustedSubscription.cancel
-    if subscription is not None and ends and subscription.subscription_status == SubscriptionStatus.past_due:
+    if subscription is not None and ends:
         await _end(session, row, subscription, now)
 
 

@@ -32,12 +32,12 @@ from activities.voids import void_invoice
 from activities.wallet_payments import has_postpaid
 from activities.wallets import draw_down, give_back, open_prepaid
 from billing.codec import to_json
+from billing.collection import at_finalizing, first_attempt_at
 from billing.errors import Conflict
 from billing.invoice_lines import PeriodCorrection
-from billing.invoice_states import InvoiceCommand, InvoiceStatus, next_invoice_status
+from billing.invoice_states import PAID, InvoiceCommand, InvoiceStatus, next_invoice_status
 from billing.invoices import Invoice, InvoiceInputs, build_final_invoice, invoice_number, verify
 from billing.ledger import post_finalized
-from billing.money import ZERO
 from billing.wallets import EntryReason
 from models.database import Database
 from models.queries.invoices import get_invoice, list_lines, take_number
@@ -193,11 +193,13 @@ def _skip(row: InvoiceRow) -> None:
 
 async def _decide_collection(session: AsyncSession, row: InvoiceRow, now: datetime) -> None:
     """An invoice of 0 is paid by itself; one that a method or a wallet may pay is collected at once; others wait."""
-    if row.total == ZERO:
-        row.payment_status = "SUCCEEDED"
+    payment = at_finalizing(row.amount_due)
+    row.payment_status = payment.value
+    if payment in PAID:
         row.paid_at = now
-    elif await payment_source(session, row) is not None or await has_postpaid(session, row):
-        row.next_action_at = now
+        return
+    is_payable = await payment_source(session, row) is not None or await has_postpaid(session, row)
+    row.next_action_at = first_attempt_at(payment, is_payable, now)
 
 
 def _snapshot_rows(

@@ -16,9 +16,8 @@ from activities.drafting import draft_invoice
 from activities.late_usage import ReadAnew, closes_of, corrections_of, look_back_of, settle
 from billing import late_usage as rules
 from billing.late_usage import LateUsageSettings
-from billing.periods import Period
 from billing.subscriptions import SubscriptionState
-from billing.terms import BillingReason, DueInvoice, Terms
+from billing.terms import DueInvoice, Terms
 from models.billing_settings import BillingSettings
 from models.queries.invoices import list_drafts_of
 from models.tables import InvoiceRow, SubscriptionRow
@@ -60,7 +59,7 @@ async def end_look_back(session: AsyncSession, close: Close, at: datetime) -> li
     found = corrections_of(look_back, close.late)
     row.looked_back_at, row.next_action_at = row.current_period_end, None
     if rules.makes_lines(found):
-        due = DueInvoice(BillingReason.SUBSCRIPTION_CYCLE, at, Period(row.current_period_end, at), ())
+        due = rules.look_back_invoice(row.current_period_end, at)
         return [await draft_invoice(session, scope_of(row), row, close.terms, due, close.settings, found)]
     settle(session, row.id, None, look_back, found, (), at)
     return []

@@ -16,7 +16,7 @@ from activities.outbox import START_INVOICE, START_SUBSCRIPTION, emit, enqueue
 from activities.payloads import subscription_payload
 from activities.subscriptions import cross_boundary, load_terms
 from billing.errors import Conflict, Invalid, NotFound
-from billing.periods import BillingCycle, BillingPeriod, Cadence
+from billing.periods import BillingCycle, BillingPeriod, Cadence, to_milliseconds
 from billing.subscriptions import SubscriptionStatus, billing_anchor, open_subscription
 from billing.terms import ProrationBehavior, is_taken, line_quantity
 from models.conversions import price_from_row
@@ -156,8 +156,7 @@ def _check_quantities(rows: list[PriceRow], new: NewSubscription) -> None:
 
 
 def _subscription_row(scope: Scope, new: NewSubscription, customer: CustomerRow, now: datetime) -> SubscriptionRow:
-    start = new.start_date or now
-    start = start.replace(microsecond=start.microsecond // 1000 * 1000)
+    start = to_milliseconds(new.start_date or now)
     cycle = _choice(BillingCycle, new.billing_cycle, "billing_cycle")
     cadence = Cadence(_billing_period(new.billing_period), new.billing_period_count)
     anchor = billing_anchor(start, customer.timezone, cadence, cycle, new.billing_anchor)

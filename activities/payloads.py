@@ -10,9 +10,9 @@ from decimal import Decimal
 from typing import Any
 
 from activities.outbox import wire_instant
-from billing.collection import remaining
+from billing.collection import beyond_owed, remaining
 from billing.invoice_states import InvoiceStatus
-from billing.money import ZERO, decimal_text, minus
+from billing.money import decimal_text
 from models.tables import (
     CustomerRow,
     InvoiceLineRow,
@@ -168,7 +168,7 @@ def amount_remaining(row: InvoiceRow) -> Decimal:
 
 
 def _invoice_amounts(row: InvoiceRow) -> dict[str, Any]:
-    overpaid = max(minus(row.amount_paid, row.amount_due), ZERO)
+    overpaid = beyond_owed(row.amount_due, row.amount_paid)
     return {
         "subtotal": decimal_text(row.subtotal),
         "total_discount": decimal_text(row.total_discount),

@@ -15,6 +15,7 @@ from activities.bookkeeping import new_columns
 from billing.errors import AlreadyExists, Conflict, Invalid
 from billing.money import decimal_text
 from billing.periods import BillingPeriod, Cadence
+from billing.price_versions import check_sold, end_of_sale
 from billing.prices import (
     BillingModel,
     InvoiceCadence,
@@ -84,7 +85,7 @@ async def create_price(session: AsyncSession, scope: Scope, new: NewPrice, actor
     """Inserts a price at the end of its plan. Raises Invalid naming the field after `path`, NotFound, AlreadyExists."""
     try:
         price = _value(new)
-        _check_dates(new)
+        check_sold(new.start_date, new.end_date)
         await get_plan(session, scope, new.entity_id, lock=True)  # two prices at once must not share a position
         if new.meter_id:
             meter = await get_meter(session, scope, new.meter_id)
@@ -127,7 +128,7 @@ async def end_price(
 ) -> PriceRow:
     """Ends the price at `end_date` (else `now`): nobody subscribes to it afterwards. Raises NotFound, Invalid."""
     row = await get_price(session, scope, price_id, lock=True)
-    row.end_date = _end_of(row, end_date or now, "end_date")
+    row.end_date = end_of_sale(row.start_date, row.end_date, end_date or now, "end_date")
     row.updated_at, row.updated_by = now, actor
     await session.flush()
     return row
@@ -140,7 +141,7 @@ async def _replace(
         raise Conflict(f"price {row.id} has ended; change the price that followed it", state="ended")
     at = change.effective_from or now
     following = _following(row, change, at)
-    row.end_date = _end_of(row, at, "effective_from")
+    row.end_date = end_of_sale(row.start_date, row.end_date, at, "effective_from")
     row.updated_at, row.updated_by = now, actor
     await session.flush()
     created = await create_price(session, scope, following, actor)
@@ -198,23 +199,6 @@ def _value(new: NewPrice) -> Price:
         meter_id=new.meter_id,
         min_quantity=new.min_quantity,
     )
-
-
-def _check_dates(new: NewPrice) -> None:
-    if new.start_date and new.end_date and new.end_date <= new.start_date:
-        raise Invalid("end_date must lie after start_date", field="end_date")
-
-
-def _end_of(row: PriceRow, at: datetime, field_name: str) -> datetime:
-    if row.start_date is not None and at < row.start_date:
-        raise Invalid(
-            f"{field_name} must not lie before the price's start_date {row.start_date.isoformat()}", field=field_name
-        )
-    if row.end_date is not None and at > row.end_date:
-        raise Invalid(
-            f"{field_name} must not lie after the price's end_date {row.end_date.isoformat()}", field=field_name
-        )
-    return at
 
 
 def _row(scope: Scope, new: NewPrice, price: Price, position: int, actor: str) -> PriceRow:

@@ -14,11 +14,11 @@ from activities.bookkeeping import new_columns, scope_of, touch
 from activities.outbox import emit
 from activities.payloads import amount_remaining, invoice_payload, payment_payload
 from activities.wallets import give_back
-from billing.collection import after_receipt, check_offline_payment, split_payment
-from billing.invoice_states import InvoiceStatus, PaymentStatus
+from billing.collection import after_receipt, asked_for, check_offline_payment, split_payment
+from billing.invoice_states import PAID, InvoiceStatus, PaymentStatus
 from billing.ledger import PostingKind, post_payment, post_recovered, written_off
-from billing.money import ZERO, minus, total
-from billing.subscriptions import clear_past_due
+from billing.money import total
+from billing.subscriptions import SubscriptionStatus, clear_past_due
 from billing.wallet_postings import post_paid_by_wallet
 from billing.wallets import EntryReason
 from models.conversions import state_from_row
@@ -55,10 +55,8 @@ async def receive(session: AsyncSession, row: InvoiceRow, payment: PaymentRow, m
     refunded.
     """
     scope = scope_of(row)
-    finalized = row.invoice_status == InvoiceStatus.FINALIZED
-    part, beyond = split_payment(money.amount, amount_remaining(row))
-    if not finalized:
-        part, beyond = money.amount, ZERO
+    status = InvoiceStatus(row.invoice_status)
+    part, beyond = split_payment(status, money.amount, amount_remaining(row))
     if row.uncollectible:
         await _recover(session, row, money.reference, part, now)
     if part:
@@ -69,7 +67,7 @@ async def receive(session: AsyncSession, row: InvoiceRow, payment: PaymentRow, m
     else:
         posting = post_payment(money.reference, money.provider, money.amount, row.currency, beyond)
     await insert_posting(session, scope, posting, now, invoice_id=row.id, customer_id=row.customer_id)
-    if finalized and not amount_remaining(row):
+    if status is InvoiceStatus.FINALIZED and not amount_remaining(row):
         await _subscription_paid(session, row)
     if beyond:
         await give_back(session, row, beyond, EntryReason.adjustment, now, payment.id)
@@ -87,14 +85,13 @@ async def _recover(session: AsyncSession, row: InvoiceRow, reference: str, part:
 
 def _pay(row: InvoiceRow, amount: Decimal, now: datetime) -> None:
     """`amount`, no more than is owed on a finalized invoice, is paid of it."""
-    finalized = row.invoice_status == InvoiceStatus.FINALIZED
-    owed = minus(row.amount_due, row.adjustment_amount) if finalized else ZERO
-    status = after_receipt(owed, row.amount_paid, amount)
+    invoice_status = InvoiceStatus(row.invoice_status)
+    status = after_receipt(asked_for(invoice_status, row.amount_due, row.adjustment_amount), row.amount_paid, amount)
     row.amount_paid = total((row.amount_paid, amount))
     row.payment_status = status.value
     row.next_action_at = row.needs_attention = None
-    paid = status is not PaymentStatus.PENDING
-    if paid and finalized:
+    paid = status in PAID
+    if paid and invoice_status is InvoiceStatus.FINALIZED:
         row.paid_at = row.paid_at or now
     row.uncollectible = row.uncollectible and not paid
 
@@ -138,6 +135,6 @@ async def tell_payment(session: AsyncSession, row: InvoiceRow, payment: PaymentR
 async def _subscription_paid(session: AsyncSession, row: InvoiceRow) -> None:
     """A subscription that was past due is active again, never one that has been cancelled."""
     subscription = await find_subscription(session, row.subscription_id, lock=True) if row.subscription_id else None
-    if subscription is not None and subscription.subscription_status == "past_due":
+    if subscription is not None and subscription.subscription_status == SubscriptionStatus.past_due:
         subscription.subscription_status = clear_past_due(state_from_row(subscription)).status.value
         touch(subscription)

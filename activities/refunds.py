@@ -1,9 +1,9 @@
-"""Refunds: asked for, sent to the provider, booked. What may be given back is `billing.collection`'s.
+"""Refunds: asked for, sent to the provider, booked. What may go back, and by which charge, is `billing.refunds`'s.
 
 A refund is of one charge. It is written down first; `RefundWorkflow` then asks the provider until it is settled.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -23,11 +23,12 @@ from activities.receipts import tell_payment
 from activities.refund_payloads import refund_payload
 from activities.states import RefundState
 from activities.wallet_payments import CREDITS
-from billing.collection import after_refund, check_refund, refundable
-from billing.errors import Conflict, Invalid
-from billing.invoice_states import InvoiceStatus
+from billing.collection import after_refund, asked_for, check_refund, refundable
+from billing.errors import Conflict
+from billing.invoice_states import PAID, InvoiceStatus, PaymentStatus
 from billing.ledger import post_refund
 from billing.money import ZERO, decimal_text, minus, total
+from billing.refunds import COUNTS, UNDER_WAY, Charge, chosen_charge, refund_effect, settles_excess
 from models.database import Database
 from models.ids import new_id
 from models.queries.invoices import get_invoice
@@ -43,11 +44,6 @@ from models.queries.refunds import (
 from models.scope import Scope
 from models.tables import InvoiceRow, PaymentRow, RefundRow
 
-UNDER_WAY = frozenset({"PENDING", "PROCESSING"})
-COUNTS = UNDER_WAY | {"SUCCEEDED"}
-"""Statuses in which money has gone back or is about to."""
-PAID = frozenset({"SUCCEEDED", "PARTIALLY_REFUNDED", "REFUNDED"})
-
 
 @dataclass(frozen=True, slots=True)
 class NewRefund:
@@ -57,17 +53,6 @@ class NewRefund:
     reason: str = "REQUESTED_BY_CUSTOMER"
     idempotency_key: str | None = None
     metadata: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Charge:
-    """Money that came at once, and how much of it has not gone back; `attempt_id` is None outside a provider."""
-
-    attempt_id: str | None
-    provider: str | None
-    gateway_payment_id: str | None
-    taken: Decimal
-    left: Decimal
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +126,7 @@ async def create_refund(
     now = await business_time(session, invoice.test_clock_id, now)
     excess = await excess_of(session, payment.id)
     held = total((await held_of(session, invoice), excess.amount))
-    charge, amount = _chosen(await charges_of(session, payment), new.amount, held, invoice)
+    charge, amount = chosen_charge(await charges_of(session, payment), new.amount, held, invoice.currency)
     row = RefundRow(
         id=new_id("refund"),
         **new_columns(scope),
@@ -211,7 +196,7 @@ async def charges_of(session: AsyncSession, payment: PaymentRow) -> list[Charge]
     if payment.payment_method_type == CREDITS:
         return []  # what a wallet paid goes back to a wallet, with the void of the invoice
     if payment.payment_gateway is None:
-        taken = payment.amount if payment.payment_status in PAID else ZERO
+        taken = payment.amount if PaymentStatus(payment.payment_status) in PAID else ZERO
         return [Charge(None, None, None, taken, left(taken, None))]
     return [
         Charge(
@@ -287,24 +272,6 @@ async def held_of(session: AsyncSession, invoice: InvoiceRow) -> Decimal:
     )
 
 
-def _chosen(
-    charges: Sequence[Charge], amount: Decimal | None, held: Decimal, invoice: InvoiceRow
-) -> tuple[Charge, Decimal]:
-    """The newest charge that has as much left. Raises Conflict and Invalid."""
-    left, currency = min(total(charge.left for charge in charges), held), invoice.currency
-    amount = left if amount is None else amount
-    check_refund(amount, left, currency)
-    for charge in reversed(charges):
-        if charge.left >= amount:
-            return charge, amount
-    most = max(charge.left for charge in charges)
-    raise Invalid(
-        f"amount must be at most {decimal_text(most)} {currency}: the payment was charged {len(charges)} times, and a"
-        " refund is of one charge; ask for one refund each",
-        field="amount",
-    )
-
-
 async def _failed(session: AsyncSession, refund_id: str, command: str) -> RefundRow:
     row = await get_refund(session, refund_id, lock=True)
     if row.refund_status != "FAILED":
@@ -319,17 +286,14 @@ async def _succeed(session: AsyncSession, invoice: InvoiceRow, row: RefundRow, n
     payment = await get_payment(session, row.payment_id, lock=True)
     row.refund_status, row.succeeded_at, row.failure_reason = "SUCCEEDED", now, None
     await session.flush()
-    finalized = invoice.invoice_status == InvoiceStatus.FINALIZED
-    owed = minus(invoice.amount_due, invoice.adjustment_amount) if finalized else ZERO
-    overpaid = max(minus(minus(invoice.amount_paid, invoice.refunded_amount), owed), ZERO)
+    owed = asked_for(InvoiceStatus(invoice.invoice_status), invoice.amount_due, invoice.adjustment_amount)
     credit = await taken_for(session, row.id)
-    rest = minus(row.amount, credit)
-    posting = post_refund(row.id, row.payment_gateway or "offline", row.amount, overpaid, row.currency, credit)
+    before = PaymentStatus(invoice.payment_status)
+    effect = refund_effect(before, owed, invoice.amount_paid, invoice.refunded_amount, row.amount, credit)
+    posting = post_refund(row.id, row.payment_gateway or "offline", row.amount, effect.overpaid, row.currency, credit)
     await insert_posting(session, scope_of(row), posting, now, invoice_id=invoice.id, customer_id=invoice.customer_id)
-    invoice.refunded_amount = total((invoice.refunded_amount, rest))
-    if rest and invoice.payment_status in {*PAID, "OVERPAID"}:
-        invoice.payment_status = after_refund(owed, invoice.amount_paid, invoice.refunded_amount).value
-    if ZERO < overpaid <= row.amount or row.id in (invoice.needs_attention or ""):
+    invoice.refunded_amount, invoice.payment_status = effect.refunded, effect.payment.value
+    if settles_excess(effect.overpaid, row.amount) or row.id in (invoice.needs_attention or ""):
         invoice.needs_attention = None
     invoice.version += 1
     gone = total(each.amount for each in await list_refunds_of_payment(session, payment.id) if each.succeeded_at)

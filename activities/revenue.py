@@ -15,19 +15,11 @@ from temporalio import activity
 
 from activities.bookkeeping import scope_of
 from activities.drafting import credited_line, line_from_row
+from billing.deferral import Deferral, release, reverse, take_back
 from billing.invoice_states import InvoiceStatus
 from billing.invoices import Invoice
-from billing.ledger import (
-    DEFERRED_REVENUE,
-    REVENUE,
-    Entry,
-    Posting,
-    PostingKind,
-    deferred_amount,
-    release_deferred,
-    reversed_amount,
-)
-from billing.money import ZERO, minus, total
+from billing.ledger import Posting, deferred_amount, post_back_to_deferred, release_deferred, reversed_amount
+from billing.money import ZERO
 from models.database import Database
 from models.queries.invoices import get_invoice, list_credits, list_lines
 from models.queries.ledger import find_deferred, insert_posting, list_releasable
@@ -83,27 +75,25 @@ async def _take_back(
 ) -> None:
     """Lowers deferred revenue by a finalized credit, whose own posting has taken all of it out of the account.
 
-    What had been released meanwhile returns to the account first. What the line never put there (its inclusive tax
-    was another when the credit was drafted) was taken out too much, and is revenue lost.
+    What had been released meanwhile returns to the account first.
     """
-    wanted = reversed_amount(line_from_row(credit))
-    beyond = max(minus(wanted, minus(deferred.amount, total((deferred.released, deferred.reversed)))), ZERO)
-    released = min(beyond, deferred.released)
-    if released:
+    taken = take_back(_deferral(deferred), reversed_amount(line_from_row(credit)))
+    if taken.returned:
         deferred.postings += 1
         reference = f"{deferred.invoice_line_id}/{deferred.postings}"
-        await _post(session, deferred, _back_to_deferred(reference, released, deferred.currency), deferred.release_at)
-    excess = minus(beyond, released)
-    if excess:
-        posting = _back_to_deferred(credit.id, excess, deferred.currency)
-        await _post(session, deferred, posting, now)
-    deferred.released = minus(deferred.released, released)
-    deferred.reversed = total((deferred.reversed, minus(wanted, excess)))
+        posting = post_back_to_deferred(reference, taken.returned, deferred.currency)
+        await _post(session, deferred, posting, deferred.release_at)
+    if taken.lost:
+        await _post(session, deferred, post_back_to_deferred(credit.id, taken.lost, deferred.currency), now)
+    _write(deferred, taken.after)
 
 
-def _back_to_deferred(reference: str, amount: Decimal, currency: str) -> Posting:
-    entries = (Entry(REVENUE, amount, ZERO, currency), Entry(DEFERRED_REVENUE, ZERO, amount, currency))
-    return Posting(PostingKind.deferred_released, reference, entries)
+def _deferral(row: DeferredRevenueRow) -> Deferral:
+    return Deferral(row.amount, row.released, row.reversed)
+
+
+def _write(row: DeferredRevenueRow, after: Deferral) -> None:
+    row.released, row.reversed = after.released, after.reversed
 
 
 async def settle_deferral(session: AsyncSession, row: InvoiceRow, before: InvoiceStatus, now: datetime) -> None:
@@ -114,7 +104,7 @@ async def settle_deferral(session: AsyncSession, row: InvoiceRow, before: Invoic
     for line in await list_lines(session, row.id):
         deferred = await find_deferred(session, line.id)
         if deferred is not None:
-            deferred.reversed = minus(deferred.amount, deferred.released)
+            _write(deferred, reverse(_deferral(deferred)))
         if before is InvoiceStatus.DRAFT:
             await _take_back_credited(session, line, now)
 
@@ -134,13 +124,13 @@ async def release_due(
     due = await list_releasable(session, at, subscription_id=subscription_id, test_clock_id=test_clock_id, most=BATCH)
     for deferred in due:
         line_row = await session.get_one(InvoiceLineRow, deferred.invoice_line_id)
-        gone = total((deferred.released, deferred.reversed))
-        posting = release_deferred(line_row.id, line_from_row(line_row), gone, deferred.release_at)
+        before = _deferral(deferred)
+        posting = release_deferred(line_row.id, line_from_row(line_row), before.gone, deferred.release_at)
         if posting is not None:
             deferred.postings += 1
             posting = replace(posting, reference=f"{line_row.id}/{deferred.postings}")
             await _post(session, deferred, posting, deferred.release_at)
-        deferred.released = minus(deferred.amount, deferred.reversed)
+        _write(deferred, release(before))
     return len(due)
 
 

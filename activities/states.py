@@ -7,7 +7,7 @@ reset or restarted run corrects itself with its next step.
 from dataclasses import dataclass
 from datetime import datetime
 
-from billing.invoice_states import PAID
+from billing.invoice_states import InvoiceStatus, PaymentStatus, is_closed
 from models.scope import Scope
 
 
@@ -73,9 +73,7 @@ class InvoiceState:
     @property
     def is_closed(self) -> bool:
         """Nothing will ever happen to it by itself: paid, voided or skipped."""
-        return self.invoice_status in {"VOIDED", "SKIPPED"} or (
-            self.invoice_status == "FINALIZED" and self.payment_status in PAID
-        )
+        return is_closed(InvoiceStatus(self.invoice_status), PaymentStatus(self.payment_status))
 
 
 @dataclass(frozen=True, slots=True)

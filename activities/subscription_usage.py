@@ -1,60 +1,59 @@
-"""What a subscription's usage comes to so far: quantities read, rated with the prices that the subscription pays.
+"""What a subscription's usage comes to so far: the usage of the running period, put through the invoice's own steps.
 
-The same pure rating as the invoice's; taxes, and what is fixed, are not in it.
+What a draft fixes, and how its lines are rated, is the same function as for the draft that will bill it, so that this
+and the invoice cannot differ; taxes on top, and what is fixed, are not in it.
 """
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
-from sqlmodel.ext.asyncio.session import AsyncSession
-
+from activities.bookkeeping import scope_of
 from activities.business_time import business_time
+from activities.invoice_usage import Whose, by_period, customer_and_meters, measure, snapshot_of
+from activities.subscriptions import load_terms
 from activities.usage_reader import UsageReader
 from billing.errors import Invalid
-from billing.meters import AggregationType, Meter, share_so_far
-from billing.money import round_amount, total
+from billing.invoices import Invoice, InvoiceLine, build_invoice, draft_inputs
+from billing.meters import AggregationType, Meter, UsageSnapshot, share_so_far
+from billing.money import total
 from billing.periods import Period
-from billing.prices import rate
-from billing.usage_lines import rate_buckets
-from models.clickhouse.usage import BucketedUsage
-from models.conversions import meter_from_row, price_from_row
+from billing.running_usage import running_usage, usage_within
+from billing.terms import DueLine, LineKind
+from models.conversions import state_from_row
 from models.database import Database
-from models.queries.catalog import find_meters
-from models.queries.customers import get_customer
 from models.queries.subscriptions import get_subscription, list_line_items
 from models.scope import Scope
-from models.tables import PriceRow, SubscriptionLineItemRow, SubscriptionRow
+from models.tables import PriceRow, SubscriptionLineItemRow
 
 
 @dataclass(frozen=True, slots=True)
 class UsageCharge:
-    """One usage line: its quantity in its part of the period, and its amount rounded to the currency."""
+    """One line of usage, as the invoice would say it now: its quantity and its amount, before discounts."""
 
     line: SubscriptionLineItemRow
     price: PriceRow
     meter: Meter
     quantity: Decimal
     amount: Decimal
+    is_overage: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionUsage:
-    """The usage lines of a subscription over one period; `amount` is the sum of the charges, in major units."""
+    """The usage of a subscription over one period: `invoice` is what would bill it alone."""
 
     currency: str
     period: Period
     charges: tuple[UsageCharge, ...]
-    amount: Decimal
+    invoice: Invoice
 
-
-@dataclass(frozen=True, slots=True)
-class _UsageLine:
-    line: SubscriptionLineItemRow
-    price: PriceRow
-    meter: Meter
-    period: Period
+    @property
+    def amount(self) -> Decimal:
+        """The sum of the charges, in major units."""
+        return total(charge.amount for charge in self.charges)
 
 
 async def read_subscription_usage(
@@ -67,65 +66,57 @@ async def read_subscription_usage(
     """
     async with database.transaction(scope) as session:
         row = await get_subscription(session, subscription_id)
-        period = _period(row, start, end)
-        lines = await _usage_lines(session, scope, row, period)
-        external_id = (await get_customer(session, scope, row.customer_id)).external_id
+        terms, state = await load_terms(session, row), state_from_row(row)
+        items = {item.id: (item, price) for item, price in await list_line_items(session, row.id)}
         at = await business_time(session, row.test_clock_id, now)
-    quantities = await _quantities(usage, scope, row, external_id, lines, at)
-    charges = tuple(_charge(line, quantities[line.line.id], row.currency) for line in lines)
-    return SubscriptionUsage(row.currency, period, charges, total(charge.amount for charge in charges))
+    period = _span(state.current_period, start, end)
+    due = running_usage(terms, state) if period == state.current_period else usage_within(terms, period)
+    external_id, meters = await customer_and_meters(database, scope_of(row), row.customer_id, due.lines)
+    whose = Whose(scope, external_id, terms.zone, terms.anchor)
+    measured = await _so_far(usage, whose, due.lines, meters, at)
+    invoice = build_invoice(replace(draft_inputs(terms, due), usage=measured))
+    return SubscriptionUsage(row.currency, period, tuple(_charges(invoice.lines, items, meters)), invoice)
 
 
-def _period(row: SubscriptionRow, start: datetime | None, end: datetime | None) -> Period:
-    first, last = start or row.current_period_start, end or row.current_period_end
+def _span(current: Period, start: datetime | None, end: datetime | None) -> Period:
+    first, last = start or current.start, end or current.end
     if last < first:
         raise Invalid("end_time must not lie before start_time", field="end_time")
     return Period(first, last)
 
 
-async def _usage_lines(session: AsyncSession, scope: Scope, row: SubscriptionRow, period: Period) -> list[_UsageLine]:
-    """The usage lines with the part of the period in which they count."""
-    found = [(line, price) for line, price in await list_line_items(session, row.id) if line.meter_id]
-    meters = await find_meters(session, scope, [line.meter_id or "" for line, _ in found])
-    lines = []
-    for line, price in found:
-        start, end = max(period.start, line.start_date), min(period.end, line.end_date or period.end)
-        if start <= end:
-            meter = meter_from_row(meters[line.meter_id or ""])
-            lines.append(_UsageLine(line, price, meter, Period(start, end)))
-    return lines
-
-
-async def _quantities(
-    usage: UsageReader, scope: Scope, row: SubscriptionRow, external_id: str, lines: list[_UsageLine], at: datetime
-) -> dict[str, BucketedUsage]:
-    """Each line's quantity by the line's id; one read for all lines of the same period."""
-    by_period: dict[Period, dict[str, Meter]] = defaultdict(dict)
+def _charges(
+    lines: Iterable[InvoiceLine],
+    items: dict[str, tuple[SubscriptionLineItemRow, PriceRow]],
+    meters: dict[str, Meter],
+) -> Iterable[UsageCharge]:
     for line in lines:
-        by_period[_passed(line, at)][line.meter.id] = line.meter
-    read = {
-        period: await usage.measure(scope, external_id, list(meters.values()), period, row.timezone, row.billing_anchor)
-        for period, meters in by_period.items()
-    }
-    found = {}
-    for line in lines:
-        passed = _passed(line, at)
-        measured = read[passed][line.meter.id]
-        found[line.line.id] = replace(measured, usage=share_so_far(measured.usage, passed, line.period))
-    return found
+        if line.kind in (LineKind.usage, LineKind.overage):
+            item, price = items[line.line_item_id or ""]
+            is_overage = line.kind is LineKind.overage
+            yield UsageCharge(item, price, meters[price.meter_id or ""], line.quantity, line.amount, is_overage)
 
 
-def _passed(line: _UsageLine, at: datetime) -> Period:
-    """The part of the line's period that is read: of a level, which lasts until it changes, what has passed."""
-    if line.meter.aggregation is not AggregationType.WEIGHTED_SUM:
-        return line.period
-    return Period(line.period.start, min(max(at, line.period.start), line.period.end))
+async def _so_far(
+    usage: UsageReader, whose: Whose, lines: Iterable[DueLine], meters: dict[str, Meter], at: datetime
+) -> tuple[UsageSnapshot, ...]:
+    """What each line measured by `at`; one read for all meters that are read over the same time."""
+    snapshots = []
+    for period, wanted in by_period(lines, meters).items():
+        by_time: dict[Period, list[Meter]] = defaultdict(list)
+        for meter in wanted:
+            by_time[_passed(meter, period, at)].append(meter)
+        for passed, own in by_time.items():
+            read = await measure(usage, whose, own, passed)
+            for meter in own:
+                found = read[meter.id]
+                found = replace(found, usage=share_so_far(found.usage, passed, period))
+                snapshots.append(snapshot_of(meter.id, meter, period, at, found, ""))
+    return tuple(snapshots)
 
 
-def _charge(line: _UsageLine, measured: BucketedUsage, currency: str) -> UsageCharge:
-    price = price_from_row(line.price)
-    if line.meter.bucket_size is None:
-        amount = rate(price, measured.usage.value).amount
-    else:
-        amount = rate_buckets(price, measured.parts)
-    return UsageCharge(line.line, line.price, line.meter, measured.usage.quantity, round_amount(amount, currency))
+def _passed(meter: Meter, period: Period, at: datetime) -> Period:
+    """The part of a line's period that is read: of a level, which lasts until it changes, what has passed."""
+    if meter.aggregation is not AggregationType.WEIGHTED_SUM:
+        return period
+    return Period(period.start, min(max(at, period.start), period.end))

@@ -23,6 +23,7 @@ from activities.states import ClockState, InvoiceState, SubscriptionState
 from activities.subscriptions import subscription_state
 from activities.wallet_expiry import expire_due
 from billing.errors import AlreadyExists, BillingError, Conflict, Invalid, NotFound
+from billing.order import act_first
 from models.database import Database
 from models.ids import new_id
 from models.queries.invoices import first_due_invoice, list_due_invoices
@@ -164,8 +165,8 @@ async def _next_due(session: AsyncSession, clock: TestClockRow) -> _Due | None:
     running = [each for each in due if not each.is_over]
     invoices = [] if running else await list_due_invoices(session, clock.id, at)
     states = [await collection_state(session, row) for row in invoices]
-    # What came late for periods that are over is billed when everything else has been.
-    return _Due(at, tuple(running or (due if not states else ())), tuple(states))
+    acting, then = act_first(running, states, due)
+    return _Due(at, tuple(acting), tuple(then))
 
 
 async def _arrive(session: AsyncSession, clock: TestClockRow) -> ClockState:

@@ -10,8 +10,9 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from activities.bookkeeping import new_columns, scope_of, touch
 from activities.excess import excess_of, take_for_refund
 from activities.ports import RefundDeclined, Refunded, RefundPending, RefundTold
-from activities.refunds import UNDER_WAY, held_of, settle_refund, tell_refund
-from billing.money import decimal_text, minus
+from activities.refunds import held_of, settle_refund, tell_refund
+from billing.money import decimal_text
+from billing.refunds import RefundStatus, TakenIn, Told, split_told, take_in
 from models.ids import new_id
 from models.queries.refunds import find_refund_told
 from models.tables import InvoiceRow, PaymentAttemptRow, RefundRow
@@ -24,13 +25,13 @@ async def record_told_refund(
 ) -> None:
     """Settles a refund of ours; books one that was made elsewhere, once it has succeeded. A repeat changes nothing."""
     row = await find_refund_told(session, attempt.payment_gateway, told.provider_refund_id, told.refund_id)
+    step = take_in(None if row is None else RefundStatus(row.refund_status), _what(told))
     if row is None:
-        if isinstance(told.result, Refunded):
+        if step is TakenIn.book:
             await _book(session, invoice, attempt, told, now)
-        return
-    if row.refund_status in UNDER_WAY and not isinstance(told.result, RefundPending):
+    elif step is TakenIn.settle:
         await settle_refund(session, invoice, row, told.result, now)
-    elif row.refund_status == "SUCCEEDED" and isinstance(told.result, RefundDeclined):
+    elif step is TakenIn.tell and isinstance(told.result, RefundDeclined):
         invoice.needs_attention = (
             f"refund {row.id} of {decimal_text(row.amount)} {row.currency} came back ({told.result.reason}) after it"
             " had succeeded: give the money back in another way"
@@ -38,13 +39,18 @@ async def record_told_refund(
         touch(invoice)
 
 
+def _what(told: RefundTold) -> Told:
+    if isinstance(told.result, Refunded):
+        return Told.succeeded
+    return Told.pending if isinstance(told.result, RefundPending) else Told.declined
+
+
 async def _book(
     session: AsyncSession, invoice: InvoiceRow, attempt: PaymentAttemptRow, told: RefundTold, now: datetime
 ) -> None:
     """What is credit of a wallet went back first; what is beyond all that we hold has been given twice."""
     excess = await excess_of(session, attempt.payment_id)
-    credit = min(told.amount, excess.amount)
-    twice = minus(minus(told.amount, credit), await held_of(session, invoice))
+    credit, twice = split_told(told.amount, excess.amount, await held_of(session, invoice))
     row = RefundRow(
         id=new_id("refund"),
         **new_columns(scope_of(invoice)),
@@ -67,7 +73,7 @@ async def _book(
     await take_for_refund(session, invoice, excess, credit, row, now)
     await tell_refund(session, row, "refund.created", now)
     await settle_refund(session, invoice, row, told.result, now)
-    if twice > 0:
+    if twice:
         invoice.needs_attention = (
             f"refund {told.provider_refund_id}, {AT_THE_PROVIDER}, gave back {decimal_text(twice)} {told.currency} that"
             " had gone back, or to the customer's wallet, before: debit the wallet, or ask the customer"

@@ -13,6 +13,7 @@ from typing import Final
 from activities.bookkeeping import scope_of
 from activities.findings import SNAPSHOT_CHANGED, Check, Look, Means, Met
 from activities.usage_reader import UsageReader
+from billing.late_usage import LateUsageSettings
 from billing.meters import AggregationType, Meter, UsageQuantity
 from billing.money import decimal_text
 from billing.periods import Period
@@ -23,7 +24,7 @@ from models.queries.reconciliation import Frozen, correction_of_period, list_fro
 from models.scope import Scope
 from models.tables import MeterRow
 
-LOOKED_BACK: Final = timedelta(days=62)
+LOOKED_BACK: Final = timedelta(days=LateUsageSettings().days)
 """What was frozen before is left alone: as far back as late usage is looked for."""
 READ_BEFORE: Final = timedelta(hours=1)
 """Usage is read so long before its snapshot is written, at most: what was corrected meanwhile explains a difference."""

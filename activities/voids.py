@@ -17,11 +17,11 @@ from activities.payloads import invoice_payload
 from activities.revenue import settle_deferral
 from activities.wallets import give_back
 from billing.collection import given_back_by_void
-from billing.errors import Conflict
 from billing.invoice_states import InvoiceStatus, PaymentStatus
 from billing.ledger import PostingKind, post_void
 from billing.money import ZERO, total
-from billing.voids import CreditGiven, after_void, credits_given, given_back
+from billing.refunds import RefundStatus
+from billing.voids import CreditGiven, after_void, check_settled, credits_given, given_back
 from billing.wallets import EntryReason
 from models.queries.invoices import list_crediting_invoices, list_lines
 from models.queries.ledger import insert_posting, postings_of_invoice
@@ -69,20 +69,14 @@ async def void_invoice(session: AsyncSession, row: InvoiceRow, now: datetime, re
 
 async def _settled_losses(session: AsyncSession, row: InvoiceRow) -> Decimal:
     """What banks took back of the payments for good. Raises Conflict while it is open where some of the money is."""
-    for refund in await list_refunds_of_invoice(session, row.id):
-        if refund.refund_status in {"PENDING", "PROCESSING", "FAILED"}:
-            wanted = "is settled" if refund.refund_status != "FAILED" else "was retried or cancelled"
-            raise Conflict(
-                f"void is not possible: refund {refund.id} is {refund.refund_status}; void it once that {wanted}",
-                state=refund.refund_status,
-            )
-    disputes = await list_disputes_of_invoice(session, row.id)
-    for dispute in disputes:
-        if dispute.closed_at is None:
-            raise Conflict(
-                f"void is not possible: dispute {dispute.id} is open; void the invoice once the bank has decided",
-                state=dispute.dispute_status,
-            )
+    refunds, disputes = (
+        await list_refunds_of_invoice(session, row.id),
+        await list_disputes_of_invoice(session, row.id),
+    )
+    check_settled(
+        [(refund.id, RefundStatus(refund.refund_status)) for refund in refunds],
+        [(dispute.id, dispute.dispute_status) for dispute in disputes],
+    )
     return total(dispute.amount for dispute in disputes if dispute.dispute_status == "lost")
 
 

@@ -23,7 +23,7 @@ from activities.subscription_usage import read_subscription_usage
 from activities.usage_reader import UsageReader
 from billing.invoices import build_invoice
 from billing.money import ZERO, total
-from billing.wallet_balances import asked_of
+from billing.wallet_balances import asked_of, usage_of
 from billing.wallets import AllowedPriceTypes, Wallet, WalletType, balance, real_time_balance
 from models.conversions import wallet_from_rows
 from models.database import Database
@@ -64,7 +64,7 @@ async def read_real_time_balance(
     current = ZERO
     if wallet.allowed_price_types is not AllowedPriceTypes.FIXED:
         read = [await read_subscription_usage(database, usage, scope, each, None, None, at) for each in subscriptions]
-        current = total(one.amount for one in read)
+        current = total(usage_of(one.invoice) for one in read)
     owed = total((unpaid, *drafted))
     return RealTimeBalance(
         row, tuple(lots), at, balance(wallet, at), owed, current, real_time_balance(wallet, at, owed, current)

@@ -10,7 +10,7 @@ from decimal import Decimal
 
 from billing.dunning import DeclineKind, DunningSettings, gives_up_at, next_attempt
 from billing.errors import Conflict, Invalid
-from billing.invoice_states import InvoiceStatus, PaymentStatus, require_unpaid
+from billing.invoice_states import PAID, InvoiceStatus, PaymentStatus, require_unpaid
 from billing.money import ZERO, decimal_text, is_rounded, minus, total
 
 
@@ -31,6 +31,26 @@ def after_decline(
     return None if at is None or at <= now else NextStep(at, charge)
 
 
+def at_finalizing(amount_due: Decimal) -> PaymentStatus:
+    """The payment status of an invoice that has just been finalized: one of 0 is paid by itself."""
+    return after_receipt(amount_due, ZERO, ZERO)
+
+
+def first_attempt_at(payment: PaymentStatus, is_payable: bool, now: datetime) -> datetime | None:
+    """When a finalized invoice is collected first: at once where a method or a wallet may pay it; others wait."""
+    return now if is_payable and payment not in PAID else None
+
+
+def asked_for(status: InvoiceStatus, amount_due: Decimal, adjusted: Decimal = ZERO) -> Decimal:
+    """What an invoice asks for in all, in major units: less what credit notes took off; nothing once it is void."""
+    return minus(amount_due, adjusted) if status is InvoiceStatus.FINALIZED else ZERO
+
+
+def beyond_owed(owed: Decimal, amount_paid: Decimal) -> Decimal:
+    """What of `amount_paid` is more than was asked for; never below 0."""
+    return max(minus(amount_paid, owed), ZERO)
+
+
 def remaining(status: InvoiceStatus, amount_due: Decimal, amount_paid: Decimal, adjusted: Decimal = ZERO) -> Decimal:
     """What is still owed, in major units: never below 0, all of it on a draft, nothing once voided or skipped.
 
@@ -47,12 +67,13 @@ def charged_by_new_method(status: InvoiceStatus, owed: Decimal, uncollectible: b
     return status is InvoiceStatus.FINALIZED and owed > ZERO and not uncollectible
 
 
-def split_payment(amount: Decimal, owed: Decimal) -> tuple[Decimal, Decimal]:
+def split_payment(status: InvoiceStatus, amount: Decimal, owed: Decimal) -> tuple[Decimal, Decimal]:
     """Of money that came: what pays the invoice, and what is beyond it and becomes the customer's.
 
-    On a finalized invoice that goes to the customer's wallet; what comes for a void one goes back the way it came.
+    On a finalized invoice that goes to the customer's wallet; what comes for a void one is all held for it, and goes
+    back the way it came.
     """
-    part = min(amount, owed)
+    part = min(amount, owed) if status is InvoiceStatus.FINALIZED else amount
     return part, minus(amount, part)
 
 

@@ -11,6 +11,7 @@ from typing import Final
 
 from billing.errors import Invalid
 from billing.periods import add_local_days, check_utc, from_local, to_local, zone_info
+from billing.subscriptions import SubscriptionStatus
 
 DEFAULT_SCHEDULE_DAYS: Final = (1, 3, 5, 7, 14)
 
@@ -88,6 +89,16 @@ class DunningSettings:
             raise Invalid(f"dunning_days must be rising, each from 1 to 365; got {list(days)}", field="dunning_days")
         if self.hour is not None and not 0 <= self.hour <= 23:
             raise Invalid(f"dunning_hour must be between 0 and 23; got {self.hour}", field="dunning_hour")
+
+    @property
+    def writes_off(self) -> bool:
+        """Whether an invoice whose dunning is exhausted is uncollectible."""
+        return self.on_exhausted_invoice is ExhaustedInvoice.uncollectible
+
+    def ends(self, status: SubscriptionStatus) -> bool:
+        """Whether exhausted dunning ends a subscription that it has left in `status`: one that it made past due."""
+        cancels = self.on_exhausted_subscription is ExhaustedSubscription.cancel
+        return cancels and status is SubscriptionStatus.past_due
 
 
 def next_attempt(settings: DunningSettings, failures: int, first_failed_at: datetime) -> datetime | None:

@@ -89,6 +89,13 @@ State = TypeVar("State", bound=StrEnum)
 Command = TypeVar("Command", bound=StrEnum)
 
 
+def is_closed(status: InvoiceStatus, payment: PaymentStatus) -> bool:
+    """Whether nothing will ever happen to an invoice by itself: paid, voided or skipped."""
+    return status in (InvoiceStatus.VOIDED, InvoiceStatus.SKIPPED) or (
+        status is InvoiceStatus.FINALIZED and payment in PAID
+    )
+
+
 def next_invoice_status(status: InvoiceStatus, command: InvoiceCommand) -> InvoiceStatus:
     """The status after `command`. Raises Conflict naming the status and what is possible."""
     return _next(INVOICE_TRANSITIONS, status, command, "invoice_status")

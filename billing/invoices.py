@@ -12,9 +12,9 @@ from typing import Final
 from msgspec import Struct
 
 from billing.codec import instant_text, to_json
-from billing.coupons import Discount
+from billing.coupons import CouponAssociation, Discount
 from billing.errors import InvariantBroken
-from billing.invoice_lines import NOTHING_CARRIED, Workings
+from billing.invoice_lines import NOTHING_CARRIED, PeriodCorrection, Workings
 from billing.invoice_lines import CarriedCredit as CarriedCredit
 from billing.invoice_lines import Derivation as Derivation
 from billing.invoice_lines import InvoiceInputs as InvoiceInputs
@@ -26,7 +26,7 @@ from billing.money import ZERO, minus, negated, round_amount, total
 from billing.periods import Period
 from billing.prices import InvoiceCadence
 from billing.taxes import TaxAmount
-from billing.terms import BilledLine, BillingReason, LineKind
+from billing.terms import BilledLine, BillingReason, DueInvoice, LineKind, Terms
 from billing.wallets import CreditDraw
 
 STEPS: Final = (*RATING, add_corrections, *SETTLING)
@@ -87,6 +87,24 @@ class Invoice(Struct, frozen=True):
     def awaits_usage(self) -> bool:
         """Whether a usage line has no snapshot yet."""
         return any(line.kind is LineKind.usage and line.derivation.usage is None for line in self.lines)
+
+
+def draft_inputs(
+    terms: Terms,
+    due: DueInvoice,
+    coupons: tuple[CouponAssociation, ...] = (),
+    corrections: tuple[PeriodCorrection, ...] = (),
+) -> InvoiceInputs:
+    """What a draft for `due` fixes: tax rates and coupons as of its boundary, and where its usage is cut."""
+    return InvoiceInputs(
+        currency=terms.currency,
+        due=due,
+        tax_rates=terms.tax_rates,
+        coupons=coupons,
+        line_tax_rates=terms.line_tax_rates,
+        corrections=corrections,
+        anchor=terms.anchor,
+    )
 
 
 def build_invoice(inputs: InvoiceInputs) -> Invoice:
@@ -171,6 +189,11 @@ def invoice_number(sequence: int, finalized_at: datetime) -> str:
 def due_at(period_end: datetime, due_date_days: int) -> datetime:
     """When payment is due: the period's end plus the terms, in days of 24 hours."""
     return period_end + timedelta(days=due_date_days)
+
+
+def payable_until(due_date: datetime | None, finalized_at: datetime) -> datetime:
+    """By when an invoice is to be paid, as its document says: not before the customer has it."""
+    return finalized_at if due_date is None else max(due_date, finalized_at)
 
 
 def _differences(expected: object, got: object, path: str) -> list[str]:

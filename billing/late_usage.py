@@ -114,6 +114,11 @@ def look_back_end(settings: LateUsageSettings, ended_at: datetime, finalized: Se
     return max([ended_at + timedelta(days=settings.days), *finalized])
 
 
+def look_back_invoice(ended_at: datetime, at: datetime) -> DueInvoice:
+    """What bills at `at` what came late for the last periods of a subscription that ended at `ended_at`."""
+    return DueInvoice(BillingReason.SUBSCRIPTION_CYCLE, at, Period(ended_at, at), ())
+
+
 def known_until(frozen: UsageSnapshot, at: datetime, look_back_days: int) -> datetime:
     """The cutoff for reading frozen usage anew at `at`: everything accepted before it counts.
 

@@ -147,6 +147,12 @@ def release_deferred(line_id: str, line: InvoiceLine, reversed_before: Decimal, 
     return Posting(PostingKind.deferred_released, line_id, _entries(movements, line.currency))
 
 
+def post_back_to_deferred(reference: str, amount: Decimal, currency: str) -> Posting:
+    """Revenue that a credit takes back returns to deferred revenue, where the credit's own posting takes it."""
+    movements = [(REVENUE, negated(amount)), (DEFERRED_REVENUE, amount)]
+    return Posting(PostingKind.deferred_released, reference, _entries(movements, currency))
+
+
 def post_payment(payment_id: str, provider: str, amount: Decimal, currency: str, beyond: Decimal = ZERO) -> Posting:
     """Money that a provider took for an invoice; `beyond` of it was not owed and becomes the customer's credit."""
     movements = [

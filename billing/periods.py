@@ -51,6 +51,11 @@ _MONTHS: Final = {
 }
 
 
+def to_milliseconds(at: datetime) -> datetime:
+    """The instant as it is kept: cut to whole milliseconds, as events are."""
+    return at.replace(microsecond=at.microsecond // 1000 * 1000)
+
+
 def check_utc(value: datetime, field: str) -> datetime:
     """`value` if it is an aware UTC instant of a sensible year, else Invalid."""
     if value.tzinfo is not UTC and (value.tzinfo is None or value.utcoffset() != _NO_OFFSET):

@@ -1,18 +1,34 @@
 """Versions of prices: which lines of a subscription take a newer one, and from when.
 
-Owns syncing: a subscription keeps the version of a price that it started a period with, and takes a newer one at the
-start of its next period. A price of its own (an override) is no version of the plan's and stays. Rules:
-billing-rules.md section 2.
+Owns syncing, and from when to when a version is sold: a subscription keeps the version of a price that it started a
+period with, and takes a newer one at the start of its next period. A price of its own (an override) is no version of
+the plan's and stays. Rules: billing-rules.md section 2.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
-from billing.errors import Conflict
+from billing.errors import Conflict, Invalid
 from billing.prices import Price
 from billing.subscription_changes import Changed, change_lines_at_period_end
 from billing.subscriptions import SubscriptionState
 from billing.terms import LineItem, Terms
+
+
+def check_sold(start: datetime | None, end: datetime | None) -> None:
+    """A price is sold over [start, end); None is not bounded. Raises Invalid for an end that is not after the start."""
+    if start and end and end <= start:
+        raise Invalid("end_date must lie after start_date", field="end_date")
+
+
+def end_of_sale(start: datetime | None, end: datetime | None, at: datetime, field: str) -> datetime:
+    """The end, at `at`, of a price that is sold over [start, end). Raises Invalid for one outside of that."""
+    if start is not None and at < start:
+        raise Invalid(f"{field} must not lie before the price's start_date {start.isoformat()}", field=field)
+    if end is not None and at > end:
+        raise Invalid(f"{field} must not lie after the price's end_date {end.isoformat()}", field=field)
+    return at
 
 
 @dataclass(frozen=True, slots=True)

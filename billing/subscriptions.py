@@ -101,7 +101,7 @@ def close_period(terms: Terms, state: SubscriptionState, billed: tuple[BilledLin
     """
     _require_running(state, "close_period")
     closed = state.current_period
-    end = _known_end(terms, state.cancel_at)
+    end = known_end(terms, state.cancel_at)
     arrears = arrear_lines(terms, closed, end)
     if end is not None and closed.end >= end:
         after = replace(state, status=SubscriptionStatus.cancelled, cancelled_at=closed.end)
@@ -181,7 +181,8 @@ def finalize_at(invoice: DueInvoice, delay_seconds: int) -> datetime:
     return invoice.at + timedelta(seconds=delay_seconds) if waits else invoice.at
 
 
-def _known_end(terms: Terms, cancel_at: datetime | None) -> datetime | None:
+def known_end(terms: Terms, cancel_at: datetime | None) -> datetime | None:
+    """When the subscription ends, as far as that is known: by its terms, or by a cancellation that is to come."""
     return min((known for known in (terms.end_date, cancel_at) if known is not None), default=None)
 
 

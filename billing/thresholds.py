@@ -12,12 +12,12 @@ from typing import Final
 
 from billing.commitment_lines import due_commitments
 from billing.commitments import CommitmentCount, DueCommitment
-from billing.due_lines import arrear_lines
 from billing.invoice_lines import InvoiceLine
 from billing.money import total
 from billing.periods import Period
+from billing.running_usage import running_usage
 from billing.subscriptions import SubscriptionState, SubscriptionStatus, period_from
-from billing.terms import BillingReason, DueInvoice, LineKind, Terms
+from billing.terms import BillingReason, DueInvoice, Terms
 from billing.windows import WindowSize
 
 HOUR: Final = timedelta(hours=1)
@@ -40,12 +40,7 @@ def threshold_invoice(terms: Terms, state: SubscriptionState, at: datetime) -> D
     Each line has its whole period, over which it is rated with the usage that is known. The invoice's period is the
     part that has passed; the running period stays.
     """
-    ends = [end for end in (terms.end_date, state.cancel_at) if end is not None]
-    lines = tuple(
-        line
-        for line in arrear_lines(terms, state.current_period, min(ends, default=None))
-        if line.kind is LineKind.usage and line.period.start < at
-    )
+    lines = tuple(line for line in running_usage(terms, state).lines if line.period.start < at)
     return DueInvoice(BillingReason.AUTO_INVOICE_THRESHOLD, at, Period(state.current_period.start, at), lines)
 
 

@@ -16,7 +16,7 @@ from billing.event_values import event_value, property_text
 from billing.expressions.evaluation import expression_value
 from billing.meters import AggregationType, Meter, ResetUsage, UsagePart, UsageQuantity, share_so_far
 from billing.money import shown_decimal
-from billing.periods import Period, check_utc
+from billing.periods import Period, check_utc, to_milliseconds
 from billing.windows import window_at
 
 
@@ -41,12 +41,12 @@ class UsageEvent:
     @property
     def at(self) -> datetime:
         """When it happened, cut to milliseconds."""
-        return _milliseconds(self.timestamp)
+        return to_milliseconds(self.timestamp)
 
     @property
     def accepted_at(self) -> datetime:
         """When it was accepted, cut to milliseconds."""
-        return _milliseconds(self.timestamp if self.received_at is None else self.received_at)
+        return to_milliseconds(self.timestamp if self.received_at is None else self.received_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,10 +134,6 @@ def matches(meter: Meter, event: UsageEvent) -> bool:
     return event.event_name == meter.event_name and all(
         property_text(event.properties, one.key) in one.values for one in meter.filters
     )
-
-
-def _milliseconds(at: datetime) -> datetime:
-    return at.replace(microsecond=at.microsecond // 1000 * 1000)
 
 
 def _values(meter: Meter, events: Iterable[UsageEvent], period: Period) -> list[_Value]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
 
+from billing.disputes import CLOSED
 from billing.errors import Conflict
 from billing.invoice_lines import CreditedCharge, credited_charge
 from billing.invoice_states import (
@@ -25,6 +26,7 @@ from billing.invoice_states import (
 )
 from billing.invoices import Invoice, InvoiceLine
 from billing.money import ZERO, apportion, decimal_text, minus, negated, round_amount, total
+from billing.refunds import UNSETTLED, RefundStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,21 @@ def after_void(status: InvoiceStatus, payment: PaymentStatus) -> tuple[InvoiceSt
             state=payment,
         )
     return after, next_payment_status(payment, PaymentCommand.void)
+
+
+def check_settled(refunds: Iterable[tuple[str, RefundStatus]], disputes: Iterable[tuple[str, str]]) -> None:
+    """Whether it is known where all of an invoice's money is; both by their ids. Raises Conflict while it is open."""
+    for name, status in refunds:
+        if status in UNSETTLED:
+            wanted = "is settled" if status is not RefundStatus.FAILED else "was retried or cancelled"
+            raise Conflict(
+                f"void is not possible: refund {name} is {status}; void it once that {wanted}", state=status.value
+            )
+    for name, state in disputes:
+        if state not in CLOSED:
+            raise Conflict(
+                f"void is not possible: dispute {name} is open; void the invoice once the bank has decided", state=state
+            )
 
 
 def credits_given(invoice: Invoice) -> tuple[CreditGiven, ...]:

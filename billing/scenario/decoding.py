@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, TypeVar, Union, cast, get_args, get_orig
 
 from billing.errors import BillingError, Invalid
 from billing.money import parse_decimal
-from billing.periods import check_utc
+from billing.periods import check_utc, to_milliseconds
 
 Value = TypeVar("Value")
 INTEGER_MAX: Final = 2**63 - 1
@@ -154,7 +154,7 @@ def _instant(data: object, path: str) -> datetime:
 def _milliseconds(instant: datetime, path: str) -> datetime:
     try:
         at = instant.astimezone(UTC)
-        return check_utc(at.replace(microsecond=at.microsecond // 1000 * 1000), path)
+        return check_utc(to_milliseconds(at), path)
     except OverflowError:
         raise _wrong("an instant between the years 1970 and 9990", instant.isoformat(), path) from None
 

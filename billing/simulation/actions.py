@@ -65,7 +65,7 @@ def _void_invoice(story: Story, action: doc.VoidInvoice, path: str) -> None:
 
 def _pay(story: Story, action: doc.Pay, path: str) -> None:
     played = _invoice(story, action.invoice)
-    _, beyond = split_payment(action.amount, played.amount_remaining)
+    _, beyond = split_payment(played.status, action.amount, played.amount_remaining)
     story.payment_events(story.collection.pay_offline(played, action.amount, action.at), played, action.at)
     if beyond:
         story.wallets.give_back(beyond, action.at, path)

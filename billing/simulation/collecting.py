@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from datetime import datetime
 from decimal import Decimal
 
-from billing.collection import after_decline, after_receipt, check_offline_payment, split_payment
-from billing.dunning import DeclineKind, DunningSettings, ExhaustedInvoice
+from billing.collection import after_decline, after_receipt, asked_for, check_offline_payment, split_payment
+from billing.dunning import DeclineKind, DunningSettings
 from billing.invoice_states import PaymentStatus
-from billing.money import minus, total
+from billing.money import total
 from billing.scenario.document import PaymentAnswer
 from billing.simulation.invoices import Attempt, PlayedInvoice
 
@@ -41,9 +41,8 @@ class Collection:
 
     def receive(self, played: PlayedInvoice, amount: Decimal, at: datetime) -> list[str]:
         """Money arrives on the invoice."""
-        played.payment_status = after_receipt(
-            minus(played.invoice.amount_due, played.adjusted), played.amount_paid, amount
-        )
+        asked = asked_for(played.status, played.invoice.amount_due, played.adjusted)
+        played.payment_status = after_receipt(asked, played.amount_paid, amount)
         played.amount_paid = total((played.amount_paid, amount))
         if played.amount_remaining:
             return []
@@ -55,14 +54,14 @@ class Collection:
         """Money received outside the provider. Raises Conflict or Invalid, and nothing has changed."""
         owed = played.amount_remaining
         check_offline_payment(played.status, played.payment_status, amount, played.inputs.currency)
-        part, _ = split_payment(amount, owed)
+        part, _ = split_payment(played.status, amount, owed)
         return ["payment.succeeded", *self.receive(played, part, at)]
 
     def give_up(self, played: PlayedInvoice) -> list[str]:
         """Dunning is over without money."""
         played.next_at, played.gives_up = None, False
         played.payment_status = PaymentStatus.FAILED
-        played.uncollectible = self._settings.on_exhausted_invoice is ExhaustedInvoice.uncollectible
+        played.uncollectible = self._settings.writes_off
         return ["invoice.uncollectible" if played.uncollectible else "invoice.left_open"]
 
     def _decline(self, played: PlayedInvoice, kind: DeclineKind, at: datetime) -> list[str]:

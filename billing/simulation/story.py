@@ -13,17 +13,17 @@ from functools import partial
 
 from billing import subscriptions as rules
 from billing.allowances import LIFETIME_END
-from billing.collection import after_refund
+from billing.collection import after_refund, at_finalizing, first_attempt_at
 from billing.credit_grants import CreditGrant
 from billing.credit_notes import CreditNoteType, issue_credit_note
-from billing.dunning import ExhaustedSubscription
 from billing.invoice_lines import PeriodCorrection
-from billing.invoice_states import InvoiceStatus, PaymentStatus
-from billing.invoices import Invoice, InvoiceInputs, build_invoice, invoice_number
-from billing.late_usage import counted_lines, makes_lines
+from billing.invoice_states import PAID, InvoiceStatus
+from billing.invoices import Invoice, InvoiceInputs, build_invoice, draft_inputs, invoice_number
+from billing.late_usage import counted_lines, look_back_invoice, makes_lines
 from billing.line_trials import end_trials, next_trial_end
 from billing.money import ZERO
 from billing.periods import Period
+from billing.running_usage import running_usage
 from billing.scenario.agreement import build_coupons, build_dunning, build_late_usage, build_terms
 from billing.scenario.catalog import build_catalog
 from billing.scenario.credits import build_addon_grants, build_grants, build_wallets, build_watched, check_grants
@@ -41,7 +41,7 @@ from billing.simulation.records import IssuedNote, Refusal, TimelineEntry, statu
 from billing.simulation.thresholds import ThresholdChecks
 from billing.simulation.wallets import PlayedWallet, Wallets
 from billing.simulation.watching import Watch
-from billing.terms import BilledLine, BillingReason, DueInvoice, LineKind, Terms
+from billing.terms import BilledLine, BillingReason, DueInvoice, Terms
 from billing.terms_history import TermsInForce, changed, terms_before
 from billing.thresholds import is_reached, threshold_invoice
 from billing.top_ups import TopUp
@@ -187,11 +187,7 @@ class Story:
         """What the usage of the running period costs so far, as its invoice will say it."""
         if self.state is None or self.state.next_boundary is None:
             return ZERO
-        due = rules.close_period(self.terms, self.state).invoice
-        if due is None:
-            return ZERO
-        usage = replace(due, lines=tuple(line for line in due.lines if line.kind is LineKind.usage))
-        running = self._new(usage, InvoiceStatus.DRAFT, at, None)
+        running = self._new(running_usage(self.terms, self.state), InvoiceStatus.DRAFT, at, None)
         return usage_of(self.present(running, at))
 
     def issue_note(
@@ -288,7 +284,7 @@ class Story:
         """What came late for the last periods of a subscription that has ended, or is paused: one invoice, if any."""
         assert self.state is not None
         self.late.looked_back(self.state)
-        due = DueInvoice(BillingReason.SUBSCRIPTION_CYCLE, at, Period(self.state.current_period.end, at), ())
+        due = look_back_invoice(self.state.current_period.end, at)
         found = self.late.corrections(self.invoices, self._new(due, InvoiceStatus.DRAFT, at, at), at + INSTANT)
         if makes_lines(found):
             self._draft(due)
@@ -303,9 +299,7 @@ class Story:
     def _new(self, due: DueInvoice, status: InvoiceStatus, act_at: datetime, next_at: datetime | None) -> PlayedInvoice:
         """An invoice with what a draft fixes: lines, coupons, tax rates and terms as of now."""
         coupons = coupons_for(due, self.coupons, self.invoices) if self.coupons else ()
-        terms = self.terms
-        rates, own_rates = terms.tax_rates, terms.line_tax_rates
-        inputs = InvoiceInputs(terms.currency, due, rates, coupons=coupons, line_tax_rates=own_rates)
+        inputs = draft_inputs(self.terms, due, coupons)
         position, known_end = len(self.invoices), self._known_end()
         closed = terms_before(self.history, due.at)
         return PlayedInvoice(position, inputs, status, act_at, next_at, closed, self.history, known_end)
@@ -332,15 +326,14 @@ class Story:
         self.wallets.draw(played.invoice, at, played.id)
         if played.invoice.carried.to_customer:
             self.wallets.give_back(played.invoice.carried.to_customer, at, f"{played.id}/carried")
-        if played.invoice.total:
-            played.next_at = at
-            return
-        played.next_at, played.payment_status, played.paid_at = None, PaymentStatus.SUCCEEDED, at
-        self.tell(at, "invoice.paid", played.id)
+        played.payment_status = at_finalizing(played.invoice.amount_due)
+        played.next_at = first_attempt_at(played.payment_status, True, at)
+        if played.payment_status in PAID:
+            played.paid_at = at
+            self.tell(at, "invoice.paid", played.id)
 
     def _known_end(self) -> datetime | None:
-        asked = None if self.state is None else self.state.cancel_at
-        return min((end for end in (self.terms.end_date, asked) if end is not None), default=None)
+        return rules.known_end(self.terms, None if self.state is None else self.state.cancel_at)
 
     def _payment_event(self, event: str, played: PlayedInvoice, at: datetime) -> None:
         self.tell(at, event, played.id)
@@ -357,12 +350,9 @@ class Story:
 
     def _end_after_dunning(self, at: datetime) -> None:
         """A subscription that the tenant does not keep ends at once, with its final invoice."""
-        keeps = self.dunning.on_exhausted_subscription is ExhaustedSubscription.keep
-        if keeps or self.state is None or self.state.status is rules.SubscriptionStatus.cancelled:
-            return
-        billed = self.billed(at)
-        kind = rules.CancellationType.immediate
-        self.apply(rules.cancel(self.terms, self.state, at, kind, billed), at)
+        if self.state is not None and self.dunning.ends(self.state.status):
+            kind = rules.CancellationType.immediate
+            self.apply(rules.cancel(self.terms, self.state, at, kind, self.billed(at)), at)
 
     def _watch(self, played: PlayedInvoice) -> None:
         if played not in self._open:

@@ -180,6 +180,7 @@ class ChargeAnswer(Answer):
             meter_id=charge.meter.id,
             meter_display_name=charge.line.meter_display_name,
             price=PriceAnswer.of(charge.price).wire(),
+            is_overage=charge.is_overage,
         )
 
 
@@ -205,6 +206,7 @@ class SubscriptionUsageAnswer(Answer):
             start_time=usage.period.start,
             end_time=usage.period.end,
             charges=[ChargeAnswer.of(charge, usage.currency) for charge in usage.charges],
+            has_overage=any(charge.is_overage for charge in usage.charges),
         )
 
 

@@ -10,9 +10,13 @@ from billing.collection import (
     after_decline,
     after_receipt,
     after_refund,
+    asked_for,
+    at_finalizing,
+    beyond_owed,
     charged_by_new_method,
     check_offline_payment,
     check_refund,
+    first_attempt_at,
     given_back_by_void,
     refundable,
     remaining,
@@ -73,8 +77,10 @@ def test_what_a_new_method_is_charged_for(status: str, owed: str, uncollectible:
 
 
 def test_money_by_hand() -> None:
-    assert split_payment(Decimal(15), Decimal(10)) == (Decimal(10), Decimal(5))
-    assert split_payment(Decimal(3), Decimal(10)) == (Decimal(3), Decimal(0))
+    finalized, void = InvoiceStatus.FINALIZED, InvoiceStatus.VOIDED
+    assert split_payment(finalized, Decimal(15), Decimal(10)) == (Decimal(10), Decimal(5))
+    assert split_payment(finalized, Decimal(3), Decimal(10)) == (Decimal(3), Decimal(0))
+    assert split_payment(void, Decimal(15), Decimal(0)) == (Decimal(15), Decimal(0))  # held, to be refunded
     check_offline_payment(InvoiceStatus.FINALIZED, PaymentStatus.FAILED, Decimal("0.01"), "usd")
     for status, payment, amount, expected in (
         (InvoiceStatus.DRAFT, "PENDING", "1", Conflict),
@@ -85,6 +91,29 @@ def test_money_by_hand() -> None:
     ):
         with pytest.raises(expected):
             check_offline_payment(status, PaymentStatus(payment), Decimal(amount), "usd")
+
+
+@pytest.mark.parametrize(
+    ("due", "payment", "payable", "at_once"),
+    [
+        ("0", PaymentStatus.SUCCEEDED, True, False),  # paid by itself: nobody is asked
+        ("0", PaymentStatus.SUCCEEDED, False, False),
+        ("0.01", PaymentStatus.PENDING, True, True),
+        ("0.01", PaymentStatus.PENDING, False, False),  # it is sent, and waits
+    ],
+)
+def test_an_invoice_that_has_just_been_finalized(
+    due: str, payment: PaymentStatus, payable: bool, at_once: bool
+) -> None:
+    now = datetime(2026, 1, 31, tzinfo=UTC)
+    assert at_finalizing(Decimal(due)) is payment
+    assert first_attempt_at(payment, payable, now) == (now if at_once else None)
+
+
+def test_what_an_invoice_asks_for_and_what_is_beyond_it() -> None:
+    assert asked_for(InvoiceStatus.FINALIZED, Decimal(10), Decimal(3)) == 7  # a credit note took 3 off
+    assert asked_for(InvoiceStatus.VOIDED, Decimal(10), Decimal(3)) == 0
+    assert [beyond_owed(Decimal(7), Decimal(paid)) for paid in (6, 7, 9)] == [0, 0, 2]
 
 
 def test_giving_back() -> None:

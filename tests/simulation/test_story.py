@@ -112,6 +112,16 @@ def test_an_exhausted_schedule_ends_a_subscription_that_the_tenant_does_not_keep
     ]  # fmt: skip
 
 
+def test_an_exhausted_schedule_leaves_a_paused_subscription_as_it_is() -> None:
+    """It is not past due, and there is nothing to end: it accrues nothing until somebody resumes it."""
+    declined = {"outcome": "declined", "kind": "soft"}
+    settings = {"dunning_days": [10], "on_exhausted_subscription": "cancel"}
+    pause = {"at": "2026-01-05T00:00:00Z", "do": "pause"}
+    result = simulate(document(settings=settings, payments=[declined, declined], actions=[pause]))
+    assert (result["subscription"]["status"], result["refused"]) == ("paused", [])
+    assert "invoice.uncollectible" in [event["event"] for event in result["timeline"]]
+
+
 def test_a_voided_invoice_is_owed_by_nobody() -> None:
     answers = [{"outcome": "declined", "kind": "soft"}]
     actions = [{"at": "2026-01-01T12:00:00Z", "do": "void_invoice", "invoice": 0}]

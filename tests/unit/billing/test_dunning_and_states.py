@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 
 from billing.collection import check_offline_payment
-from billing.dunning import DunningSettings, gives_up_at, next_attempt
+from billing.dunning import DunningSettings, ExhaustedInvoice, ExhaustedSubscription, gives_up_at, next_attempt
 from billing.errors import Conflict, Invalid
 from billing.invoice_states import (
     INVOICE_TRANSITIONS,
@@ -22,6 +22,7 @@ from billing.invoice_states import (
     require_finalized,
     require_unpaid,
 )
+from billing.subscriptions import SubscriptionStatus
 from billing.voids import after_void
 
 from .builders import utc
@@ -174,3 +175,24 @@ def test_what_is_being_paid_is_not_voided() -> None:
 def test_what_was_paid_is_refunded_by_a_void(paid: str) -> None:
     after = after_void(InvoiceStatus.FINALIZED, PaymentStatus(paid))
     assert after == (InvoiceStatus.VOIDED, PaymentStatus.REFUNDED)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "status", "ends"),
+    [
+        (ExhaustedSubscription.cancel, SubscriptionStatus.past_due, True),
+        (ExhaustedSubscription.keep, SubscriptionStatus.past_due, False),
+        (ExhaustedSubscription.cancel, SubscriptionStatus.paused, False),  # it accrues nothing that could be unpaid
+        (ExhaustedSubscription.cancel, SubscriptionStatus.cancelled, False),
+        (ExhaustedSubscription.cancel, SubscriptionStatus.trialing, False),
+    ],
+)
+def test_which_subscription_exhausted_dunning_ends(
+    wanted: ExhaustedSubscription, status: SubscriptionStatus, ends: bool
+) -> None:
+    assert DunningSettings(on_exhausted_subscription=wanted).ends(status) is ends
+
+
+def test_what_becomes_of_the_invoice_is_the_tenants_choice() -> None:
+    assert DunningSettings(on_exhausted_invoice=ExhaustedInvoice.uncollectible).writes_off
+    assert not DunningSettings(on_exhausted_invoice=ExhaustedInvoice.open).writes_off
