@@ -4,6 +4,7 @@ Owns the shapes and their checks. How they split and add lines is billing.commit
 section 2.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -13,7 +14,7 @@ from typing import Final
 
 from billing.errors import Invalid
 from billing.money import ZERO
-from billing.periods import BillingPeriod, Period
+from billing.periods import BillingPeriod, Cadence, Period
 from billing.prices import Price, rate
 from billing.windows import WindowSize, window_at
 
@@ -104,6 +105,22 @@ class Commitment:
         """The place of the time bucket that contains `instant`; None outside of all."""
         minutes = instant.hour * 60 + instant.minute
         return next((place for place, one in enumerate(self.time_buckets) if one.contains(minutes)), None)
+
+
+def check_duration(duration: BillingPeriod | None, cadences: Iterable[Cadence]) -> None:
+    """A commitment that lasts must not end inside a period that is billed as a whole. Raises Invalid.
+
+    `cadences` are the subscription's and that of the line which is committed to.
+    """
+    if duration is None:
+        return
+    for cadence in cadences:
+        if not Cadence(duration).covers(cadence):
+            raise Invalid(
+                f"commitment_duration must not be shorter than what is billed at once, {cadence.count} x"
+                f" {cadence.period}; got {duration}",
+                field="commitment_duration",
+            )
 
 
 @dataclass(frozen=True, slots=True)

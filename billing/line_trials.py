@@ -10,8 +10,9 @@ from dataclasses import replace
 from datetime import datetime
 
 from billing.due_lines import advance_lines
+from billing.errors import Invalid
 from billing.periods import Period, add_local_days
-from billing.prices import InvoiceCadence, Price
+from billing.prices import TRIAL_DAYS_MAX, InvoiceCadence, Price
 from billing.subscriptions import SubscriptionState, SubscriptionStatus
 from billing.terms import BillingReason, DueInvoice, LineItem, Terms
 
@@ -24,7 +25,14 @@ def line_trial_end(price: Price, start: datetime, zone: str, before: Iterable[Li
     for line in before:
         if line.price.id == price.id:
             return line.trial_end
-    return add_local_days(start, zone, price.trial_period_days) if price.trial_period_days else None
+    return trial_end_of(start, zone, price.trial_period_days)
+
+
+def trial_end_of(start: datetime, zone: str, days: int) -> datetime | None:
+    """When a trial of so many local days from `start` on ends; None for 0 days. Raises Invalid for an absurd number."""
+    if not 0 <= days <= TRIAL_DAYS_MAX:
+        raise Invalid(f"trial_period_days must be from 0 to {TRIAL_DAYS_MAX}; got {days}", field="trial_period_days")
+    return add_local_days(start, zone, days) if days else None
 
 
 def next_trial_end(terms: Terms, state: SubscriptionState, after: datetime) -> datetime | None:

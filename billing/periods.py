@@ -111,6 +111,13 @@ class Cadence:
         """Length in months; 0 for cadences that are counted in days."""
         return _MONTHS.get(self.period, 0) * self.count
 
+    def covers(self, other: "Cadence") -> bool:
+        """Whether none of its periods can be shorter than one of `other`: a month has 28 days at least, 31 at most."""
+        if self.months and other.months:
+            return self.months >= other.months
+        shortest = self.days or self.months * 30 - 2
+        return shortest >= (other.days or other.months * 31)
+
     def same_length(self, other: "Cadence") -> bool:
         """Whether both have the same boundaries on the same anchor: 3 x MONTHLY is QUARTERLY."""
         return (self.days, self.months) == (other.days, other.months)

@@ -73,7 +73,10 @@ class TransformQuantity:
 
     def __post_init__(self) -> None:
         if self.divide_by < 1:
-            raise Invalid(f"divide_by must be at least 1; got {self.divide_by}", field="transform_quantity.divide_by")
+            raise Invalid(
+                f"transform_quantity.divide_by must be at least 1; got {self.divide_by}",
+                field="transform_quantity.divide_by",
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +210,8 @@ def _check_model(price: Price) -> None:
     if tiered and price.amount:
         raise Invalid("amount must be absent for TIERED prices; the tiers carry the amounts", field="amount")
     if not tiered and (price.amount is None or price.amount < 0):
-        raise Invalid(f"amount must be 0 or more for {price.billing_model} prices; got {price.amount}", field="amount")
+        given, got = ("given, ", "") if price.amount is None else ("", f"; got {price.amount}")
+        raise Invalid(f"amount must be {given}0 or more for {price.billing_model} prices{got}", field="amount")
     if packaged != (price.transform_quantity is not None):
         raise Invalid(
             "transform_quantity (divide_by, round) is required for PACKAGE prices, and only for them",

@@ -10,7 +10,7 @@ from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
 
-from billing.commitments import Commitment
+from billing.commitments import Commitment, check_duration
 from billing.entitlements import EffectiveEntitlement
 from billing.errors import Invalid
 from billing.money import ZERO, decimal_text, exponent, is_rounded
@@ -172,6 +172,9 @@ def _check_commitments(terms: Terms) -> None:
             raise Invalid(f"line {name} has no usage to commit to", field="line_item_commitments")
         if named.count(name) > 1:
             raise Invalid("there must be one commitment a line or subscription", field="line_item_commitments")
+    for one in terms.commitments:
+        own = [line.price.cadence for line in terms.lines if line.id == one.line_item_id]
+        check_duration(one.duration, [terms.cadence, *own])
     if None in named and len(named) > 1:
         raise Invalid(
             "commit to the whole subscription (commitment_amount) or to lines (line_item_commitments), not to both",

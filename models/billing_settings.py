@@ -7,10 +7,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from billing.dunning import DEFAULT_SCHEDULE_DAYS, DunningSettings, ExhaustedInvoice, ExhaustedSubscription
 from billing.errors import Invalid
+from billing.invoice_timing import DUE_DAYS_MAX, GRACE_SECONDS_MAX
 from billing.late_usage import DAYS_MAX, PERIODS_MAX, LateUsagePolicy, LateUsageSettings
 
 KEY = "billing"
-LONGEST_GRACE_SECONDS = 31 * 86400
 
 Line = Annotated[str, Field(max_length=200)]
 
@@ -41,8 +41,8 @@ class _Stored(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    finalization_delay_seconds: Annotated[int, Field(ge=0, le=LONGEST_GRACE_SECONDS)] = 7200
-    due_date_days: Annotated[int, Field(ge=0, le=365)] = 1
+    finalization_delay_seconds: Annotated[int, Field(ge=0, le=GRACE_SECONDS_MAX)] = 7200
+    due_date_days: Annotated[int, Field(ge=0, le=DUE_DAYS_MAX)] = 1
     timezone: str = "UTC"
     dunning_days: list[int] = Field(default_factory=lambda: list(DEFAULT_SCHEDULE_DAYS))
     dunning_hour: int | None = None

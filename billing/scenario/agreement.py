@@ -12,9 +12,9 @@ from billing.coupons import Coupon, CouponAssociation, check_redeemable
 from billing.dunning import DunningSettings
 from billing.entitlements import EffectiveEntitlement, Entitlement, effective_entitlements
 from billing.errors import BillingError, Invalid
+from billing.invoice_timing import check_timing
 from billing.late_usage import LateUsagePolicy, LateUsageSettings
-from billing.line_trials import line_trial_end
-from billing.periods import add_local_days
+from billing.line_trials import line_trial_end, trial_end_of
 from billing.phases import Phase, item_lines, phased_commitments, phased_lines
 from billing.prices import BillingModel, Price
 from billing.scenario import document as doc
@@ -44,7 +44,7 @@ def build_terms(scenario: doc.Scenario, catalog: Catalog, phases: Sequence[Phase
         raise Invalid(f"subscription.plan {part.plan!r} has no price", field="subscription.plan")
     commitments = build_commitments(scenario, catalog.meters, prices)
     try:
-        trial_end = add_local_days(part.start_date, zone, part.trial_period_days) if part.trial_period_days else None
+        trial_end = trial_end_of(part.start_date, zone, part.trial_period_days)
         first = trial_end or part.start_date
         anchor = billing_anchor(first, zone, cadence, part.billing_cycle, part.billing_anchor)
         whole = [LineItem(price.id, price, line_quantity(price, given), first) for price in prices]
@@ -152,6 +152,14 @@ def build_dunning(part: doc.SettingsPart) -> DunningSettings:
             on_exhausted_invoice=part.on_exhausted_invoice,
             on_exhausted_subscription=part.on_exhausted_subscription,
         )
+    except Invalid as error:
+        raise at_path(error, "settings") from error
+
+
+def check_settings(part: doc.SettingsPart) -> None:
+    """The tenant's grace and terms of payment. Raises Invalid."""
+    try:
+        check_timing(part.finalization_delay_seconds, part.due_date_days)
     except Invalid as error:
         raise at_path(error, "settings") from error
 

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 
-from billing.commitments import Commitment, CommitmentType, TimeBucket, check_aligned
+from billing.commitments import Commitment, CommitmentType, TimeBucket, check_aligned, check_duration
 from billing.errors import Invalid
 from billing.meters import Meter
 from billing.prices import BillingModel, Price
 from billing.scenario import document as doc
-from billing.scenario.catalog import tiers_of, transform_of
+from billing.scenario.catalog import subscription_cadence, tiers_of, transform_of
 from billing.scenario.decoding import at_path
 
 
@@ -27,6 +27,7 @@ def build_commitments(
     if whole is None:
         return tuple(lines)
     try:
+        check_duration(whole.commitment_duration, [subscription_cadence(scenario)])
         commitment = Commitment(
             CommitmentType.amount,
             whole.commitment_amount,
@@ -53,6 +54,7 @@ def _of_line(
         for place, each in enumerate(part.commitment_time_buckets)
     ]
     try:
+        check_duration(part.commitment_duration, [subscription_cadence(scenario), price.cadence])
         return Commitment(
             CommitmentType(part.commitment_type),
             value,

@@ -132,7 +132,7 @@ def _initial(part: WalletPart, at: datetime) -> CreditLot | None:
     except Invalid as error:
         name = {"credits": "initial_credits", "expiry_date_utc": "initial_credits_expiry_date_utc"}
         field = name.get(error.field or "", error.field or "")
-        raise Invalid(f"{field}: {error.message}", field) from error
+        raise Invalid(error.message.replace(error.field or field, field, 1), field) from error
 
 
 def _grant(scenario: doc.Scenario, part: CreditGrantPart, path: str, start: datetime) -> CreditGrant:

@@ -132,6 +132,8 @@ def _check_keys(scenario: doc.Scenario) -> None:
 def _check_subscription(scenario: doc.Scenario) -> None:
     part, path = scenario.subscription, "subscription"
     _known(part.plan, {plan.key for plan in scenario.plans}, f"{path}.plan", "plan")
+    if not scenario.customer.external_id.strip():
+        raise Invalid("customer.external_id must not be empty", field="customer.external_id")
     if scenario.until < part.start_date:
         raise Invalid("until must not be before subscription.start_date", field="until")
     _unique((f"{path}.addons[{index}]", addon.addon) for index, addon in enumerate(part.addons))
@@ -143,7 +145,11 @@ def _check_subscription(scenario: doc.Scenario) -> None:
     _check_quantities(part.quantities, carried, f"{path}.quantities")
     for name in ("price_overrides", "line_coupons", "line_commitments"):
         for key in getattr(part, name):
-            _known(key, carried, f"{path}.{name}.{key}", "price of this subscription")
+            if key not in carried:
+                where = f"{path}.{name}.{key}"
+                raise Invalid(
+                    f"{where} names no price of this subscription: {key!r}; known: {_listed(carried)}", field=where
+                )
     prices = [price.key for _, price in prices_of(scenario)]
     for key in part.line_tax_rates:
         _known(key, prices, f"{path}.line_tax_rates.{key}", "price")
@@ -199,7 +205,8 @@ def _prices(scenario: doc.Scenario, plan: str | None = None, addons: Iterable[st
 def _check_quantities(quantities: Mapping[str, Any], prices: Mapping[str, PricePart], path: str) -> None:
     for key, quantity in quantities.items():
         where = joined(path, key)
-        _known(key, prices, where, "price of it")
+        if key not in prices:
+            raise Invalid(f"{where} names no price that is sold here: {key!r}; known: {_listed(prices)}", field=where)
         if prices[key].type is PriceType.USAGE:
             raise Invalid(f"{where} must be absent: a USAGE price is metered", field=where)
         if quantity < 0:
@@ -231,5 +238,8 @@ def _once(keys: Sequence[str], path: str) -> None:
 def _known(key: str, known: Iterable[str], path: str, noun: str) -> None:
     names = tuple(known)
     if key not in names:
-        choice = ", ".join(sorted(names)) or "none"
-        raise Invalid(f"{path} names no {noun} of the document: {key!r}; known: {choice}", field=path)
+        raise Invalid(f"{path} names no {noun} of the document: {key!r}; known: {_listed(names)}", field=path)
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "none"

@@ -24,7 +24,7 @@ from billing.line_trials import end_trials, next_trial_end
 from billing.money import ZERO
 from billing.periods import Period
 from billing.running_usage import running_usage
-from billing.scenario.agreement import build_coupons, build_dunning, build_late_usage, build_terms
+from billing.scenario.agreement import build_coupons, build_dunning, build_late_usage, build_terms, check_settings
 from billing.scenario.catalog import build_catalog
 from billing.scenario.credits import build_addon_grants, build_grants, build_wallets, build_watched, check_grants
 from billing.scenario.document import Scenario
@@ -61,6 +61,7 @@ class Story:
 
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
+        check_settings(scenario.settings)
         self.catalog = build_catalog(scenario)
         self.phases = build_phases(scenario, self.catalog)
         self.terms = build_terms(scenario, self.catalog, self.phases)

@@ -143,7 +143,7 @@ REFUSED: list[tuple[Callable[[], object], str, str]] = [
         "tier_mode",
         "tier_mode (VOLUME or SLAB) is required for TIERED prices, and only for them",
     ),
-    (lambda: replace(seat(), amount=None), "amount", "amount must be 0 or more for FLAT_FEE prices; got None"),
+    (lambda: replace(seat(), amount=None), "amount", "amount must be given, 0 or more for FLAT_FEE prices"),
     (
         lambda: replace(seat(), amount=Decimal("-0.01")),
         "amount",
@@ -159,7 +159,11 @@ REFUSED: list[tuple[Callable[[], object], str, str]] = [
         "transform_quantity",
         "transform_quantity (divide_by, round) is required for PACKAGE prices, and only for them",
     ),
-    (lambda: TransformQuantity(0), "transform_quantity.divide_by", "divide_by must be at least 1; got 0"),
+    (
+        lambda: TransformQuantity(0),
+        "transform_quantity.divide_by",
+        "transform_quantity.divide_by must be at least 1; got 0",
+    ),
     (lambda: replace(seat(), meter_id="meter_1"), "meter_id", "meter_id must be absent for FIXED prices"),
     (lambda: replace(SLAB, meter_id=None), "meter_id", "meter_id is required for USAGE prices"),
     (
