@@ -118,6 +118,8 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
     ("/webhooks/endpoints", {"url": "ftp://example.com"}, "url", "http"),
     ("/webhooks/endpoints", {"url": "https://example.com", "enabled_events": ["Nonsense!"]}, "enabled_events[0]",
      "match"),
+    ("/webhooks/endpoints", {"url": "http://127.0.0.1:9/", "enabled_events": ["credit_note.created"]},
+     "enabled_events[0]", "no credit notes"),
     ("/secrets/api/keys", {"name": "k", "type": "nothing"}, "type", "private_key"),
     ("/secrets/api/keys", {"name": "k", "roles": ["king"]}, "roles", "super_admin"),
     ("/secrets/api/keys", {"name": "k", "expires_at": "2020-01-01T00:00:00Z"}, "expires_at", "future"),

@@ -49,7 +49,9 @@ class Tenant:
         await self.database.close()
 
     async def sell(self) -> None:
-        """A tax rate, a meter, a monthly and a daily plan, and an endpoint that is told of everything."""
+        """An endpoint that is told of everything, a tax rate, a meter, a monthly and a daily plan."""
+        endpoint = await self.client.post("/webhooks/endpoints", {"url": self.receiver.url})
+        self.endpoint_secret = endpoint["secret"]
         await self.client.post("/taxes/rates", TAX)
         meter_id = (await self.client.post("/features", CALLS))["meter_id"]
         for offer in OFFERS:
@@ -58,8 +60,6 @@ class Tenant:
             seat, talk = offer.price_bodies(plan["id"], meter_id)
             self.seat_prices[offer.name] = (await self.client.post("/prices", seat))["id"]
             await self.client.post("/prices", talk)
-        endpoint = await self.client.post("/webhooks/endpoints", {"url": self.receiver.url})
-        self.endpoint_secret = endpoint["secret"]
 
     async def start_clock(self, at: datetime) -> None:
         """A test clock that stands at `at`."""
