@@ -34,6 +34,7 @@ from deploy.embedded.errors import EmbeddedError
 from models.migrate import migrate_postgres
 from starter.clients import Clients, open_clients
 from starter.settings import Settings
+from workflows.search_attributes import register
 
 RESULTS: Final = Path(__file__).parent / "results"
 LOOK_SECONDS: Final = 0.25
@@ -146,6 +147,7 @@ async def measure(
     await migrate_postgres(settings.require("postgres_dsn"))
     await migrate_clickhouse(settings.require("clickhouse_dsn"))
     temporal = await Client.connect(names["TEMPORAL_ADDRESS"], data_converter=pydantic_data_converter)
+    await register(temporal)  # a server of one's own may not know them yet
     runs, catch_ups = [], []
     async with AsyncExitStack() as stack:
         clients = await stack.enter_async_context(open_clients(settings, {"clickhouse"}))

@@ -38,6 +38,7 @@ from starter.clients import Clients, open_clients
 from starter.commands import Commands
 from starter.settings import Settings
 from workflows.messaging import Unavailable
+from workflows.search_attributes import register
 
 RESULTS: Final = Path(__file__).parent / "results"
 PATIENCE_SECONDS: Final = 120
@@ -231,6 +232,7 @@ async def measure(processes: Processes, options: Options, console: Console, coun
     await migrate_postgres(settings.require("postgres_dsn"))
     await migrate_clickhouse(settings.require("clickhouse_dsn"))
     temporal = await Client.connect(names["TEMPORAL_ADDRESS"], data_converter=pydantic_data_converter)
+    await register(temporal)  # a server of one's own may not know them yet
     figures = []
     async with AsyncExitStack() as stack:
         clients = await stack.enter_async_context(open_clients(settings, {"clickhouse"}))

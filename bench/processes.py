@@ -138,11 +138,13 @@ def _cpu_of_tree(root: psutil.Process) -> float:
 def running(data: Path = DATA) -> Iterator[Processes]:
     """Servers and provider over a fresh folder, migrated; everything is stopped and deleted on leaving.
 
-    Raises EmbeddedError, also while another measurement runs over the same folder.
+    With `TEMPORAL_ADDRESS` in the environment, that Temporal server is measured instead of one over a file; its CPU is
+    not known. Raises EmbeddedError, also while another measurement runs over the same folder.
     """
     data = data.resolve()
     with _alone(data):
-        stack = Stack(data, TYPES)
+        elsewhere = os.environ.get("TEMPORAL_ADDRESS")
+        stack = Stack(data, TYPES, external={"temporal": elsewhere} if elsewhere else None)
         _clean_up(data, stack)
         try:
             endpoints = stack.up(ALWAYS)
