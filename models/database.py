@@ -53,9 +53,16 @@ class Session(AsyncSession):
 class Database:
     """A pool of connections and the two kinds of transaction that may run on it."""
 
-    def __init__(self, dsn: str, *, pool_size: int = 10) -> None:
+    def __init__(self, dsn: str, *, pool_size: int = 20) -> None:
         self.engine: AsyncEngine = create_async_engine(
-            asyncpg_dsn(dsn), pool_size=pool_size, max_overflow=pool_size, pool_recycle=1800
+            asyncpg_dsn(dsn),
+            pool_size=pool_size,
+            # A connection beyond the pool would be closed after use, and what the next one needs prepared again.
+            max_overflow=0,
+            # Few connections stay busy; each knows its statements, of which a worker has more than the usual 100.
+            pool_use_lifo=True,
+            connect_args={"prepared_statement_cache_size": 500},
+            pool_recycle=1800,
         )
         event.listen(self.engine.sync_engine, "checkout", _replace_closed)
 
