@@ -120,6 +120,19 @@ async def write_invoice(
     credited: Mapping[str, Decimal],
 ) -> tuple[list[InvoiceLineRow], list[InvoiceTaxRow]]:
     """Writes sums, lines and taxes of a draft that has no lines; `credited` is what lines of the same ids gave back."""
+    lines, taxes = await compute_rows(session, scope, row, inputs, invoice)
+    touch(row)
+    for line_row in lines:
+        line_row.credited_amount = credited.get(line_row.id, ZERO)
+    session.add_all([*lines, *taxes])
+    await session.flush()
+    return lines, taxes
+
+
+async def compute_rows(
+    session: AsyncSession, scope: Scope, row: InvoiceRow, inputs: InvoiceInputs, invoice: Invoice
+) -> tuple[list[InvoiceLineRow], list[InvoiceTaxRow]]:
+    """Sets the sums of `row` to those of `invoice`, and makes the rows of its lines and taxes, which nothing stores."""
     row.subtotal = invoice.subtotal
     row.total_discount = invoice.total_discount
     row.total_tax = invoice.total_tax
@@ -129,15 +142,9 @@ async def write_invoice(
     row.amount_due = invoice.amount_due
     row.carried_credit = invoice.carried.to_customer
     row.inputs = to_json(inputs)
-    touch(row)
     items = await _line_items(session, row)
     lines = [_line_row(scope, row, position, line, items) for position, line in enumerate(invoice.lines)]
-    for line_row in lines:
-        line_row.credited_amount = credited.get(line_row.id, ZERO)
-    taxes = _tax_rows(scope, row, invoice)
-    session.add_all([*lines, *taxes])
-    await session.flush()
-    return lines, taxes
+    return lines, _tax_rows(scope, row, invoice)
 
 
 async def _line_items(

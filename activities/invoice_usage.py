@@ -131,8 +131,9 @@ def _days(row: InvoiceRow, meter: Meter, snapshot: UsageSnapshot, days: Days) ->
 async def read_quantities(
     database: Database, usage: UsageReader, row: InvoiceRow, inputs: InvoiceInputs, cutoff: datetime
 ) -> tuple[UsageSnapshot, ...]:
-    """The same quantities for looking ahead: without what proves them, and nothing is written."""
+    """The same quantities for looking ahead: without what proves them, and nothing of the invoice is written."""
     external_id, meters = await customer_and_meters(database, scope_of(row), row.customer_id, inputs.due.lines)
+    await apply_pending(database, usage.clickhouse, scope_of(row), external_customer_id=external_id)
     snapshots: list[UsageSnapshot] = []
     whose = Whose(scope_of(row), external_id, row.timezone, inputs.anchor)
     for period, wanted in by_period(inputs.due.lines, meters).items():

@@ -21,7 +21,7 @@ from activities.revenue import release_due
 from activities.settings import load_billing_settings
 from activities.states import InvoiceState, SubscriptionState
 from billing import subscriptions as rules
-from billing.errors import Conflict, Invalid, InvariantBroken
+from billing.errors import Invalid, InvariantBroken
 from billing.terms import ProrationBehavior, Terms
 from models.conversions import state_from_row, terms_from_rows
 from models.database import Database
@@ -105,7 +105,7 @@ class SubscriptionActivities:
 
     @activity.defn(name="subscriptions.change_payment_method")
     async def change_payment_method(self, command: ChangeMethod) -> SubscriptionState:
-        """Takes the new token. Raises Conflict when the subscription has ended, Invalid for an empty token."""
+        """Takes the new token. Raises Invalid for an empty one."""
         async with self._database.transaction(command.scope) as session:
             row = await get_subscription(session, command.subscription_id, lock=True)
             if command.command_id not in row.seen_commands:
@@ -217,11 +217,10 @@ async def cancel_subscription(
 
 
 async def change_payment_method(session: AsyncSession, row: SubscriptionRow, command: ChangeMethod) -> None:
-    """From the next attempt on, open invoices included, a locked subscription's invoices are paid by another token."""
-    if row.subscription_status == rules.SubscriptionStatus.cancelled:
-        raise Conflict(
-            "change_payment_method is not possible: the subscription is cancelled", state=row.subscription_status
-        )
+    """From the next attempt on, open invoices included, a locked subscription's invoices are paid by another token.
+
+    A subscription that has ended takes one as well: what it still owes is to be paid.
+    """
     if not command.payment_method or not command.provider:
         raise Invalid(
             "gateway_payment_method_id and payment_gateway must both be given", field="gateway_payment_method_id"

@@ -5,7 +5,7 @@ The same exact read and the same rating as the invoice's, so that it agrees with
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
@@ -13,15 +13,12 @@ from sqlalchemy import ColumnElement
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from activities.bookkeeping import scope_of
 from activities.business_time import business_time
-from activities.drafting import inputs_from_row, stored_invoice
-from activities.invoice_usage import read_usage
-from activities.late_usage import PreviewedCorrections, look_back_of_invoice
+from activities.draft_previews import preview_drafts
+from activities.drafting import stored_invoice
 from activities.payloads import amount_remaining
 from activities.subscription_usage import read_subscription_usage
 from activities.usage_reader import UsageReader
-from billing.invoices import build_invoice
 from billing.money import ZERO, total
 from billing.wallet_balances import asked_of, usage_of
 from billing.wallets import AllowedPriceTypes, Wallet, WalletType, balance, real_time_balance
@@ -60,7 +57,10 @@ async def read_real_time_balance(
         drafts = await _invoices(session, row, col(InvoiceRow.invoice_status) == "DRAFT")
         wallet = wallet_from_rows(row, lots)
         unpaid = await _unpaid(session, row, wallet)
-    drafted = await _charged(database, usage, drafts, wallet, at)
+    drafted = [
+        asked_of(wallet, each.invoice, True, each.invoice.amount_due, ZERO, ZERO)
+        for each in await preview_drafts(database, usage, drafts, at)
+    ]
     current = ZERO
     if wallet.allowed_price_types is not AllowedPriceTypes.FIXED:
         read = [await read_subscription_usage(database, usage, scope, each, None, None, at) for each in subscriptions]
@@ -98,21 +98,3 @@ async def _unpaid(session: AsyncSession, row: WalletRow, wallet: Wallet) -> Deci
             by_wallet = await paid_by_credits(session, invoice.id)
         amounts.append(asked_of(wallet, stored, False, amount_remaining(invoice), paid, by_wallet))
     return total(amounts)
-
-
-async def _charged(
-    database: Database, usage: UsageReader, drafts: Sequence[InvoiceRow], wallet: Wallet, at: datetime
-) -> list[Decimal]:
-    """What each draft will charge, by what is known of its usage and of earlier periods."""
-    anew = PreviewedCorrections(database, usage, at)
-    amounts = []
-    for draft in sorted(drafts, key=lambda each: each.billing_sequence or 0):
-        inputs = inputs_from_row(draft)
-        async with database.transaction(scope_of(draft)) as session:
-            look_back = await look_back_of_invoice(session, draft, inputs)
-        found = await anew.of(look_back)
-        frozen = (await read_usage(database, usage, draft, inputs, at)).snapshots if inputs.due.has_usage else ()
-        invoice = build_invoice(replace(inputs, usage=frozen, corrections=found))
-        anew.note(found, invoice.lines)
-        amounts.append(asked_of(wallet, invoice, True, invoice.amount_due, ZERO, ZERO))
-    return amounts

@@ -13,6 +13,7 @@ from activities.invoice_states import invoice_state
 from activities.payment_methods import gateway_of
 from activities.receipts import NewPayment, record_payment
 from activities.states import ClockState, InvoiceState, SubscriptionState
+from activities.subscriptions import ChangeMethod, change_payment_method
 from activities.test_clocks import business_now, check_advance, clock_state, get_clock
 from activities.voids import void_invoice
 from billing.errors import Conflict
@@ -91,13 +92,22 @@ class Commands:
         providers: Collection[str],
         command_id: str | None = None,
     ) -> SubscriptionRow:
-        """Collects the subscription's invoices from now on by `method`, a token of `gateway`, one of `providers`."""
-        found = await self._running_subscription(scope, subscription_id, "change_payment_method", command_id)
+        """Collects the subscription's invoices from now on by `method`, a token of `gateway`, one of `providers`.
+
+        Also when the subscription has ended: its open invoices are charged by it at once.
+        """
+        found = await self._subscription(scope, subscription_id)
         if command_id in found.seen_commands:
             return found
-        provider = gateway_of(method, gateway, providers) or ""
-        command = ChangePaymentMethod(command_id or new_command_id(), LONG_AGO, provider, method)
-        return await self._command_subscription(scope, subscription_id, "change_payment_method", command)
+        command_id, provider = command_id or new_command_id(), gateway_of(method, gateway, providers) or ""
+        if not _is_over(found):
+            command = ChangePaymentMethod(command_id, LONG_AGO, provider, method)
+            try:
+                return await self._command_subscription(scope, subscription_id, "change_payment_method", command)
+            except Conflict as conflict:  # it may have ended in the meantime: what it owes is paid by this method
+                if not _is_over(await self._subscription(scope, subscription_id)):
+                    raise conflict
+        return await self._change_method_of_ended(scope, subscription_id, command_id, provider, method)
 
     async def finalize_invoice(self, scope: Scope, invoice_id: str, command_id: str | None = None) -> InvoiceRow:
         """Finalizes a draft without waiting for the end of its grace."""
@@ -178,8 +188,7 @@ class Commands:
             raise Unavailable(
                 f"the workflow of subscription {subscription_id} is being started; send the command again"
             ) from None
-        async with self._database.transaction(scope) as session:
-            return await get_subscription(session, subscription_id)
+        return await self._subscription(scope, subscription_id)
 
     async def _command_invoice(
         self, row: InvoiceRow, update: str, command_id: str | None, reason: str = ""
@@ -217,20 +226,38 @@ class Commands:
                 remember_command(row, command_id)
             return row
 
+    async def _change_method_of_ended(
+        self, scope: Scope, subscription_id: str, command_id: str, provider: str, method: str
+    ) -> SubscriptionRow:
+        """A subscription that has ended has no workflow any more; its open invoices have theirs, and are told."""
+        async with self._database.transaction(scope) as session:
+            row = await get_subscription(session, subscription_id, lock=True)
+            if command_id not in row.seen_commands:
+                now = await business_now(session, row.test_clock_id)
+                change = ChangeMethod(scope, subscription_id, command_id, provider, method, now)
+                await change_payment_method(session, row, change)
+            return row
+
+    async def _subscription(self, scope: Scope, subscription_id: str) -> SubscriptionRow:
+        async with self._database.transaction(scope) as session:
+            return await get_subscription(session, subscription_id)
+
     async def _running_subscription(
         self, scope: Scope, subscription_id: str, command: str, command_id: str | None
     ) -> SubscriptionRow:
         """The subscription, if it runs or has carried out this command already. Raises Conflict."""
-        async with self._database.transaction(scope) as session:
-            row = await get_subscription(session, subscription_id)
-        is_over = row.next_action_at is None or row.subscription_status == SubscriptionStatus.cancelled
-        if is_over and command_id not in row.seen_commands:
+        row = await self._subscription(scope, subscription_id)
+        if _is_over(row) and command_id not in row.seen_commands:
             raise Conflict(
                 f"{command} is not possible: the subscription is {row.subscription_status} since"
                 f" {row.cancelled_at.isoformat() if row.cancelled_at else 'its end'}",
                 state=row.subscription_status,
             )
         return row
+
+
+def _is_over(row: SubscriptionRow) -> bool:
+    return row.next_action_at is None or row.subscription_status == SubscriptionStatus.cancelled
 
 
 def new_command_id() -> str:

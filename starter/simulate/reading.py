@@ -30,7 +30,8 @@ def read_result(api: Api, name: str, played: Played) -> Json:
     """Invoices in order of drafting, the subscription, and wallets, and what was refused."""
     setting = played.setting
     attempts = _attempts(api, setting.customer_id)
-    invoices = list(api.every("invoices", customer_id=setting.customer_id, order="asc"))
+    listed = api.every("invoices", customer_id=setting.customer_id, order="asc")
+    invoices = [api.get(f"invoices/{each['id']}") if each["invoice_status"] == "DRAFT" else each for each in listed]
     places = {invoice["id"]: f"invoices[{place}]" for place, invoice in enumerate(invoices)}
     prices = {price_id: key for key, price_id in setting.prices.items()}
     wallets = sorted(api.get(f"customers/{setting.customer_id}/wallets"), key=lambda wallet: str(wallet["created_at"]))

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Request
 from sqlmodel.ext.asyncio.session import AsyncSession
 from starlette.responses import Response
 
+from activities.draft_previews import preview_invoice
 from activities.invoice_documents import PDF, DocumentActivities, RenderInvoice
 from activities.invoice_explanations import explain_invoice
 from activities.invoices import verify_invoice
@@ -48,11 +49,18 @@ async def search(body: InvoiceSearch, caller: CallerNow, session: Session) -> Re
     return await _list(body, body.wanted(ids), body.skip_line_items, caller, session)
 
 
-@router.get("/{invoice_id}", summary="Get an invoice")
-async def get(invoice_id: str, caller: CallerNow, session: Session) -> Response:
-    """The invoice with its lines, taxes and customer."""
-    row = await get_invoice(session, invoice_id)
-    return json_answer((await _bodies(session, caller, [row], ListParams(expand="customer")))[0])
+@commands.get("/{invoice_id}", summary="Get an invoice")
+async def get(invoice_id: str, caller: CallerNow, request: Request, now: Now) -> Response:
+    """The invoice with its lines, taxes and customer; a draft with the usage of now, which a list omits."""
+    clients = clients_of(request)
+    usage = required(clients.usage, "clickhouse")
+    previewed = await preview_invoice(clients.database, usage, caller.scope, invoice_id, now)
+    async with clients.database.transaction(caller.scope) as session:
+        row = await get_invoice(session, invoice_id)
+        body = (await _bodies(session, caller, [row], ListParams(expand="customer")))[0]
+    if previewed is not None and row.invoice_status == "DRAFT":
+        body |= invoice_payload(*previewed)
+    return json_answer(body)
 
 
 @router.get("/{invoice_id}/explain", summary="Why this amount")

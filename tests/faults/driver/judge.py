@@ -75,6 +75,7 @@ async def _left_to_do(stack: FaultStack, database: Database, tenants: list[Tenan
     left = ["a webhook of the payment company is held"] * stack.relay.holds
     left += [f"the payment company has yet to deliver {each}" for each in await asyncio.to_thread(_unsent, stack)]
     for tenant in tenants:
+        tenant.received()
         async with database.transaction(tenant.scope) as session:
             waiting = (await session.exec(select(OutboxRow).where(col(OutboxRow.relayed_at).is_(None)))).all()
             pending = select(WebhookDeliveryRow).where(WebhookDeliveryRow.delivery_status != "delivered")

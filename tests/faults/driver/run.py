@@ -115,7 +115,7 @@ async def _live(stack: FaultStack, tenants: list[Tenant], report: Report, say: C
     rest, over = asyncio.Event(), asyncio.Event()
     async with asyncio.TaskGroup() as group:
         watching = group.create_task(stack.watch())
-        telling = group.create_task(_tell(stack, report, say, over))
+        telling = group.create_task(_tell(tenants, report, say, over))
         striking = group.create_task(report.faults.inject(stack, tenants, rest))
         with ThreadPoolExecutor(report.plan.customers) as threads:
             seats = [
@@ -156,7 +156,7 @@ async def _seat(
             return
 
 
-async def _tell(stack: FaultStack, report: Report, say: Callable[[str], None], over: asyncio.Event) -> None:
+async def _tell(tenants: list[Tenant], report: Report, say: Callable[[str], None], over: asyncio.Event) -> None:
     """How far it is, every now and then."""
     while not over.is_set():
         wrong = sum(bool(outcome.differences or outcome.stopped) for outcome in report.outcomes)
@@ -164,7 +164,8 @@ async def _tell(stack: FaultStack, report: Report, say: Callable[[str], None], o
             f"faults {report.faults.counts.total()}, kinds complete"
             f" {len(report.faults.kinds) - len(report.faults.missing())} of {len(report.faults.kinds)}; stories told"
             f" {len(report.outcomes)}, of these with differences {wrong}; requests {report.tally.counts['requests']},"
-            f" without an answer {report.tally.counts['requests without an answer']}"
+            f" without an answer {report.tally.counts['requests without an answer']}; webhooks received"
+            f" {sum(tenant.received().total() for tenant in tenants)}"
         )
         try:
             async with asyncio.timeout(TELL_SECONDS):

@@ -32,7 +32,10 @@ class Tenant:
     _received: Counter[str] = field(default_factory=Counter)
 
     def received(self) -> Counter[str]:
-        """Webhook id -> how often it came whole; raises for a signature that is not good."""
+        """Webhook id -> how often it came whole; raises for a signature that is not good, or is minutes old.
+
+        To be asked every now and then, as a receiver looks at once.
+        """
         while not self.receiver.received.empty():
             request = self.receiver.received.get()
             if len(request.body) == int(request.headers["content-length"]):  # else its sender was killed in the middle
