@@ -6,7 +6,6 @@ end, inside the billing period. What a line charges in advance is billed then, n
 """
 
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import datetime
 
 from billing.due_lines import advance_lines
@@ -14,7 +13,7 @@ from billing.errors import Invalid
 from billing.periods import Period, add_local_days
 from billing.prices import TRIAL_DAYS_MAX, InvoiceCadence, Price
 from billing.subscriptions import SubscriptionState, SubscriptionStatus
-from billing.terms import BillingReason, DueInvoice, LineItem, Terms
+from billing.terms import BillingReason, DueInvoice, LineItem, Terms, of_lines
 
 
 def line_trial_end(price: Price, start: datetime, zone: str, before: Iterable[LineItem] = ()) -> datetime | None:
@@ -46,7 +45,7 @@ def end_trials(terms: Terms, state: SubscriptionState, at: datetime) -> DueInvoi
     own = tuple(line for line in terms.lines if line.trial_end == at and _ends_inside(line, state))
     rest = Period(at, state.current_period.end)
     ends = [end for end in (terms.end_date, state.cancel_at) if end is not None]
-    lines = advance_lines(replace(terms, lines=own), rest, min(ends, default=None))
+    lines = advance_lines(of_lines(terms, own), rest, min(ends, default=None))
     return DueInvoice(BillingReason.SUBSCRIPTION_TRIAL_END, at, rest, lines) if lines else None
 
 

@@ -25,6 +25,7 @@ from billing.terms import (
     LineKind,
     ProrationBehavior,
     Terms,
+    of_lines,
 )
 
 _DAYS_A_MONTH: Final = Fraction(146_097, 4_800)
@@ -77,7 +78,7 @@ def change_lines(
     after = replace(terms, lines=_exchanged(terms, removed, added, at))
     span = Period(at, state.current_period.end)
     known_end = _known_end(terms, state)
-    own = replace(after, lines=tuple(added))
+    own = of_lines(after, added)
     charges = advance_lines(own, span, known_end)
     lines = tuple(line for line in charges if line.share == 1)
     if (proration or terms.proration_behavior) is ProrationBehavior.create_prorations:
@@ -132,7 +133,7 @@ def change_billing_period(
     closed = Period(state.current_period.start, at)
     lines = (
         *arrear_lines(old, closed, at),
-        *advance_lines(replace(after, lines=tuple(added)), opened, known_end),
+        *advance_lines(of_lines(after, added), opened, known_end),
         *unused_time_credits(terms, proration, billed, at),
     )
     reason = BillingReason.SUBSCRIPTION_CYCLE if at_end else BillingReason.SUBSCRIPTION_UPDATE
@@ -202,7 +203,7 @@ def resume(terms: Terms, state: SubscriptionState, at: datetime, new_ids: Mappin
         raise Conflict(f"resume is not possible: the subscription ended at {known_end.isoformat()}", state=state.status)
     opened = period_from(after, at, known_end)
     to_come = tuple(line for line in after.lines if line.start >= at)
-    due = advance_lines(replace(after, lines=to_come), opened, known_end)
+    due = advance_lines(of_lines(after, to_come), opened, known_end)
     invoice = DueInvoice(BillingReason.SUBSCRIPTION_UPDATE, at, opened, due) if due else None
     return Changed(after, replace(state, status=SubscriptionStatus.active, current_period=opened), invoice)
 

@@ -3,8 +3,8 @@
 Owns the shapes and their checks. Transitions are in billing.subscriptions, the choice of lines in billing.due_lines.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -162,6 +162,13 @@ class Terms:
     def line_tax_rates(self) -> tuple[LineTaxRates, ...]:
         """The rates of lines that have their own."""
         return tuple(LineTaxRates(line.id, line.tax_rates) for line in self.lines if line.tax_rates)
+
+
+def of_lines(terms: Terms, lines: Iterable[LineItem]) -> Terms:
+    """The terms as they are for `lines` alone: what others are committed to is left out."""
+    own = tuple(lines)
+    names = {None, *(line.id for line in own)}
+    return replace(terms, lines=own, commitments=tuple(one for one in terms.commitments if one.line_item_id in names))
 
 
 def _check_commitments(terms: Terms) -> None:
