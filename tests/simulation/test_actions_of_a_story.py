@@ -8,6 +8,7 @@ from billing.simulation.simulate import simulate
 from tests.simulation.documents import SEAT, USE, document
 
 Json = dict[str, Any]
+Lines = list[list[tuple[str, str | None, str]]]
 NOON = "2026-01-16T12:00:00Z"
 """Half of January has passed: 15.5 of 31 days."""
 PROMISE = {"use": {"commitment_type": "amount", "commitment_amount": "31", "enable_true_up": True}}
@@ -24,7 +25,7 @@ def told(action: Json | None = None, **parts: Any) -> Json:
     return result
 
 
-def lines(result: Json) -> list[list[tuple[str, str | None, str]]]:
+def lines(result: Json) -> Lines:
     return [[(line["kind"], line["price"], line["amount"]) for line in one["lines"]] for one in result["invoices"]]
 
 
@@ -65,9 +66,7 @@ JANUARY = [("fixed", "seat", "10"), ("usage", "use", "0"), ("true_up", "use", "3
         ),
     ],
 )  # fmt: skip
-def test_a_change_leaves_the_promise_of_a_line_beside_it(
-    action: Json, expected: list[list[tuple[str, str | None, str]]]
-) -> None:
+def test_a_change_leaves_the_promise_of_a_line_beside_it(action: Json, expected: Lines) -> None:
     addons = [{"key": "help", "prices": [{**SEAT, "key": "support", "amount": "4"}]}]
     own = {"plans": PLANS, "addons": addons, "subscription": {"line_commitments": PROMISE}}
     assert lines(told(action, until="2026-02-02T00:00:00Z", **own)) == expected
