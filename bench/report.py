@@ -21,7 +21,7 @@ _ROLES: Final = {"temporal": "Temporal server", "postgres": "PostgreSQL", "click
 
 
 def temporal_cpu(run: BillingRun) -> float:
-    """Milliseconds a period of Temporal's server, unless it is one of one's own, and of the SDK's part of the workers."""
+    """Milliseconds a period of Temporal's server, unless it is one's own, and of the SDK's part of the workers."""
     return run.cpu.get("temporal", 0.0) + sum(run.worker_places.get(place, 0.0) for place in SDK)
 
 
