@@ -110,7 +110,7 @@ class Bench:
     async def _commands(self) -> tuple[list[float], float, float]:
         """Updates of running subscriptions, by callers beside each other, while new customers keep coming."""
         shop = await open_shop(self._servers.clients, 1)
-        subscribers = await subscribe(shop, 10 * AT_ONCE, datetime.now(UTC) + A_MONTH)
+        subscribers = await subscribe(shop, 10 * AT_ONCE, in_a_month())
         await self._until(lambda: self._paid(shop, len(subscribers)))
         latencies: list[float] = []
         began = monotonic()
@@ -189,6 +189,11 @@ class Bench:
             await asyncio.sleep(0.1)
 
 
+def in_a_month() -> datetime:
+    """A boundary that nobody meets meanwhile."""
+    return datetime.now(UTC).replace(microsecond=0) + A_MONTH
+
+
 @asynccontextmanager
 async def arriving(shop: Shop, a_second: float) -> AsyncIterator[Callable[[], int]]:
     """New customers keep coming, each with an invoice that is paid at once; yields how many have come."""
@@ -198,7 +203,7 @@ async def arriving(shop: Shop, a_second: float) -> AsyncIterator[Callable[[], in
         nonlocal came
         began = monotonic()
         while True:
-            await subscribe(shop, 1, datetime.now(UTC) + A_MONTH)
+            await subscribe(shop, 1, in_a_month())
             came += 1
             await asyncio.sleep(max(began + came / a_second - monotonic(), 0))
 

@@ -10,7 +10,15 @@ from enum import StrEnum
 
 from billing.due_lines import advance_lines, arrear_lines, in_plan_order, unused_time_credits
 from billing.errors import Conflict, Invalid
-from billing.periods import BillingCycle, Cadence, Period, calendar_anchor, check_utc, next_boundary
+from billing.periods import (
+    BillingCycle,
+    Cadence,
+    Period,
+    calendar_anchor,
+    check_utc,
+    next_boundary,
+    to_milliseconds,
+)
 from billing.terms import BilledLine, BillingReason, DueInvoice, LineKind, ProrationBehavior, Terms
 
 
@@ -69,12 +77,15 @@ class Transition:
 def billing_anchor(
     start: datetime, zone: str, cadence: Cadence, cycle: BillingCycle, given: datetime | None
 ) -> datetime:
-    """The anchor of a new subscription. Raises Invalid when one is given for calendar billing."""
+    """The anchor of a new subscription, cut to milliseconds as its start is: else a first period could last a moment.
+
+    Raises Invalid when one is given for calendar billing.
+    """
     if cycle is BillingCycle.calendar:
         if given is not None:
             raise Invalid("billing_anchor must be absent when billing_cycle is calendar", field="billing_anchor")
         return calendar_anchor(start, zone, cadence)
-    return start if given is None else check_utc(given, "billing_anchor")
+    return start if given is None else to_milliseconds(check_utc(given, "billing_anchor"))
 
 
 def open_subscription(terms: Terms) -> Transition:

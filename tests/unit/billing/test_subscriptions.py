@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from billing.errors import Conflict, Invalid
 from billing.invoices import InvoiceLine, billed_line, build_invoice
-from billing.periods import BillingCycle, BillingPeriod, Cadence, Period
+from billing.periods import BillingCycle, BillingPeriod, Cadence, Period, next_boundary, to_milliseconds
 from billing.prices import InvoiceCadence, Price
 from billing.subscriptions import (
     CancellationType,
@@ -275,6 +275,13 @@ def test_past_due_comes_and_goes_but_never_wakes_the_cancelled() -> None:
     assert clear_past_due(state).status is SubscriptionStatus.active
     gone = cancel(agreed, state, utc("2025-02-02"), CancellationType.immediate).state
     assert clear_past_due(gone).status is SubscriptionStatus.cancelled
+
+
+def test_an_anchor_at_the_start_gives_a_whole_first_period() -> None:
+    asked = utc("2025-01-01T10:00") + timedelta(microseconds=535_830)
+    start = to_milliseconds(asked)
+    anchor = billing_anchor(start, "UTC", MONTHLY, BillingCycle.anniversary, asked)
+    assert next_boundary(anchor, "UTC", MONTHLY, start) - start == timedelta(days=31)
 
 
 def test_refusals() -> None:
