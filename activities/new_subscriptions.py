@@ -16,9 +16,10 @@ from activities.outbox import START_INVOICE, START_SUBSCRIPTION, emit, enqueue
 from activities.payloads import subscription_payload
 from activities.subscriptions import cross_boundary, load_terms
 from billing.errors import Conflict, Invalid, NotFound
+from billing.money import exponent
 from billing.periods import BillingCycle, BillingPeriod, Cadence, to_milliseconds
 from billing.subscriptions import SubscriptionStatus, billing_anchor, open_subscription
-from billing.terms import ProrationBehavior, is_taken, line_quantity
+from billing.terms import ProrationBehavior, check_recurs, is_taken, line_quantity
 from models.conversions import price_from_row
 from models.ids import new_id
 from models.scope import Scope
@@ -121,7 +122,8 @@ async def _prices(session: AsyncSession, plan: PlanRow, new: NewSubscription) ->
         )
         .order_by(col(PriceRow.position), col(PriceRow.id))
     )
-    wanted = Cadence(_billing_period(new.billing_period), new.billing_period_count)
+    exponent(new.currency)
+    wanted = _cadence(new)
     rows = [row for row in (await session.exec(query)).all() if is_taken(price_from_row(row), wanted)]
     if not rows:
         raise Invalid(
@@ -131,6 +133,12 @@ async def _prices(session: AsyncSession, plan: PlanRow, new: NewSubscription) ->
         )
     _check_quantities(rows, new)
     return rows
+
+
+def _cadence(new: NewSubscription) -> Cadence:
+    cadence = Cadence(_billing_period(new.billing_period), new.billing_period_count)
+    check_recurs(cadence)
+    return cadence
 
 
 def _billing_period(text: str) -> BillingPeriod:
@@ -158,7 +166,7 @@ def _check_quantities(rows: list[PriceRow], new: NewSubscription) -> None:
 def _subscription_row(scope: Scope, new: NewSubscription, customer: CustomerRow, now: datetime) -> SubscriptionRow:
     start = to_milliseconds(new.start_date or now)
     cycle = _choice(BillingCycle, new.billing_cycle, "billing_cycle")
-    cadence = Cadence(_billing_period(new.billing_period), new.billing_period_count)
+    cadence = _cadence(new)
     anchor = billing_anchor(start, customer.timezone, cadence, cycle, new.billing_anchor)
     return SubscriptionRow(
         id=new_id("subs"),

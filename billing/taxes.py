@@ -44,7 +44,7 @@ class TaxRate:
 
     def __post_init__(self) -> None:
         if self.value < 0:
-            raise Invalid(f"{self.type} value must be 0 or more; got {self.value}", field=f"{self.type}_value")
+            raise Invalid(f"{self.type}_value must be 0 or more; got {self.value}", field=f"{self.type}_value")
         if self.type is TaxRateType.percentage and self.value > 100:
             raise Invalid(f"percentage_value must be at most 100; got {self.value}", field="percentage_value")
         if self.inclusive and self.type is TaxRateType.fixed:

@@ -138,8 +138,7 @@ class Terms:
         zone_info(self.zone)
         check_utc(self.anchor, "billing_anchor")
         check_utc(self.start, "start_date")
-        if self.cadence.period is BillingPeriod.ONETIME:
-            raise Invalid("billing_period of a subscription must recur; ONETIME is for prices", field="billing_period")
+        check_recurs(self.cadence)
         if self.end_date is not None and check_utc(self.end_date, "end_date") <= self.start:
             raise Invalid("end_date must be after start_date", field="end_date")
         if self.trial_end is not None and check_utc(self.trial_end, "trial_end") <= self.start:
@@ -162,6 +161,12 @@ class Terms:
     def line_tax_rates(self) -> tuple[LineTaxRates, ...]:
         """The rates of lines that have their own."""
         return tuple(LineTaxRates(line.id, line.tax_rates) for line in self.lines if line.tax_rates)
+
+
+def check_recurs(cadence: Cadence) -> None:
+    """Whether a subscription can be billed each `cadence`. Raises Invalid."""
+    if cadence.period is BillingPeriod.ONETIME:
+        raise Invalid("billing_period of a subscription must recur; ONETIME is for prices", field="billing_period")
 
 
 def of_lines(terms: Terms, lines: Iterable[LineItem]) -> Terms:

@@ -29,6 +29,7 @@ from billing.scenario.catalog_parts import (
 )
 from billing.scenario.decoding import at_path
 from billing.taxes import TaxRate, TaxRateType
+from billing.terms import check_recurs
 from billing.windows import WindowSize
 
 
@@ -132,11 +133,9 @@ def subscription_cadence(scenario: doc.Scenario) -> Cadence:
     part = scenario.subscription
     try:
         cadence = Cadence(part.billing_period, part.billing_period_count)
+        check_recurs(cadence)
     except Invalid as error:
         raise at_path(error, "subscription") from error
-    if cadence.period is BillingPeriod.ONETIME:
-        path = "subscription.billing_period"
-        raise Invalid(f"{path} must recur; ONETIME is for prices", field=path)
     return cadence
 
 

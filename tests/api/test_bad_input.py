@@ -254,3 +254,27 @@ def test_exact_numbers(client: httpx.Client) -> None:
     price = client.post("/prices", content=body.encode(), headers={"content-type": "application/json"}).json()
     assert (price["amount"], price["display_amount"]) == ("0.123456789012345", "$0.123456789012345")
     assert client.get(f"/prices/{price['id']}").json()["amount"] == "0.123456789012345"
+
+
+def test_a_subscription_that_makes_no_sense_is_not_written(client: httpx.Client) -> None:
+    customer = client.post("/customers", json=CUSTOMER).json()["id"]
+    plan = client.post("/plans", json={"name": "Pro"}).json()["id"]
+    seat = client.post("/prices", json={**FLAT, "entity_id": plan}).json()["id"]
+    whole = {**SUBSCRIPTION, "customer_id": customer, "plan_id": plan, "start_date": "2025-01-31T00:00:00Z"}
+    for change, field, words in (
+        ({"end_date": "2025-01-31T00:00:00Z"}, "end_date", "must be after start_date"),
+        ({"currency": "zzz"}, "currency", "ISO 4217"),
+        ({"currency": "eur"}, "plan_id", "no price in eur"),
+        ({"billing_period": "ONETIME"}, "billing_period", "must recur"),
+        ({"billing_period": "FORTNIGHTLY"}, "billing_period", "one of DAILY"),
+        ({"billing_period": "ANNUAL"}, "plan_id", "billed ANNUAL or ONETIME"),
+        ({"billing_cycle": "calendar", "billing_anchor": "2025-02-01T00:00:00Z"}, "billing_anchor", "must be absent"),
+        ({"override_line_items": [{"price_id": "price_x", "quantity": "1"}]}, "override_line_items.price_id",
+         "is not one that"),
+        ({"override_line_items": [{"price_id": seat, "quantity": "-1"}]}, "override_line_items[0].quantity",
+         "equal to 0"),
+    ):  # fmt: skip
+        answer = client.post("/subscriptions", json={**whole, **change})
+        assert answer.status_code == 400, answer.text
+        assert (answer.json()["details"]["field"], words in answer.json()["message"]) == (field, True)
+    assert client.post("/subscriptions/search", json={"customer_id": customer}).json()["items"] == []

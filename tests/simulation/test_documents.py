@@ -37,7 +37,7 @@ WRONG: list[tuple[str, Any, str, str]] = [
     ("subscription.start_date", "2026-01-01", "subscription.start_date", "must be an instant"),
     ("subscription.start_date", "2026-01-01T00:00:00", "subscription.start_date", "must be an instant"),
     ("subscription.end_date", "2025-12-01T00:00:00Z", "subscription.end_date", "must be after start_date"),
-    ("subscription.billing_period", "ONETIME", "subscription.billing_period", "must recur"),
+    ("subscription.billing_period", "ONETIME", "subscription.billing_period", "of a subscription must recur"),
     ("subscription.billing_period_count", 0, "subscription.billing_period_count", "between 1 and 1000"),
     ("subscription.quantities.seat", "-1", "subscription.quantities.seat", "0 or more"),
     ("subscription.quantities.use", "1", "subscription.quantities.use", "must be absent"),

@@ -63,9 +63,9 @@ REFUSED: list[tuple[Callable[[], object], str, str]] = [
         "reset_usage",
         "reset_usage must be one of BILLING_PERIOD, NEVER; got 'ALWAYS'",
     ),
-    (lambda: tax("-1"), "percentage_value", "percentage value must be 0 or more; got -1"),
+    (lambda: tax("-1"), "percentage_value", "percentage_value must be 0 or more; got -1"),
     (lambda: tax("100.5"), "percentage_value", "percentage_value must be at most 100; got 100.5"),
-    (lambda: tax("-1", kind=TaxRateType.fixed), "fixed_value", "fixed value must be 0 or more; got -1"),
+    (lambda: tax("-1", kind=TaxRateType.fixed), "fixed_value", "fixed_value must be 0 or more; got -1"),
     (lambda: tax("5", inclusive=True, kind=TaxRateType.fixed), "inclusive", "a fixed tax must not be inclusive"),
 ]
 
