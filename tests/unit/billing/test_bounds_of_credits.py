@@ -13,7 +13,7 @@ from billing.commitments import Commitment, CommitmentType, DueCommitment, TimeB
 from billing.coupons import Coupon, CouponAssociation, CouponCadence, CouponType, check_redeemable
 from billing.errors import Conflict, Invalid
 from billing.invoices import build_final_invoice, build_invoice, verify
-from billing.ledger import ACCOUNTS_RECEIVABLE, CUSTOMER_CREDIT, PostingKind
+from billing.ledger import ACCOUNTS_RECEIVABLE, CUSTOMER_CREDIT, PostingKind, post_recovered, post_written_off
 from billing.periods import BillingPeriod, Cadence, Period
 from billing.prices import InvoiceCadence, PriceType, TierMode
 from billing.scheduled_cancellation import schedule_cancellation
@@ -218,6 +218,12 @@ def test_what_wallets_post() -> None:
     assert (taken.kind, taken.reference) == (PostingKind.wallet_debited, "refund_1")
     back = post_taken_for_refund("refund_1/cancelled", D("-0.5"), "usd")
     assert (back.kind, back.reference) == (PostingKind.wallet_credited, "refund_1/cancelled")
+
+
+def test_what_is_written_off_and_recovered_is_posted_by_its_own_name() -> None:
+    lost, back = post_written_off("inv_1", D(7), "usd"), post_recovered("pay_1", D(2), "usd")
+    assert (lost.kind, lost.reference) == (PostingKind.written_off, "inv_1")
+    assert (back.kind, back.reference) == (PostingKind.recovered, "pay_1")
 
 
 def test_a_closed_wallet_stays_closed_and_what_is_taken_has_its_time() -> None:

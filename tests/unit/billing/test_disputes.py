@@ -36,6 +36,7 @@ def test_a_report_counts_once_and_in_order(last: Report | None, told: Report, ne
     ("state", "status", "given", "twice"),
     [
         ("lost", InvoiceStatus.VOIDED, 10, True),
+        ("lost", InvoiceStatus.VOIDED, 1, True),
         ("won", InvoiceStatus.VOIDED, 10, False),
         ("lost", InvoiceStatus.FINALIZED, 10, False),
         ("lost", InvoiceStatus.VOIDED, 0, False),  # the void had nothing to give

@@ -7,7 +7,9 @@ from fractions import Fraction
 import pytest
 
 from billing.commitments import Commitment, CommitmentType, DueCommitment
+from billing.coupons import Coupon, CouponAssociation, CouponType
 from billing.entitlements import Allowance
+from billing.invoice_lines import InvoiceInputs, PeriodCorrection
 from billing.invoices import build_invoice, draft_inputs
 from billing.prices import TierMode
 from billing.running_usage import running_usage, usage_within
@@ -15,7 +17,7 @@ from billing.subscriptions import CancellationType, cancel, close_period, open_s
 from billing.terms import BillingReason, LineItem, LineKind, Terms
 from billing.wallet_balances import usage_of
 
-from .builders import seat, snapshot, span, talk, terms, tiered, utc
+from .builders import seat, snapshot, span, talk, tax, terms, tiered, utc
 
 FEBRUARY = span("2025-02-01", "2025-03-01")
 CALLS = tiered(TierMode.SLAB, ("100", "0.5", "0"), (None, "0.2", "0"))
@@ -79,13 +81,30 @@ def test_any_other_span_counts_each_line_where_it_is_in_force(
     assert [(line.line_item_id, line.period) for line in due.lines] == [
         (item, span(own, last)) for item, own, last in found
     ]
-    assert {line.kind for line in due.lines} <= {LineKind.usage}
+    own = {line.id: line.price for line in made.lines}
+    assert all(
+        (line.kind, line.price, line.quantity) == (LineKind.usage, own[line.line_item_id], Decimal(0))
+        for line in due.lines
+    )
 
 
 def test_a_line_on_trial_counts_from_its_end() -> None:
     made = terms(talk(), start="2025-02-01")
     made = replace(made, lines=(replace(made.lines[0], trial_end=utc("2025-02-08")),))
     assert [line.period for line in usage_within(made, FEBRUARY).lines] == [span("2025-02-08", "2025-03-01")]
+
+
+def test_a_draft_fixes_what_is_agreed_at_its_boundary() -> None:
+    """Rates, also those of single lines, coupons and corrections as they are given; months are those of the anchor."""
+    made = replace(terms(talk(), start="2025-02-01"), tax_rates=(tax("18"),))
+    made = replace(made, lines=(replace(made.lines[0], tax_rates=(tax("5"),)),))
+    due = running_usage(made, open_subscription(made).state)
+    coupon = CouponAssociation("a", Coupon("c", "C", CouponType.percentage, percentage_off=Decimal(10)))
+    late = PeriodCorrection("inv_1", draft_inputs(made, due), ())
+    assert draft_inputs(made, due, (coupon,), (late,)) == InvoiceInputs(
+        "usd", due, (tax("18"),), coupons=(coupon,), line_tax_rates=made.line_tax_rates, corrections=(late,),
+        anchor=made.anchor,
+    )  # fmt: skip
 
 
 def test_looked_at_it_costs_what_the_close_will_charge() -> None:
