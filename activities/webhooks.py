@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
@@ -85,9 +86,13 @@ class WebhookActivities:
 
 async def _pack(session: AsyncSession, delivery_id: str) -> _Parcel | None:
     """What to send where; None when the endpoint is gone or disabled, which ends the delivery."""
-    row = await session.get_one(WebhookDeliveryRow, delivery_id)
-    endpoint = await session.get_one(WebhookEndpointRow, row.endpoint_id)
-    event = await session.get_one(WebhookEventRow, row.event_id)
+    query = (
+        select(WebhookDeliveryRow, WebhookEndpointRow, WebhookEventRow)
+        .join(WebhookEndpointRow, col(WebhookEndpointRow.id) == col(WebhookDeliveryRow.endpoint_id))
+        .join(WebhookEventRow, col(WebhookEventRow.id) == col(WebhookDeliveryRow.event_id))
+        .where(WebhookDeliveryRow.id == delivery_id)
+    )
+    row, endpoint, event = (await session.exec(query)).one()
     if endpoint.endpoint_status != "enabled" or endpoint.status == "deleted":
         row.delivery_status = "failed"
         row.last_error = "the endpoint is disabled"
