@@ -5,7 +5,6 @@ leaves the group, so that another process takes over at once.
 """
 
 import asyncio
-import gc
 import signal
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
@@ -21,6 +20,7 @@ from activities.ingestion.consumption import Consumption, Totals
 from activities.ingestion.ports import IngestUnavailable
 from activities.ingestion.sink import sink_of_lane
 from models.clickhouse.client import ClickHouseUnavailable
+from starter.garbage import collect_seldom
 
 PAUSE_SECONDS: Final = 2.0
 """Between two looks for a neighbour that is not there yet."""
@@ -54,7 +54,7 @@ async def consume(
     if clickhouse is None:
         return Totals()
     lane = kafka.lazy() if lazy else kafka
-    gc.freeze()  # what has been imported stays: the collector need not go through it with every block
+    collect_seldom()
     try:
         log.info("consume.started", topic=lane.topic, group=lane.group)
         totals = await Consumption(KafkaEventSource(lane), sink_of_lane(clickhouse, lazy, lazy_tenants), stop).run()

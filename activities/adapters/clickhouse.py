@@ -19,9 +19,17 @@ from models.clickhouse.retention import RETENTION_MONTHS, keep_events
 _OVERLOADED = {159, 160, 164, 202, 209, 210, 241, 242, 243, 252, 439, 999}
 """Codes of timeouts, memory, too many parts or queries, read-only: the same statement may succeed later."""
 
+_NEAR = ("127.0.0.1", "::1", "localhost")
+
 _SETTINGS = {
     "async_insert": 0,  # an answered insert is stored
     "max_partitions_per_insert_block": 0,  # a back-fill may touch every month of the retention
+}
+
+
+_SETTINGS_OF = {
+    # A block holds each key once: to merge it with itself before it is written would be a third of the insert's cost.
+    "events": {**_SETTINGS, "optimize_on_insert": 0},
 }
 
 
@@ -62,7 +70,7 @@ class ClickHouseConnection:
                 column_names=list(columns),
                 column_type_names=list(columns.values()),
                 column_oriented=True,
-                settings=dict(_SETTINGS),
+                settings=dict(_SETTINGS_OF.get(table, _SETTINGS)),
             )
         except Exception as error:
             raise _translated(error) from error
@@ -93,6 +101,7 @@ async def connect_clickhouse(dsn: str) -> ClickHouseConnection:
             # Sessions would queue the queries of one process behind each other.
             autogenerate_session_id=False,
             query_retries=0,
+            compress=parts.hostname not in _NEAR,  # what does not leave the machine need not be small
             connect_timeout=5,
             send_receive_timeout=60,
         )

@@ -55,7 +55,7 @@ class KafkaEventSource:
                 auto_offset_reset="earliest",
                 partition_assignment_strategy="cooperative-sticky",
                 # Many small records cost the broker less when they are fetched together; a lone one waits so long.
-                fetch_min_bytes=64 * 1024,
+                fetch_min_bytes=256 * 1024,
                 fetch_wait_max_ms=50,
                 queued_max_messages_kbytes=2 * BLOCK_BYTES // 1024,
                 max_poll_interval_ms=300_000,

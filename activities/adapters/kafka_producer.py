@@ -8,21 +8,28 @@ import asyncio
 import threading
 import time
 import zlib
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from activities.adapters.kafka_backlog import KafkaBacklog
 from activities.adapters.kafka_settings import TIMEOUT_SECONDS, KafkaSettings
 from activities.ingestion.counts import AcceptanceCounts
-from activities.ingestion.events import ENVELOPE_EVENTS, Event, customer_key, encode_envelope
+from activities.ingestion.events import ENVELOPE_EVENTS, Event, customer_key, encode_envelope, key_of
 from activities.ingestion.ports import IngestUnavailable
 
 GATHER_SECONDS: Final = 0.003
-BUSY_GATHER_SECONDS: Final = 0.02
-"""While envelopes are on their way: fewer and larger ones cost the broker, the consumer and us less an event."""
+BUSY_GATHER_SECONDS: Final = 0.05
+"""At most so long while envelopes are on their way. What comes meanwhile goes when they have arrived: the busier the
+broker, the fewer and larger the envelopes, and these cost the broker, the consumer and us less an event."""
+
+ENOUGH_EVENTS: Final = 4000
+"""So many need not wait for company."""
 
 ENVELOPE_BYTES: Final = 900_000
 """Keeps a record under Kafka's default of 1 MB; a single event has at most 256 KiB of properties."""
@@ -72,7 +79,9 @@ class KafkaEventLog:
         self._lazy_tenants = frozenset(lazy_tenants)
         self._counts = counts
         self._clock_ns = clock_ns
+        self._behind = KafkaBacklog(settings)
         self._waiting: list[_Request] = []
+        self._waiting_events = 0
         self._flushing: asyncio.TimerHandle | None = None
         self._producer: Producer | None = None
         self._partitions: dict[str, int] = {}
@@ -91,6 +100,7 @@ class KafkaEventLog:
         self._producer = self._new_producer()
         self._poller = threading.Thread(target=self._poll, name="kafka deliveries", daemon=True)
         self._poller.start()
+        self._behind.start()
 
     async def close(self) -> None:
         """Waits for what is on its way, then ends."""
@@ -105,6 +115,7 @@ class KafkaEventLog:
             await asyncio.to_thread(producer.close)
         if self._ending:
             await asyncio.wait(self._ending)
+        await self._behind.close()
 
     async def accept(self, events: Sequence[Event]) -> None:
         """Returns when the broker has acknowledged all of `events`. Raises IngestUnavailable."""
@@ -112,11 +123,16 @@ class KafkaEventLog:
             raise IngestUnavailable("this process is not connected to Kafka")
         lazy = events[0].tenant_id in self._lazy_tenants  # a request is of one tenant
         topic = self._settings.lazy().topic if lazy else self._settings.topic
+        if not lazy:
+            await self._behind.backlog.turn(events[0].tenant_id)
         if topic not in self._partitions:
             self._partitions[topic] = await self._partition_count(topic)
         request = _Request(topic, events, self._loop.create_future())
         self._waiting.append(request)
-        if self._flushing is None:
+        self._waiting_events += len(events)
+        if self._waiting_events >= ENOUGH_EVENTS:
+            self._flush()
+        elif self._flushing is None:
             gather = BUSY_GATHER_SECONDS if self._on_their_way else GATHER_SECONDS
             self._flushing = self._loop.call_later(gather, self._flush)
         await request.done
@@ -163,8 +179,10 @@ class KafkaEventLog:
 
     def _flush(self) -> None:
         """Sends what has gathered; runs on the event loop."""
-        self._flushing = None
-        waiting, self._waiting = self._waiting, []
+        if self._flushing is not None:
+            self._flushing.cancel()
+            self._flushing = None
+        waiting, self._waiting, self._waiting_events = self._waiting, [], 0
         pieces: dict[tuple[str, int], list[_Piece]] = {}
         for request in waiting:
             for partition, events in _by_partition(request.events, self._partitions[request.topic]).items():
@@ -184,9 +202,12 @@ class KafkaEventLog:
             self._delivered(requests, "this process is shutting down")
             return
 
-        def acknowledged(error: KafkaError | None, _: Message) -> None:
+        def acknowledged(error: KafkaError | None, message: Message) -> None:
             if error is not None and error.fatal():
                 loop.call_soon_threadsafe(self._replace, producer)
+            offset = message.offset() if error is None and topic == self._settings.topic else None
+            if offset is not None:
+                loop.call_soon_threadsafe(self._behind.backlog.add, partition, offset, envelope.tenants)
             loop.call_soon_threadsafe(self._acknowledged, requests, None if error is None else error.str())
 
         try:
@@ -208,6 +229,8 @@ class KafkaEventLog:
     def _acknowledged(self, requests: Sequence[_Request], error: str | None) -> None:
         self._on_their_way -= 1
         self._delivered(requests, error)
+        if not self._on_their_way and self._waiting:
+            self._flush()
 
     def _delivered(self, requests: Sequence[_Request], error: str | None) -> None:
         for request in requests:
@@ -235,6 +258,8 @@ class _Envelope:
     key: bytes
     value: bytes
     requests: list[_Request]
+    tenants: Counter[str]
+    """How many events of each it holds."""
 
 
 _Piece = tuple[_Request, list[Event]]
@@ -243,15 +268,20 @@ _Piece = tuple[_Request, list[Event]]
 
 def _by_partition(events: Sequence[Event], partitions: int) -> dict[int, list[Event]]:
     """The events of a request, all of one environment, by the partition of their customers."""
+    tenant_id, environment_id = events[0].tenant_id, events[0].environment_id
     found: dict[int, list[Event]] = {}
-    places: dict[str, list[Event]] = {}
     for event in events:
-        place = places.get(event.external_customer_id)
-        if place is None:
-            partition = zlib.crc32(customer_key(event)) % partitions
-            place = places[event.external_customer_id] = found.setdefault(partition, [])
-        place.append(event)
+        partition = _number_of(tenant_id, environment_id, event.external_customer_id) % partitions
+        if partition in found:
+            found[partition].append(event)
+        else:
+            found[partition] = [event]
     return found
+
+
+@lru_cache(maxsize=100_000)
+def _number_of(tenant_id: str, environment_id: str, external_customer_id: str) -> int:
+    return zlib.crc32(key_of(tenant_id, environment_id, external_customer_id))
 
 
 def _envelopes(pieces: Sequence[_Piece]) -> Iterator[_Envelope]:
@@ -277,4 +307,4 @@ def _fitting(events: Sequence[Event], requests: list[_Request]) -> Iterator[_Env
         yield from _fitting(events[:middle], requests)
         yield from _fitting(events[middle:], requests)
         return
-    yield _Envelope(customer_key(events[0]), value, requests)
+    yield _Envelope(customer_key(events[0]), value, requests, Counter([event.tenant_id for event in events]))

@@ -5,6 +5,7 @@ the same records, and they make the same rows. While the store does not answer, 
 """
 
 import asyncio
+import gc
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,8 +22,9 @@ from activities.ingestion.sink import Sink
 from models.clickhouse.client import ClickHouseError
 from models.clickhouse.event_counts import CountRow
 
-POLL_RECORDS: Final = 500
-POLL_SECONDS: Final = 0.2
+POLL_RECORDS: Final = 2000
+POLL_SECONDS: Final = 0.4
+"""Gathering for longer makes fewer and larger parts: ClickHouse merges each event less often."""
 WAIT_SECONDS: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
 """Pauses between tries while ClickHouse or the dead letters' topic does not answer; the last one repeats."""
 
@@ -148,6 +150,8 @@ class Consumption:
                     self.totals.unstored_since = block.oldest
                     if await self._stored(block):
                         done = self._note_stored(block.records)
+                    # What the client inserted stays in a cycle; with rare collections that would be many blocks.
+                    gc.collect(1)
         finally:
             _running.discard(self)
             await asyncio.gather(coming, return_exceptions=True)

@@ -66,12 +66,13 @@ class AcceptanceCounts:
         """`events`, all of one owner, were handed to the log `at`, and nobody knows whether it has them."""
         self._of(events[0].tenant_id, events[0].environment_id, at).unconfirmed += len(events)
 
-    def wrote(self, block: Sequence[Placed], fresh: Sequence[Placed], at: int) -> None:
-        """The direct writer stored a block that it received `at`; `fresh` of it were new."""
-        for (tenant, environment), count in _owners([placed.event for placed in block]).items():
-            self._of(tenant, environment, at).events += count
-        for (tenant, environment), count in _owners([placed.event for placed in fresh]).items():
-            self._of(tenant, environment, at).stored += count
+    def wrote(self, block: Sequence[Placed], duplicates: Sequence[Placed], at: int) -> None:
+        """The direct writer stored a block that it received `at`; all but `duplicates` were new."""
+        old = _owners([placed.event for placed in duplicates])
+        for owner, count in _owners([placed.event for placed in block]).items():
+            sums = self._of(*owner, at)
+            sums.events += count
+            sums.stored += count - old[owner]
 
     async def flush(self) -> None:
         """Writes what has changed. While ClickHouse does not answer it is kept."""
@@ -150,13 +151,19 @@ def rows_of_record(place: RecordPlace, good: Sequence[Event], bad: Sequence[Owne
     ]
 
 
-def with_stored(rows: Sequence[CountRow], block: Sequence[Placed], fresh: Sequence[Placed]) -> list[CountRow]:
-    """The rows of a block's records, with how many events of each were new."""
-    if len(fresh) == len(block):
-        return [replace(row, stored=row.events) for row in rows]
-    stored = Counter([(each.partition, each.offset, each.event.tenant_id, each.event.environment_id) for each in fresh])
-    return [replace(row, stored=stored[(row.partition, row.place, row.tenant_id, row.environment_id)]) for row in rows]
+def with_stored(rows: Sequence[CountRow], duplicates: Sequence[Placed]) -> list[CountRow]:
+    """The rows of a block's records, with how many events of each were new: all but `duplicates`."""
+    old = Counter(
+        [(each.partition, each.offset, each.event.tenant_id, each.event.environment_id) for each in duplicates]
+    )
+    return [
+        replace(row, stored=row.events - old[(row.partition, row.place, row.tenant_id, row.environment_id)])
+        for row in rows
+    ]
 
 
 def _owners(events: Sequence[Event]) -> Counter[Owner]:
+    tenants, environments = {event.tenant_id for event in events}, {event.environment_id for event in events}
+    if len(tenants) == len(environments) == 1:  # as nearly always
+        return Counter({(tenants.pop(), environments.pop()): len(events)})
     return Counter([(event.tenant_id, event.environment_id) for event in events])

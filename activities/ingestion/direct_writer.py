@@ -149,7 +149,7 @@ class DirectWriter:
         metrics.STORED.inc(stored.stored)
         metrics.DUPLICATES.inc(stored.duplicates)
         if self._counts is not None:
-            self._counts.wrote(block, stored.fresh, received_at)
+            self._counts.wrote(block, stored.repeated, received_at)
 
     async def _own_the_tables(self) -> None:
         held = await self._lease.hold()

@@ -79,7 +79,12 @@ def _prefixed(field: str) -> bytes:
 
 def customer_key(event: Event) -> bytes:
     """What keeps one customer's events, and so one identity, in one Kafka partition."""
-    return f"{event.tenant_id}\0{event.environment_id}\0{event.external_customer_id}".encode()
+    return key_of(event.tenant_id, event.environment_id, event.external_customer_id)
+
+
+def key_of(tenant_id: str, environment_id: str, external_customer_id: str) -> bytes:
+    """The same of a customer."""
+    return f"{tenant_id}\0{environment_id}\0{external_customer_id}".encode()
 
 
 def check_event(event: Event) -> None:

@@ -7,13 +7,14 @@ Design: usage.md sections 1 and 2.
 """
 
 import asyncio
+import itertools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from activities.ingestion.counts import with_stored
 from activities.ingestion.events import Event, Placed, identities
-from activities.ingestion.known_ids import KnownIds, words_of
+from activities.ingestion.known_ids import KnownIds, RecentIds, words_of
 from models.clickhouse.client import ClickHouse
 from models.clickhouse.event_counts import CountRow, insert_counts
 from models.clickhouse.event_rows import EVENT_COLUMNS
@@ -45,8 +46,8 @@ class Stored:
 
     stored: int
     duplicates: int
-    fresh: Sequence[Placed] = field(default=(), compare=False, repr=False)
-    """What was new."""
+    repeated: Sequence[Placed] = field(default=(), compare=False, repr=False)
+    """The duplicates."""
 
 
 class Sink:
@@ -61,6 +62,7 @@ class Sink:
     ) -> None:
         self._clickhouse = clickhouse
         self._known_ids = known_ids
+        self._recent = RecentIds()
         self._look_up_tenants = frozenset(look_up_tenants)
 
     async def store(self, block: Sequence[Placed], stored_at: int, counted: Sequence[CountRow] = ()) -> Stored:
@@ -71,18 +73,23 @@ class Sink:
         stored again.
         """
         first: dict[bytes, Placed] = {}
+        repeated = []
         for digest, placed in zip(identities([placed.event for placed in block]), block, strict=True):
-            first.setdefault(digest, placed)
-        for digest in await self._known(self._doubtful(first)):
-            del first[digest]
+            if digest in first:
+                repeated.append(placed)
+            else:
+                first[digest] = placed
+        repeated += [first.pop(digest) for digest in await self._known(self._doubtful(first))]
         fresh = list(first.values())
-        await self._write(fresh, stored_at, with_stored(counted, block, fresh))
+        await self._write(fresh, stored_at, with_stored(counted, repeated))
         if first:
             digests = list(first)
-            await self._clickhouse.insert("event_ids", ID_COLUMNS, words_of(digests).T.tolist())
+            words = words_of(digests)
+            await self._clickhouse.insert("event_ids", ID_COLUMNS, words.T.tolist())
+            self._recent.add(words)
             if self._known_ids is not None:
                 self._known_ids.add(digests)
-        return Stored(len(fresh), len(block) - len(fresh), fresh)
+        return Stored(len(fresh), len(repeated), repeated)
 
     async def _write(self, fresh: Sequence[Placed], stored_at: int, counted: Sequence[CountRow]) -> None:
         """Both at once; returns or raises when both have ended, so that a block is never repeated beside itself."""
@@ -143,14 +150,18 @@ class Sink:
         return int((await self._clickhouse.query("SELECT count() FROM event_ids"))[0][0])
 
     async def _known(self, digests: Sequence[bytes]) -> set[bytes]:
-        """Those of `digests` that `event_ids` holds."""
-        known: set[bytes] = set()
+        """Those of `digests` that `event_ids` holds; it is asked for what this process has not stored of late."""
+        if not digests:
+            return set()
+        known: set[bytes] = set(itertools.compress(digests, self._recent.held(digests)))
+        digests = [digest for digest in digests if digest not in known]
         for start in range(0, len(digests), LOOKUP_KEYS):
             asked = digests[start : start + LOOKUP_KEYS]
             listed = ",".join(str(int.from_bytes(digest[:8], "little")) for digest in asked)
             rows = await self._clickhouse.query(f"SELECT hi, lo FROM event_ids WHERE hi IN ({listed})")
-            known.update(int(hi).to_bytes(8, "little") + int(lo).to_bytes(8, "little") for hi, lo in rows)
-        return known.intersection(digests)
+            found = {int(hi).to_bytes(8, "little") + int(lo).to_bytes(8, "little") for hi, lo in rows}
+            known |= found.intersection(asked)
+        return known
 
 
 def sink_of_lane(clickhouse: ClickHouse, lazy: bool, lazy_tenants: Collection[str]) -> Sink:

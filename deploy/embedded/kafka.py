@@ -16,6 +16,10 @@ from deploy.embedded.progress import Step, step
 GENTLY = signal.SIGTERM
 POM = Path(__file__).parent / "kafka" / "pom.xml"
 _SPACE = 300 * cache.MEGABYTE
+_JVM = ("-Xmx512m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
+"""A broker that lives for minutes on a machine that it shares: the second compiler would use more CPU than it saves,
+and one thread is enough to collect half a gigabyte."""
+
 _PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
@@ -101,7 +105,7 @@ def start(data: Path, port: int, log: Path, advertised_port: int | None = None) 
             data=data.resolve() / "log",
         )
     )
-    base = [java, "-Xmx512m", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", f"{libraries}/*"]
+    base = [java, *_JVM, "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", f"{libraries}/*"]
     if not (data / "log" / "meta.properties").is_file():
         _format(base, data, properties)
     spec = Spec("Kafka", [*base, "kafka.Kafka", str(properties)], log, cwd=data)

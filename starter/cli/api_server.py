@@ -1,12 +1,12 @@
 """Runs the HTTP API on uvicorn, with clients that live as long as the server."""
 
-import gc
 import signal
 
 import uvicorn
 
 from starter.api.app import create_app
 from starter.clients import EVERYTHING, open_clients
+from starter.garbage import collect_seldom
 from starter.settings import Settings
 
 DRAIN_SECONDS = 20
@@ -25,7 +25,7 @@ async def serve(settings: Settings) -> None:
             access_log=False,
             timeout_graceful_shutdown=DRAIN_SECONDS,
         )
-        gc.freeze()  # what has been imported stays: the collector need not go through it again and again
+        collect_seldom()
         await serve_to_the_end(uvicorn.Server(config))
 
 

@@ -100,7 +100,8 @@ class BadEvent(Exception):
         self.bad = BadField(field, message)
 
 
-def _exact_number(text: str) -> msgspec.Raw | Decimal | str:
+def exact_number(text: str) -> msgspec.Raw | Decimal | str:
+    """What is stored of a JSON number with a point or an exponent."""
     # ClickHouse reads a JSON number with a point or an exponent as a double, which carries 15 digits of any number, and
     # reads nothing of a document with one beyond a double's range. What a double cannot carry, or would be written with
     # an exponent, becomes a string of its digits: a filter means the same number however it was sent.
@@ -115,9 +116,9 @@ def _exact_number(text: str) -> msgspec.Raw | Decimal | str:
     return decimal_text(value) if -300 < size < 300 else text
 
 
-_event_decoder = msgspec.json.Decoder(SentEvent, float_hook=_exact_number)
-_properties_decoder = msgspec.json.Decoder(SentProperties, float_hook=_exact_number)
-_bulk_decoder = msgspec.json.Decoder(SentBulk, float_hook=_exact_number)
+_event_decoder = msgspec.json.Decoder(SentEvent, float_hook=exact_number)
+_properties_decoder = msgspec.json.Decoder(SentProperties, float_hook=exact_number)
+_bulk_decoder = msgspec.json.Decoder(SentBulk, float_hook=exact_number)
 _raw_decoder = msgspec.json.Decoder(RawBulk)
 _encoder = msgspec.json.Encoder(decimal_format="number")
 
@@ -173,7 +174,7 @@ def parse_properties(raw: bytes) -> str | None:
         raise BadEvent("properties", f"properties may be nested {DEPTH} levels deep") from None
     except (InvalidOperation, OverflowError):
         raise BadEvent("properties", "properties hold a number that is too large") from None
-    return None if sent is None else _properties_text(sent)
+    return None if sent is None else properties_text(sent)
 
 
 def _checked(sent: SentEvent) -> Checked:
@@ -189,7 +190,7 @@ def _checked(sent: SentEvent) -> Checked:
         if len(source) > NAME_CHARACTERS:
             raise BadEvent("source", f"source may have at most {NAME_CHARACTERS} characters")
     timestamp = None if sent.timestamp is None else milliseconds(parse_timestamp(sent.timestamp))
-    return Checked(event_name, customer, event_id or "", timestamp, source, _properties_text(sent.properties))
+    return Checked(event_name, customer, event_id or "", timestamp, source, properties_text(sent.properties))
 
 
 def parse_timestamp(text: str) -> datetime:
@@ -252,14 +253,21 @@ def _bad_name(field: str, value: str) -> BadEvent:
     return BadEvent(field, f"{field} may have at most {NAME_CHARACTERS} characters; got {len(value)}")
 
 
-def _properties_text(properties: dict[str, Any] | None) -> str:
-    if not properties:
-        return "{}"
+def all_carried(properties: dict[str, Any]) -> bool:
+    """Whether the store reads all values as they are."""
     for value in properties.values():
         kind = type(value)
         if kind not in _CARRIED and not (kind is int and INTEGER_MIN <= value <= INTEGER_MAX):
-            properties = {key: _exact_integer(value, 1) for key, value in properties.items()}
-            break
+            return False
+    return True
+
+
+def properties_text(properties: dict[str, Any] | None) -> str:
+    """Properties as they are stored. Raises BadEvent."""
+    if not properties:
+        return "{}"
+    if not all_carried(properties):
+        properties = {key: _exact_integer(value, 1) for key, value in properties.items()}
     encoded = _encoder.encode(properties)
     if len(encoded) > EVENT_BYTES:
         raise BadEvent("properties", f"properties may have at most {EVENT_BYTES} bytes of JSON; got {len(encoded)}")

@@ -14,6 +14,7 @@ from activities.ingestion.events import Event, Placed, decode_envelope, encode_e
 from activities.ingestion.sink import Sink
 from models.scope import Scope
 from starter.ingest.app import stamped
+from starter.ingest.whole import read_whole, stamped_whole
 from starter.ingest.wire import BadEvent, TimeLimits, parse_bulk, parse_event
 
 NOW = datetime(2025, 12, 2, 10, tzinfo=UTC)
@@ -45,6 +46,9 @@ def accepted(sent: dict[str, Any], ascii_only: bool, scope: Scope) -> Event | No
     [(_, again)], bad, _ = parse_bulk(b'{"events":[' + raw + b"]}")
     assert not bad
     assert stamped(scope, again, TimeLimits(NOW)).properties == event.properties, "single and bulk agree"
+    whole = read_whole(b'{"events":[' + raw + b"]}")
+    if whole is not None and (found := stamped_whole(scope, whole, TimeLimits(NOW))) is not None:
+        assert found[0].properties == event.properties, "read as a whole or one by one"
     return event
 
 

@@ -2,12 +2,13 @@
 
 import asyncio
 import hashlib
+import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from activities.adapters.clickhouse import ClickHouseConnection, connect_clickhouse, migrate_clickhouse
 from activities.ingestion.events import Event, Placed
-from activities.ingestion.known_ids import BITS_AN_ID, BloomFilter, KnownIds, words_of
+from activities.ingestion.known_ids import BITS_AN_ID, BloomFilter, KnownIds, RecentIds, words_of
 from activities.ingestion.sink import Sink, Stored
 
 AT = 1_764_669_600_000
@@ -130,3 +131,28 @@ async def test_lost_identities_are_repaired(new_clickhouse_dsn: str) -> None:
     assert await sink.repair_everything() == 0
     assert await sink.store(block(0, 110, AT + 5), AT) == Stored(10, 100)
     await connection.close()
+
+
+def test_what_is_remembered_of_late_is_surely_stored() -> None:
+    recent = RecentIds(slots=8)
+    recent.add(words_of(digests(0, 100)))
+    held = recent.held(digests(0, 200))
+    assert 0 < sum(held[:100]) <= 8
+    assert not any(held[100:])
+
+
+async def test_a_retry_is_known_without_asking(usage_store: ClickHouseConnection) -> None:
+    watched = Watched(usage_store)
+    sink = Sink(watched)
+    tenant = f"tenant_{uuid.uuid4().hex}"
+    sent = [
+        Placed(Event(tenant, "env_1", "customer-1", "call", AT, f"e-{number}", "", "{}", AT), 0, 1)
+        for number in range(10)
+    ]
+    assert await sink.store(sent, AT) == Stored(10, 0)
+    asked = watched.looked_up
+    assert asked
+    assert await sink.store(sent, AT + 1) == Stored(0, 10)
+    assert watched.looked_up == asked
+    assert await Sink(watched).store(sent, AT + 2) == Stored(0, 10)
+    assert watched.looked_up > asked, "another process has to ask"
