@@ -8,7 +8,8 @@ quickest. Laws are tried on a few examples, always the same ones.
     make mutations FILES="billing/prices.py billing/taxes.py"
     make mutations FILES="billing/simulation/*.py" MUTATIONS="--sample 100 --seed 7"
 
-The results are one JSON object a line, with what was changed. `--again RESULTS` runs an earlier run's survivors alone.
+The results are one JSON object a line, with what was changed. `--again RESULTS` runs an earlier run's survivors alone,
+and `--tests FILE` tries only the tests of a file, which is measured in seconds.
 """
 
 import argparse
@@ -41,7 +42,9 @@ def main() -> None:
     """Makes the mutants in a copy of the tree, and runs them there."""
     options = _options()
     if options.inside:
-        sys.exit(pytest.main(["-q", "-s", "-p", "no:cacheprovider", "-o", "addopts=", *TESTS], plugins=[Mutations()]))
+        mutations = Mutations()
+        chosen = mutations.plan["tests"] or TESTS
+        sys.exit(pytest.main(["-q", "-s", "-p", "no:cacheprovider", "-o", "addopts=", *chosen], plugins=[mutations]))
     with tempfile.TemporaryDirectory(prefix="mutations-") as directory:
         tree = Path(directory)
         _copy(tree)
@@ -54,6 +57,7 @@ def main() -> None:
             "made": {file: len(changes) for file, changes in made.items()},
             "examples": options.examples,
             "seconds": options.seconds,
+            "tests": options.tests,
             "results": str(options.results.resolve() if options.results.is_absolute() else ROOT / options.results),
         }
         (tree / PLAN).write_text(json.dumps(plan))
@@ -68,6 +72,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--sample", type=int, help="run at most so many mutants of a file, taken at random")
     parser.add_argument("--seed", type=int, default=1, help="what the sample follows from")
     parser.add_argument("--again", type=Path, help="results of an earlier run, whose survivors alone are run")
+    parser.add_argument(
+        "--tests",
+        action="append",
+        default=[],
+        help="try these tests alone, such as a file that was written for survivors",
+    )
     parser.add_argument("--examples", type=int, default=20, help="examples of a law")
     parser.add_argument(
         "--seconds", type=float, default=20, help="tests are run for one mutant until they would take more"

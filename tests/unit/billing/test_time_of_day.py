@@ -332,3 +332,14 @@ def test_what_is_beyond_each_promise_costs_its_own_factor() -> None:
     night = replace(NIGHT, true_up=False)
     invoice = billed(promise(night, value="10", overage_factor=Decimal(3)), {8: 13, 9: 15, 1: 9, 2: 6})
     assert shown(invoice) == [("usage", "30", "30.00"), ("overage", "8", "24.00"), ("overage", "5", "10.00")]
+
+
+def test_a_line_that_stays_within_its_promises_says_so_and_one_all_beyond_them_is_overage_alone() -> None:
+    (line, _) = billed(promise(NIGHT), {23: 3}).lines  # and a true-up of what is missing
+    part = line.derivation.commitment
+    assert part is not None
+    assert (line.kind, part.line_item_id, part.whole, part.within) == (LineKind.usage, "line_1", 3, 3)
+    nothing = replace(NIGHT, value=Decimal("0.001"), true_up=False)
+    over = billed(promise(nothing), {23: 3}).lines[-1]
+    assert over.derivation.commitment is not None
+    assert (over.kind, over.derivation.commitment.line_item_id) == (LineKind.overage, "line_1")
