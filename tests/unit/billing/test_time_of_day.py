@@ -338,7 +338,9 @@ def test_a_line_that_stays_within_its_promises_says_so_and_one_all_beyond_them_i
     (line, _) = billed(promise(NIGHT), {23: 3}).lines  # and a true-up of what is missing
     part = line.derivation.commitment
     assert part is not None
-    assert (line.kind, part.line_item_id, part.whole, part.within) == (LineKind.usage, "line_1", 3, 3)
+    assert (line.kind, part.line_item_id, part.whole, part.within) == (
+        LineKind.usage, "line_1", Fraction(3), Fraction(3),
+    )  # fmt: skip
     nothing = replace(NIGHT, value=Decimal("0.001"), true_up=False)
     over = billed(promise(nothing), {23: 3}).lines[-1]
     assert over.derivation.commitment is not None
