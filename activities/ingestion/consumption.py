@@ -5,7 +5,6 @@ the same records, and they make the same rows. While the store does not answer, 
 """
 
 import asyncio
-import gc
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -150,8 +149,6 @@ class Consumption:
                     self.totals.unstored_since = block.oldest
                     if await self._stored(block):
                         done = self._note_stored(block.records)
-                    # What the client inserted stays in a cycle; with rare collections that would be many blocks.
-                    gc.collect(1)
         finally:
             _running.discard(self)
             await asyncio.gather(coming, return_exceptions=True)

@@ -7,6 +7,7 @@ Design: usage.md sections 1 and 2.
 """
 
 import asyncio
+import gc
 import itertools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,10 @@ from models.clickhouse.event_rows import EVENT_COLUMNS
 
 LOOKUP_KEYS: Final = 5000
 """Identities asked for in one query: 5,000 of up to 20 digits stay under ClickHouse's `max_query_size` of 256 KiB."""
+
+COLLECT_EVENTS: Final = 20_000
+"""What a client inserted stays in a cycle. Where cycles are seldom looked for, that would soon be a gigabyte: after so
+many events they are."""
 
 ID_COLUMNS: Final = {"hi": "UInt64", "lo": "UInt64"}
 
@@ -63,6 +68,7 @@ class Sink:
         self._clickhouse = clickhouse
         self._known_ids = known_ids
         self._recent = RecentIds()
+        self._uncollected = 0
         self._look_up_tenants = frozenset(look_up_tenants)
 
     async def store(self, block: Sequence[Placed], stored_at: int, counted: Sequence[CountRow] = ()) -> Stored:
@@ -89,6 +95,10 @@ class Sink:
             self._recent.add(words)
             if self._known_ids is not None:
                 self._known_ids.add(digests)
+        self._uncollected += len(block)
+        if self._uncollected >= COLLECT_EVENTS:
+            self._uncollected = 0
+            gc.collect(1)
         return Stored(len(fresh), len(repeated), repeated)
 
     async def _write(self, fresh: Sequence[Placed], stored_at: int, counted: Sequence[CountRow]) -> None:
