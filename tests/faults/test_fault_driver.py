@@ -8,8 +8,8 @@ from tests.faults.driver.report import write
 from tests.faults.driver.run import Plan, run
 
 SEED_OF_THE_SHORT_RUN = 44
-"""Always the same, so that what broke nothing does not fail by chance. It moves clocks over ten ends of a month and four
-changes to or from summer time."""
+"""Always the same, so that what broke nothing does not fail by chance. It moves clocks over ten ends of a month and
+four changes to or from summer time."""
 
 
 def plan() -> Plan:
