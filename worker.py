@@ -20,6 +20,7 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker, WorkerDeploymen
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from activities.adapters.kafka_consumer import KafkaEventSource
+from activities.balance_alerts import BalanceAlerts
 from activities.billing_previews import BillingPreviewActivities
 from activities.billing_runs import BillingRunActivities
 from activities.book_checks import BOOK_CHECKS
@@ -29,6 +30,7 @@ from activities.disputes import DisputeActivities
 from activities.errors import ErrorTranslator
 from activities.event_reconciliation import ReconciliationActivities
 from activities.findings import FindingActivities
+from activities.full_hours import FullHourActivities
 from activities.grouped_usage import GroupedUsage
 from activities.ingestion.ports import UsageProgress
 from activities.ingestion.supervision import LAZY, SinkActivities
@@ -42,6 +44,7 @@ from activities.refunds import RefundActivities
 from activities.revenue import RevenueActivities
 from activities.subscriptions import SubscriptionActivities
 from activities.test_clocks import ClockActivities
+from activities.thresholds import Thresholds
 from activities.usage_checks import usage_checks
 from activities.usage_sealing import SealingActivities, UsageSealer
 from activities.wallet_expiry import WalletActivities
@@ -122,7 +125,9 @@ def activities_by_queue(clients: Clients, gate: TemporalGate, progress: UsagePro
     invoices = InvoiceActivities(database, usage, progress)
     breakers = Breakers()
     payments = PaymentActivities(database, clients.providers, breakers)
-    clocks = ClockActivities(database, gate, progress)
+    thresholds, alerts = Thresholds(database, usage), BalanceAlerts(database, usage)
+    clocks = ClockActivities(database, gate, progress, thresholds, alerts)
+    hours = FullHourActivities(database, progress, thresholds, alerts)
     documents = DocumentActivities(database, required(clients.object_store, "documents"))
     webhooks = WebhookActivities(database, required(clients.webhook_sender, "webhooks"))
     revenue = RevenueActivities(database)
@@ -160,6 +165,8 @@ def activities_by_queue(clients: Clients, gate: TemporalGate, progress: UsagePro
             disputes.read,
             reconciliation.reconcile,
             sealing.seal,
+            hours.check_thresholds,
+            hours.check_balances,
             findings.look,
         ],
         DOCUMENTS: [documents.render],

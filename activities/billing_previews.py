@@ -26,9 +26,11 @@ from activities.late_usage import (
     read_anew,
 )
 from activities.subscriptions import cross_boundary
+from activities.thresholds import billed_so_far
 from activities.usage_reader import UsageReader
 from activities.wallets import open_prepaid
 from billing.errors import BillingError
+from billing.invoice_lines import BilledUsage
 from billing.invoices import Invoice, InvoiceInputs, build_final_invoice
 from billing.money import decimal_text
 from billing.wallets import Wallet, take_draws
@@ -60,6 +62,7 @@ class _Draft:
     inputs: InvoiceInputs
     stored: bool
     look_back: LookBack
+    billed: tuple[BilledUsage, ...]
 
 
 class BillingPreviewActivities:
@@ -96,7 +99,7 @@ class BillingPreviewActivities:
         for draft in drafts:
             usage = await read_quantities(self._database, self._usage, draft.row, draft.inputs, as_of)
             found = await anew.of(draft.look_back)
-            inputs = replace(draft.inputs, usage=usage, wallet=wallet, corrections=found)
+            inputs = replace(draft.inputs, usage=usage, wallet=wallet, corrections=found, billed=draft.billed)
             invoice = build_final_invoice(inputs)
             anew.note(found, invoice.lines)
             if wallet is not None and invoice.credit_draws:
@@ -168,7 +171,8 @@ async def _wallet(session: AsyncSession, row: InvoiceRow) -> Wallet | None:
 
 async def _draft_of(session: AsyncSession, row: InvoiceRow, *, stored: bool) -> _Draft:
     inputs = inputs_from_row(row)
-    return _Draft(_detached(row), inputs, stored, await look_back_of_invoice(session, row, inputs))
+    look_back = await look_back_of_invoice(session, row, inputs)
+    return _Draft(_detached(row), inputs, stored, look_back, await billed_so_far(session, row, inputs.due))
 
 
 def _detached(row: InvoiceRow) -> InvoiceRow:

@@ -13,6 +13,7 @@ from activities.business_time import business_time
 from activities.drafting import compute_rows, inputs_from_row
 from activities.invoice_usage import known_until, read_quantities
 from activities.late_usage import PreviewedCorrections, look_back_of_invoice
+from activities.thresholds import billed_so_far
 from activities.usage_reader import UsageReader
 from billing.invoices import Invoice, InvoiceInputs, build_invoice
 from models.database import Database
@@ -43,9 +44,10 @@ async def preview_drafts(
         inputs = inputs_from_row(draft)
         async with database.transaction(scope_of(draft)) as session:
             look_back = await look_back_of_invoice(session, draft, inputs)
+            billed = await billed_so_far(session, draft, inputs.due)
         corrections = await anew.of(look_back)
         quantities = await read_quantities(database, usage, draft, inputs, at) if inputs.due.has_usage else ()
-        inputs = replace(inputs, usage=quantities, corrections=corrections)
+        inputs = replace(inputs, usage=quantities, corrections=corrections, billed=billed)
         invoice = build_invoice(inputs)
         anew.note(corrections, invoice.lines)
         found.append(PreviewedDraft(draft, inputs, invoice))

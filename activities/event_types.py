@@ -38,6 +38,8 @@ EMITTED: Final = frozenset(
         "wallet.updated",
         "wallet.terminated",
         "wallet.transaction.created",
+        "wallet.ongoing_balance.dropped",
+        "wallet.ongoing_balance.recovered",
     ]
 )
 
@@ -56,9 +58,9 @@ _REASONS: Final = {
     "durabill writes to nobody": "invoice.communication.triggered",
     "invoices are not copied to other systems": "invoice.sync.success invoice.sync.failed",
     "a wallet's transactions never change": "wallet.transaction.updated",
-    "balances are not watched":
-        "wallet.credit_balance.dropped wallet.credit_balance.recovered wallet.ongoing_balance.dropped"
-        " wallet.ongoing_balance.recovered wallet.ongoing_balance.updated feature.wallet_balance.alert",
+    "the real-time balance is watched: wallet.ongoing_balance.dropped and .recovered":
+        "wallet.credit_balance.dropped wallet.credit_balance.recovered wallet.ongoing_balance.updated"
+        " feature.wallet_balance.alert",
     "this API has no entitlements":
         "entitlement.created entitlement.updated entitlement.deleted entitlement.grant.exhausted",
     "there are no credit notes": "credit_note.created credit_note.updated",

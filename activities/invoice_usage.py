@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from fractions import Fraction
 from typing import Any
@@ -15,11 +15,11 @@ from activities.usage_reader import Days, UsageReader
 from billing.codec import to_json
 from billing.invoices import InvoiceInputs
 from billing.late_usage import RECEIVED
-from billing.meters import Meter, UsageSnapshot
+from billing.meters import AggregationType, Meter, UsageSnapshot, share_so_far
 from billing.money import decimal_text, shown_decimal
 from billing.periods import Period, to_local
-from billing.terms import DueLine, LineKind
-from models.clickhouse.usage import BucketedUsage, in_batches, in_bucketed_batches
+from billing.terms import BillingReason, DueInvoice, DueLine, LineKind
+from models.clickhouse.usage import BucketedUsage, bucket_window, in_batches, in_bucketed_batches
 from models.conversions import meter_from_row
 from models.database import Database
 from models.ids import derived_id
@@ -61,7 +61,8 @@ async def read_usage(
 ) -> Frozen:
     """Reads every usage line's quantity: one query for the meters of a period, and one for their charts.
 
-    What cannot be told by day has no chart. Everything accepted before `cutoff`, in business time, has been stored.
+    What cannot be told by day has no chart. Everything accepted before `cutoff`, in business time, has been stored. An
+    invoice in the midst of a period reads what has passed of it.
     """
     external_id, meters = await customer_and_meters(database, scope_of(row), row.customer_id, inputs.due.lines)
     # A correction of an event that was written down counts, whatever has died since.
@@ -70,10 +71,11 @@ async def read_usage(
     daily: list[tuple[tuple[str, str], ...]] = []
     whose = Whose(scope_of(row), external_id, row.timezone, inputs.anchor)
     for period, wanted in by_period(inputs.due.lines, meters).items():
-        measured = await measure(usage, whose, wanted, period)
-        statements = statements_of(usage, whose, wanted, period)
+        passed = passed_of(inputs.due, period)
+        measured = await measure_so_far(usage, whose, wanted, period, passed)
+        statements = statements_of(usage, whose, wanted, passed)
         drawn = [meter for meter in wanted if not meter.is_cumulative and meter.bucket_size is None]
-        charts = await usage.daily(scope_of(row), external_id, drawn, period, row.timezone)
+        charts = await usage.daily(scope_of(row), external_id, drawn, passed, row.timezone)
         for meter in wanted:
             snapshot_id = derived_id("snap", row.id, meter.id, to_json(period.start))
             found = snapshot_of(snapshot_id, meter, period, cutoff, measured[meter.id], statements[meter.id])
@@ -92,6 +94,37 @@ async def measure(
 ) -> dict[str, BucketedUsage]:
     """What each meter measured in the period, by its id; with `known_before`, as events were known before it."""
     return await usage.measure(whose.scope, whose.external_id, meters, period, whose.zone, whose.anchor, known_before)
+
+
+def passed_of(due: DueInvoice, period: Period) -> Period:
+    """The part of a line's period of which an invoice bills the usage: all, where it is not in the midst of it."""
+    if due.reason is not BillingReason.AUTO_INVOICE_THRESHOLD:
+        return period
+    return Period(period.start, min(due.at, period.end))
+
+
+async def measure_so_far(
+    usage: UsageReader, whose: Whose, meters: list[Meter], period: Period, passed: Period
+) -> dict[str, BucketedUsage]:
+    """What each meter measured in the `passed` beginning of `period`, as a part of the whole period's usage."""
+    measured = await measure(usage, whose, meters, passed)
+    if passed == period:
+        return measured
+    return {meter.id: _so_far(meter, measured[meter.id], whose, period, passed) for meter in meters}
+
+
+def _so_far(meter: Meter, measured: BucketedUsage, whose: Whose, period: Period, passed: Period) -> BucketedUsage:
+    """A level lasts on, and a bucket that has begun ends where it would."""
+    if meter.aggregation is AggregationType.WEIGHTED_SUM:
+        return replace(measured, usage=share_so_far(measured.usage, passed, period))
+    if meter.bucket_size is None or not measured.parts:
+        return measured
+    window, last = bucket_window(meter, whose.zone, whose.anchor), measured.parts[-1].period.start
+    ends = min(window.at(last).end, period.end)
+    parts = tuple(
+        replace(part, period=Period(last, ends)) if part.period.start == last else part for part in measured.parts
+    )
+    return replace(measured, parts=parts)
 
 
 def statements_of(
@@ -137,7 +170,7 @@ async def read_quantities(
     snapshots: list[UsageSnapshot] = []
     whose = Whose(scope_of(row), external_id, row.timezone, inputs.anchor)
     for period, wanted in by_period(inputs.due.lines, meters).items():
-        measured = await measure(usage, whose, wanted, period)
+        measured = await measure_so_far(usage, whose, wanted, period, passed_of(inputs.due, period))
         for meter in wanted:
             snapshot_id = derived_id("snap", row.id, meter.id, to_json(period.start))
             snapshots.append(snapshot_of(snapshot_id, meter, period, cutoff, measured[meter.id], ""))

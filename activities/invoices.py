@@ -11,7 +11,7 @@ from activities.business_time import business_time, clock_now
 from activities.collection import collection_state, payment_source
 from activities.drafting import inputs_from_row, rewrite_invoice, stored_invoice
 from activities.ingestion.ports import UsageProgress
-from activities.invoice_usage import Frozen, known_until, read_usage
+from activities.invoice_usage import Frozen, known_until, passed_of, read_usage
 from activities.late_usage import (
     LateUsage,
     LookBack,
@@ -27,6 +27,7 @@ from activities.outbox import emit
 from activities.payloads import invoice_payload
 from activities.revenue import defer_revenue, release_due
 from activities.states import InvoiceState
+from activities.thresholds import billed_before
 from activities.usage_reader import UsageReader
 from activities.voids import void_invoice
 from activities.wallet_payments import has_postpaid
@@ -38,6 +39,7 @@ from billing.invoice_lines import PeriodCorrection
 from billing.invoice_states import PAID, InvoiceCommand, InvoiceStatus, next_invoice_status
 from billing.invoices import Invoice, InvoiceInputs, build_final_invoice, invoice_number, verify
 from billing.ledger import post_finalized
+from billing.terms import DueInvoice
 from billing.wallets import EntryReason
 from models.database import Database
 from models.queries.invoices import get_invoice, list_lines, take_number
@@ -98,7 +100,8 @@ class InvoiceActivities:
                 now = await business_time(session, row.test_clock_id, command.now)
                 look_back = await look_back_of_invoice(session, row, inputs, lock=True)
                 found = _corrections(look_back, late)
-                inputs = replace(inputs, usage=frozen.snapshots, corrections=found)
+                billed = await billed_before(session, row, inputs.due)
+                inputs = replace(inputs, usage=frozen.snapshots, corrections=found, billed=billed)
                 await finalize_invoice(session, row, inputs, frozen, now, look_back)
                 if command.command_id:
                     remember_command(row, command.command_id)
@@ -154,7 +157,7 @@ async def finalize_invoice(
     inputs = replace(inputs, wallet=None if prepaid is None else prepaid.wallet)
     invoice = build_final_invoice(inputs)
     lines, taxes = await rewrite_invoice(session, scope, row, inputs, invoice)
-    session.add_all(_snapshot_rows(scope, row, lines, frozen))
+    session.add_all(_snapshot_rows(scope, row, inputs.due, lines, frozen))
     if look_back is not None and row.subscription_id is not None:
         settle(session, row.subscription_id, row, look_back, inputs.corrections, lines, now)
     if invoice.status is InvoiceStatus.SKIPPED:
@@ -203,12 +206,16 @@ async def _decide_collection(session: AsyncSession, row: InvoiceRow, now: dateti
 
 
 def _snapshot_rows(
-    scope: Scope, row: InvoiceRow, lines: list[InvoiceLineRow], frozen: Frozen
+    scope: Scope, row: InvoiceRow, due: DueInvoice, lines: list[InvoiceLineRow], frozen: Frozen
 ) -> list[UsageSnapshotRow]:
     by_key = {(line.meter_id, line.period_start, line.period_end): line for line in lines if line.kind == "usage"}
     rows = []
     for snapshot in frozen.snapshots:
-        line = by_key[(snapshot.meter_id, snapshot.period.start, snapshot.period.end)]
+        period = passed_of(due, snapshot.period)
+        line = by_key.get((snapshot.meter_id, period.start, period.end))
+        if line is None and period != snapshot.period:
+            continue  # nothing of it was left to bill at a threshold
+        assert line is not None
         rows.append(
             UsageSnapshotRow(
                 id=snapshot.id,
@@ -217,8 +224,8 @@ def _snapshot_rows(
                 invoice_line_id=line.id,
                 subscription_line_item_id=line.subscription_line_item_id or "",
                 meter_id=snapshot.meter_id,
-                period_start=snapshot.period.start,
-                period_end=snapshot.period.end,
+                period_start=period.start,
+                period_end=period.end,
                 cutoff_at=snapshot.cutoff,
                 quantity=snapshot.usage.quantity,
                 event_count=snapshot.usage.event_count,

@@ -56,6 +56,7 @@ class NewSubscription:
     proration_behavior: str = ProrationBehavior.none.value
     collection_method: str = "charge_automatically"
     payment_terms: str | None = None
+    auto_invoice_threshold: Decimal | None = None
     lookup_key: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
 
@@ -189,6 +190,7 @@ def _subscription_row(scope: Scope, new: NewSubscription, customer: CustomerRow,
         payment_terms=new.payment_terms,
         gateway_payment_method_id=new.gateway_payment_method_id,
         payment_gateway=new.payment_gateway,
+        auto_invoice_threshold=new.auto_invoice_threshold,
         proration_behavior=_choice(ProrationBehavior, new.proration_behavior, "proration_behavior").value,
         subscription_metadata=dict(new.metadata),
         test_clock_id=customer.test_clock_id,

@@ -57,6 +57,16 @@ CLOCK_STEP: Final[dict[str, Any]] = {
     ),
 }
 
+LOOKING: Final[dict[str, Any]] = {
+    # A read of usage for each that has a threshold or an alert; it heartbeats after each page of them.
+    "start_to_close_timeout": timedelta(minutes=20),
+    "heartbeat_timeout": timedelta(minutes=2),
+    "schedule_to_close_timeout": _PATIENCE,
+    "retry_policy": RetryPolicy(
+        initial_interval=timedelta(seconds=1), backoff_coefficient=2, maximum_interval=timedelta(minutes=1)
+    ),
+}
+
 SEALING: Final[dict[str, Any]] = {
     # Minutes after a long outage, seconds else; it heartbeats after each month of a tenant. Nobody waits for it, and
     # the next hour's pass does what this one leaves.

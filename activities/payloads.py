@@ -31,6 +31,10 @@ def when(value: datetime | None) -> str | None:
     return None if value is None else wire_instant(value)
 
 
+def _maybe(value: Decimal | None) -> str | None:
+    return None if value is None else decimal_text(value)
+
+
 def bookkeeping(row: Entity) -> dict[str, Any]:
     """The columns that every entity of the wire format has."""
     return {
@@ -76,6 +80,7 @@ def subscription_payload(row: SubscriptionRow, lines: Sequence[SubscriptionLineI
             "collection_method": row.collection_method,
             "payment_behavior": row.payment_behavior,
             "payment_terms": row.payment_terms,
+            "auto_invoice_threshold": _maybe(row.auto_invoice_threshold),
             "gateway_payment_method_id": row.gateway_payment_method_id,
             "proration_behavior": row.proration_behavior,
             "next_action_at": when(row.next_action_at),

@@ -12,6 +12,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
+from activities.balance_alerts import BalanceAlerts
 from activities.bookkeeping import new_columns, scope_of, touch
 from activities.business_time import clock_now
 from activities.collection import collection_state
@@ -21,13 +22,17 @@ from activities.outbox import START_TEST_CLOCK, enqueue
 from activities.revenue import BATCH, release_due
 from activities.states import ClockState, InvoiceState, SubscriptionState
 from activities.subscriptions import subscription_state
+from activities.thresholds import Thresholds
 from activities.wallet_expiry import expire_due
 from billing.errors import AlreadyExists, BillingError, Conflict, Invalid, NotFound
 from billing.order import act_first
+from billing.thresholds import checked_after
 from models.database import Database
 from models.ids import new_id
+from models.queries.full_hours import alerts_due, first_look, has_level, note_change, thresholds_due
 from models.queries.invoices import first_due_invoice, list_due_invoices
-from models.queries.subscriptions import first_due_subscription, list_due_subscriptions
+from models.queries.subscriptions import first_due_subscription, get_subscription, list_due_subscriptions
+from models.queries.wallets import get_wallet
 from models.scope import Scope
 from models.tables import TestClockRow
 
@@ -67,17 +72,30 @@ class _Due:
     """What acts at an instant, in order."""
 
     at: datetime
-    subscriptions: tuple[SubscriptionState, ...]
-    invoices: tuple[InvoiceState, ...]
+    subscriptions: tuple[SubscriptionState, ...] = ()
+    thresholds: tuple[str, ...] = ()
+    """Subscriptions whose unbilled usage is looked at."""
+    invoices: tuple[InvoiceState, ...] = ()
+    wallets: tuple[str, ...] = ()
+    """Wallets whose balance is looked at."""
 
 
 class ClockActivities:
     """The steps of a test clock. Customers act one after the other, so that a story always plays the same."""
 
-    def __init__(self, database: Database, gate: WorkflowGate, progress: UsageProgress) -> None:
+    def __init__(
+        self,
+        database: Database,
+        gate: WorkflowGate,
+        progress: UsageProgress,
+        thresholds: Thresholds,
+        alerts: BalanceAlerts,
+    ) -> None:
         self._database = database
         self._gate = gate
         self._progress = progress
+        self._thresholds = thresholds
+        self._alerts = alerts
 
     @activity.defn(name="clocks.begin")
     async def begin(self, command: BeginAdvance) -> ClockState:
@@ -87,6 +105,8 @@ class ClockActivities:
             check_advance(clock, command.to)
             clock.target_time, clock.clock_status, clock.problem = command.to, "advancing", None
             touch(clock)
+            # Events may have come, and commands, while it stood.
+            await note_change(session, clock.id, checked_after(clock.frozen_time))
             return clock_state(clock)
 
     @activity.defn(name="clocks.step")
@@ -102,7 +122,7 @@ class ClockActivities:
             clock.frozen_time = max(clock.frozen_time, due.at)
             touch(clock)
             state = clock_state(clock)
-        await _with_heartbeat(self._act(due))
+        await _with_heartbeat(self._act(command, due))
         await self._must_have_moved(command, due)
         return state
 
@@ -115,13 +135,34 @@ class ClockActivities:
             touch(clock)
             return clock_state(clock)
 
-    async def _act(self, due: _Due) -> None:
+    async def _act(self, command: StepClock, due: _Due) -> None:
         for subscription in due.subscriptions:
             with _in_the_name_of(f"subscription {subscription.subscription_id} of {subscription.customer_id}"):
                 await self._gate.advance_subscription(subscription, due.at)
         for invoice in due.invoices:
             with _in_the_name_of(f"invoice {invoice.number or invoice.invoice_id} of {invoice.customer_id}"):
                 await self._gate.advance_invoice(invoice, due.at)
+        for subscription_id in due.thresholds:
+            with _in_the_name_of(f"the threshold of subscription {subscription_id}"):
+                await self._check_threshold(command, subscription_id, due.at)
+        for wallet_id in due.wallets:
+            with _in_the_name_of(f"the alerts of wallet {wallet_id}"):
+                await self._look_at_balance(command.scope, wallet_id, due.at)
+        if due.subscriptions or due.invoices:
+            async with self._database.transaction(command.scope) as session:
+                await note_change(session, command.clock_id, checked_after(due.at))
+
+    async def _check_threshold(self, command: StepClock, subscription_id: str, at: datetime) -> None:
+        drafted = await self._thresholds.check(command.scope, subscription_id, at, command.cutoff)
+        async with self._database.transaction(command.scope) as session:
+            row = await get_subscription(session, subscription_id, lock=True)
+            again = drafted is not None or await has_level(session, subscription_id)
+            row.threshold_check_at = checked_after(at) if again else None
+
+    async def _look_at_balance(self, scope: Scope, wallet_id: str, at: datetime) -> None:
+        await self._alerts.look(scope, wallet_id, at)
+        async with self._database.transaction(scope) as session:
+            (await get_wallet(session, scope, wallet_id, lock=True)).alert_check_at = None
 
     async def _must_have_moved(self, command: StepClock, due: _Due) -> None:
         """A step that changed nothing would be repeated for ever; the next try may find the workflow mended."""
@@ -142,20 +183,26 @@ def _in_the_name_of(who: str) -> Iterator[None]:
 
 
 def _names(due: _Due) -> list[str]:
-    return [s.subscription_id for s in due.subscriptions] + [i.invoice_id for i in due.invoices]
+    acting = [s.subscription_id for s in due.subscriptions] + [i.invoice_id for i in due.invoices]
+    return [*acting, *due.thresholds, *due.wallets]
 
 
 def _stuck(before: _Due, after: _Due) -> bool:
     """Whether something stands exactly where it stood."""
-    return bool(set(before.subscriptions) & set(after.subscriptions)) or bool(
-        set(before.invoices) & set(after.invoices)
-    )
+    if set(before.subscriptions) & set(after.subscriptions) or set(before.invoices) & set(after.invoices):
+        return True
+    looked = set(before.thresholds) & set(after.thresholds) or set(before.wallets) & set(after.wallets)
+    return bool(looked) and before.at == after.at
 
 
 async def _next_due(session: AsyncSession, clock: TestClockRow) -> _Due | None:
     first = [
         instant
-        for instant in (await first_due_subscription(session, clock.id), await first_due_invoice(session, clock.id))
+        for instant in (
+            await first_due_subscription(session, clock.id),
+            await first_due_invoice(session, clock.id),
+            await first_look(session, clock.id),
+        )
         if instant is not None
     ]
     if not first or min(first) > clock.target_time:
@@ -163,10 +210,13 @@ async def _next_due(session: AsyncSession, clock: TestClockRow) -> _Due | None:
     at = min(first)
     due = [subscription_state(row) for row in await list_due_subscriptions(session, clock.id, at)]
     running = [each for each in due if not each.is_over]
+    if not running and (thresholds := await thresholds_due(session, clock.id, at)):
+        return _Due(at, thresholds=tuple(thresholds))
     invoices = [] if running else await list_due_invoices(session, clock.id, at)
     states = [await collection_state(session, row) for row in invoices]
     acting, then = act_first(running, states, due)
-    return _Due(at, tuple(acting), tuple(then))
+    wallets = () if acting or then else await alerts_due(session, clock.id, at)
+    return _Due(at, subscriptions=tuple(acting), invoices=tuple(then), wallets=tuple(wallets))
 
 
 async def _arrive(session: AsyncSession, clock: TestClockRow) -> ClockState:

@@ -18,8 +18,9 @@ from activities.draft_previews import preview_drafts
 from activities.drafting import stored_invoice
 from activities.payloads import amount_remaining
 from activities.subscription_usage import read_subscription_usage
+from activities.thresholds import ON_ACCOUNT, billed_on_account
 from activities.usage_reader import UsageReader
-from billing.money import ZERO, total
+from billing.money import ZERO, minus, total
 from billing.wallet_balances import asked_of, usage_of
 from billing.wallets import AllowedPriceTypes, Wallet, WalletType, balance, real_time_balance
 from models.conversions import wallet_from_rows
@@ -53,8 +54,15 @@ async def read_real_time_balance(
         row = await get_wallet(session, scope, wallet_id)
         at = await business_time(session, row.test_clock_id, now)
         lots = (await list_lots(session, [row.id]))[row.id]
-        subscriptions = await _live_subscriptions(session, row)
-        drafts = await _invoices(session, row, col(InvoiceRow.invoice_status) == "DRAFT")
+        running = await _live_subscriptions(session, row)
+        on_account = {each.id: await billed_on_account(session, each) for each in running}
+        drafts = await _invoices(
+            session,
+            row,
+            col(InvoiceRow.invoice_status) == "DRAFT",
+            # What it is going to bill is in the running period's usage until then.
+            col(InvoiceRow.billing_reason) != ON_ACCOUNT.value,
+        )
         wallet = wallet_from_rows(row, lots)
         unpaid = await _unpaid(session, row, wallet)
     drafted = [
@@ -63,16 +71,17 @@ async def read_real_time_balance(
     ]
     current = ZERO
     if wallet.allowed_price_types is not AllowedPriceTypes.FIXED:
-        read = [await read_subscription_usage(database, usage, scope, each, None, None, at) for each in subscriptions]
-        current = total(usage_of(one.invoice) for one in read)
+        for each, billed in on_account.items():
+            used = await read_subscription_usage(database, usage, scope, each, None, None, at)
+            current = total((current, max(minus(usage_of(used.invoice), billed), ZERO)))
     owed = total((unpaid, *drafted))
     return RealTimeBalance(
         row, tuple(lots), at, balance(wallet, at), owed, current, real_time_balance(wallet, at, owed, current)
     )
 
 
-async def _live_subscriptions(session: AsyncSession, row: WalletRow) -> Sequence[str]:
-    statement = select(SubscriptionRow.id).where(
+async def _live_subscriptions(session: AsyncSession, row: WalletRow) -> Sequence[SubscriptionRow]:
+    statement = select(SubscriptionRow).where(
         SubscriptionRow.customer_id == row.customer_id,
         SubscriptionRow.currency == row.currency,
         col(SubscriptionRow.subscription_status).in_(LIVE_SUBSCRIPTION),

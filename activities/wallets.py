@@ -19,6 +19,8 @@ from activities.payment_methods import tell_awaiting_invoices
 from activities.wallet_books import Cause, OpenWallet, open_wallet, write_change
 from activities.wallet_payloads import wallet_payload
 from billing import top_ups as rules
+from billing.balance_alerts import AlertSettings
+from billing.codec import to_json
 from billing.errors import AlreadyExists, Invalid
 from billing.invoices import Invoice
 from billing.money import ZERO, decimal_text
@@ -61,6 +63,7 @@ class NewWallet:
     topup_conversion_rate: Decimal | None = None
     initial_credits: Decimal = ZERO
     initial_expires_at: datetime | None = None
+    alerts: AlertSettings | None = None
     metadata: dict[str, str] = field(default_factory=dict)
 
 
@@ -117,7 +120,7 @@ async def create_wallet(
 async def update_wallet(
     session: AsyncSession, scope: Scope, wallet_id: str, changes: dict[str, object], now: datetime, actor: str = ""
 ) -> WalletRow:
-    """Name, description and metadata. Raises NotFound."""
+    """Name, description, alerts and metadata. Raises NotFound."""
     row = await get_wallet(session, scope, wallet_id, lock=True)
     for name, value in changes.items():
         setattr(row, "wallet_metadata" if name == "metadata" else name, value)
@@ -263,6 +266,7 @@ def _new_row(scope: Scope, new: NewWallet, test_clock_id: str | None, now: datet
         topup_conversion_rate=new.topup_conversion_rate or new.conversion_rate,
         allowed_price_types=[PAYS_BY_DEFAULT[new.wallet_type].value],
         wallet_metadata=new.metadata,
+        alert_settings=None if new.alerts is None else to_json(new.alerts),
         test_clock_id=test_clock_id,
     )
 

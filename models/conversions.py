@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
+from billing.balance_alerts import AlertSettings
+from billing.codec import from_json
 from billing.meters import Filter, Meter, parse_aggregation, parse_reset_usage
 from billing.money import decimal_text
 from billing.periods import BillingCycle, BillingPeriod, Cadence, Period
@@ -122,6 +124,7 @@ def terms_from_rows(
         end_date=row.end_date,
         tax_rates=tuple(tax_rate_from_row(rate) for rate in tax_rates),
         proration_behavior=ProrationBehavior(row.proration_behavior),
+        auto_invoice_threshold=row.auto_invoice_threshold,
     )
 
 
@@ -134,6 +137,11 @@ def state_from_row(row: SubscriptionRow) -> SubscriptionState:
         cancel_proration=ProrationBehavior(row.cancel_proration) if row.cancel_proration else None,
         cancelled_at=row.cancelled_at,
     )
+
+
+def alerts_from_row(row: WalletRow) -> AlertSettings | None:
+    """Which balances of the wallet its owner wants to hear of."""
+    return None if row.alert_settings is None else from_json(AlertSettings, row.alert_settings)
 
 
 def wallet_from_rows(row: WalletRow, lots: Sequence[WalletLotRow]) -> Wallet:

@@ -10,8 +10,8 @@ from billing.errors import Invalid
 
 ROOT = Path(__file__).resolve().parents[1]
 EMITTING = re.compile(rf'"((?:{"|".join({name.partition(".")[0] for name in EMITTED})})(?:\.[a-z_]+)+)"')
-BY_STATE = {"dispute.won", "dispute.lost"}
-"""Put together from the state: `activities.disputes`."""
+BY_STATE = {"dispute.won", "dispute.lost", "wallet.ongoing_balance.dropped", "wallet.ongoing_balance.recovered"}
+"""Put together from the state by `activities.disputes`, or named by a rule, `billing.balance_alerts`."""
 
 COMPATIBLE = """
 subscription: created draft.created activated updated paused cancelled resumed plan_changed phase.created phase.updated

@@ -54,7 +54,7 @@ SCHEDULES: Final[tuple[ScheduleEntry, ...]] = (
         "usage-aggregation",
         "UsageAggregationWorkflow",
         "4 * * * *",
-        note="Usage of the hours and days that are over is sealed, so that closes and charts read it at once.",
+        note="At each full hour: invoices at thresholds, alerts on balances, and usage that is over is sealed.",
     ),
     ScheduleEntry(
         "usage-reconciliation",

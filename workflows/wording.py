@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 
+from activities.full_hours import Looked
 from activities.ingestion.supervision import SinkReport
 from activities.states import ClockState, DisputeState, InvoiceState, RefundState, SubscriptionState
+from activities.usage_sealing import SealedUsage
 from workflows.contracts import IngestionInput
 
 
@@ -157,3 +159,27 @@ def _oldest(running: Sequence[SinkReport]) -> str:
 
 def _seconds(milliseconds: int) -> str:
     return f"{Decimal(milliseconds) / 1000:.1f} s"
+
+
+def full_hour_details(
+    hour: datetime | None, thresholds: Looked | None, balances: Looked | None, sealed: SealedUsage | None
+) -> str:
+    """What the pass of a full hour has done so far, and what it could not do."""
+    rows = []
+    if hour is not None:
+        rows = [
+            ("Full hour", instant(hour)),
+            ("Thresholds", _looked(thresholds, "subscriptions", "invoices drafted")),
+            ("Balances", _looked(balances, "wallets", "changes told")),
+        ]
+    said = "not yet"
+    if sealed is not None:
+        said = f"{sealed.rows:,} events of {sealed.environments} environments had come since the last pass"
+    failed = [each for part in (thresholds, balances, sealed) if part is not None for each in part.failures]
+    listed = "".join(f"- {each}\n" for each in failed)
+    problems = f"**Not looked at, or not sealed; the next hour tries again:**\n\n{listed}\n" if failed else ""
+    return problems + table([*rows, ("Usage sealed", said)])
+
+
+def _looked(part: Looked | None, of: str, what: str) -> str:
+    return "not yet" if part is None else f"{part.looked:,} {of} looked at, {part.acted:,} {what}"

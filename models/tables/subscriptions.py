@@ -16,7 +16,9 @@ class SubscriptionRow(Entity, table=True):
     look-back on late usage (null: nothing will happen by itself); test clocks, billing runs and reconciliation find due
     work by it. `looked_back_at` is the end of the last period that such a look-back was about. `opened` is false until
     the first period has begun.
-    `seen_commands` remembers which commands took effect, so that a command that is sent twice acts once.
+    `seen_commands` remembers which commands took effect, so that a command that is sent twice acts once. Under a test
+    clock `threshold_check_at` is the full hour at which unbilled usage is looked at next where there is an
+    `auto_invoice_threshold` (null: nothing has happened since); in real time it is looked at every hour.
     """
 
     __tablename__ = "subscriptions"
@@ -27,6 +29,7 @@ class SubscriptionRow(Entity, table=True):
         Index("subscriptions_created", "created_at"),
         Index("subscriptions_next_action", "next_action_at", postgresql_where=text("next_action_at IS NOT NULL")),
         Index("subscriptions_test_clock", "test_clock_id", postgresql_where=text("test_clock_id IS NOT NULL")),
+        Index("subscriptions_threshold", "id", postgresql_where=text("auto_invoice_threshold IS NOT NULL")),
     )
 
     customer_id: str
@@ -61,6 +64,8 @@ class SubscriptionRow(Entity, table=True):
     opened: bool = False
     next_action_at: datetime | None = Field(default=None, sa_type=UtcTime)
     looked_back_at: datetime | None = Field(default=None, sa_type=UtcTime)
+    auto_invoice_threshold: Decimal | None = Field(default=None, sa_type=Rate)
+    threshold_check_at: datetime | None = Field(default=None, sa_type=UtcTime)
     needs_attention: str | None = None
     test_clock_id: str | None = None
     seen_commands: list[str] = Field(default_factory=list, sa_type=Json)

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
 from sqlalchemy import CheckConstraint, Index
 from sqlmodel import Field
@@ -10,7 +11,11 @@ from models.tables.base import Amount, Entity, Json, Rate, UtcTime
 
 
 class WalletRow(Entity, table=True):
-    """A customer's credits in one currency; at most one active wallet per currency and type."""
+    """A customer's credits in one currency; at most one active wallet per currency and type.
+
+    `alert_settings` are the balances that its owner wants to hear of, `alert_state` what he was told last. Under a test
+    clock `alert_check_at` is the full hour at which the balance is looked at next; in real time that is every hour.
+    """
 
     __tablename__ = "wallets"
     __table_args__ = (
@@ -19,6 +24,7 @@ class WalletRow(Entity, table=True):
             "wallets_active", "tenant_id", "environment_id", "customer_id", "currency", "wallet_type", unique=True,
             postgresql_where="wallet_status = 'active'",
         ),
+        Index("wallets_with_alerts", "id", postgresql_where="alert_settings IS NOT NULL"),
     )  # fmt: skip
 
     customer_id: str
@@ -30,6 +36,9 @@ class WalletRow(Entity, table=True):
     conversion_rate: Decimal = Field(default=Decimal(1), sa_type=Rate)
     topup_conversion_rate: Decimal = Field(default=Decimal(1), sa_type=Rate)
     allowed_price_types: list[str] = Field(default_factory=list, sa_type=Json)
+    alert_settings: dict[str, Any] | None = Field(default=None, sa_type=Json)
+    alert_state: str = "ok"
+    alert_check_at: datetime | None = Field(default=None, sa_type=UtcTime)
     transaction_count: int = 0
     wallet_metadata: dict[str, str] = Field(default_factory=dict, sa_type=Json)
     test_clock_id: str | None = None

@@ -49,7 +49,6 @@ class CreateSubscriptionRequest(Request):
 
     absent: ClassVar[dict[str, str]] = {
         "addons": "there are no add-ons",
-        "auto_invoice_threshold": "there is no threshold billing",
         "checkout": "there are no checkout sessions",
         "commitment_amount": "there are no commitments",
         "commitment_duration": "there are no commitments",
@@ -84,6 +83,7 @@ class CreateSubscriptionRequest(Request):
     collection_method: ShortText = "charge_automatically"
     payment_behavior: Literal["default_active"] = "default_active"
     payment_terms: ShortText | None = None
+    auto_invoice_threshold: DecimalIn | None = None
     subscription_status: Literal["active"] = "active"
     lookup_key: ShortText = ""
     metadata: Metadata = Field(default={})
@@ -106,6 +106,7 @@ class CreateSubscriptionRequest(Request):
             proration_behavior=self.proration_behavior,
             collection_method=self.collection_method,
             payment_terms=self.payment_terms,
+            auto_invoice_threshold=self.auto_invoice_threshold,
             lookup_key=self.lookup_key,
             metadata=self.metadata,
         )

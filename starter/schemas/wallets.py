@@ -6,6 +6,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from activities.wallets import NewWallet, TopUp
+from billing.balance_alerts import AlertCondition, AlertSettings, AlertThreshold
+from billing.codec import to_json
 from billing.errors import Invalid
 from billing.money import ZERO
 from billing.wallets import AllowedPriceTypes, WalletType
@@ -30,12 +32,38 @@ Priority = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Kind = Literal["PRE_PAID", "POST_PAID"]
 
 
+class AlertThresholdRequest(Request):
+    """A balance that raises an alert when it is there or beyond: at or below it, unless it says `above`."""
+
+    threshold: DecimalIn
+    condition: AlertCondition = AlertCondition.below
+
+
+class AlertSettingsRequest(Request):
+    """Which balances are worth a webhook: `info` first, `critical` last; looked at when an hour is full."""
+
+    critical: AlertThresholdRequest | None = None
+    warning: AlertThresholdRequest | None = None
+    info: AlertThresholdRequest | None = None
+    alert_enabled: bool = True
+
+    def settings(self) -> AlertSettings:
+        """The settings for the rules. Raises Invalid where a graver alert would come before a lesser one."""
+        given = {"critical": self.critical, "warning": self.warning, "info": self.info}
+        thresholds = {
+            name: AlertThreshold(each.threshold, each.condition) for name, each in given.items() if each is not None
+        }
+        try:
+            return AlertSettings(**thresholds, alert_enabled=self.alert_enabled)
+        except Invalid as error:
+            raise Invalid(f"alert_settings.{error.message}", field=f"alert_settings.{error.field}") from None
+
+
 class CreateWalletRequest(Request):
     """A new wallet of a customer, found by `customer_id` or `external_customer_id`."""
 
     absent: ClassVar[dict[str, str]] = {
         "auto_topup": "wallets are topped up by calls",
-        "alert_settings": "balance alerts are not offered",
         "price_unit": "give conversion_rate instead",
     }
 
@@ -50,6 +78,7 @@ class CreateWalletRequest(Request):
     initial_credits_to_load: Credits | None = None
     initial_credits_to_load_expiry_date: int | None = None
     initial_credits_expiry_date_utc: Instant | None = None
+    alert_settings: AlertSettingsRequest | None = None
     metadata: Metadata = Field(default={})
 
     def new_wallet(self, customer_id: str) -> NewWallet:
@@ -69,6 +98,7 @@ class CreateWalletRequest(Request):
             topup_conversion_rate=self.topup_conversion_rate,
             initial_credits=self.initial_credits_to_load or ZERO,
             initial_expires_at=expires_at,
+            alerts=None if self.alert_settings is None else self.alert_settings.settings(),
             metadata=self.metadata,
         )
 
@@ -82,19 +112,19 @@ class WalletConfig(Request):
 class UpdateWalletRequest(Changes):
     """Fields to change."""
 
-    absent: ClassVar[dict[str, str]] = {
-        "auto_topup": "wallets are topped up by calls",
-        "alert_settings": "balance alerts are not offered",
-    }
+    absent: ClassVar[dict[str, str]] = {"auto_topup": "wallets are topped up by calls"}
 
     name: Name | None = None
     description: Text | None = None
     metadata: Metadata | None = None
     config: WalletConfig | None = None
+    alert_settings: AlertSettingsRequest | None = None
 
     def changes(self) -> dict[str, object]:
         """Columns and their new values."""
-        given: dict[str, object] = self.given(skip=("config",))
+        given: dict[str, object] = self.given(skip=("config", "alert_settings"))
+        if self.alert_settings is not None:
+            given["alert_settings"] = to_json(self.alert_settings.settings())
         if self.config is not None:
             given["allowed_price_types"] = [kind.value for kind in self.config.allowed_price_types]
         return given

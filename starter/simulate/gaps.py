@@ -30,10 +30,9 @@ class Gap:
 
 PRICE: Final = ("maximum_amount", "trial_period_days", "price_unit_config")
 PLAN: Final = ("entitlements", "credit_grants")
-WALLET: Final = ("auto_topup", "alert_settings")
+WALLET: Final = ("auto_topup",)
 SUBSCRIPTION: Final = {
     "trial_period_days": "subscriptions: trial_period_days",
-    "auto_invoice_threshold": "subscriptions: auto_invoice_threshold",
     "price_overrides": "subscriptions: override_line_items.amount",
     "addons": "subscriptions: addons",
     "coupons": "subscriptions: subscription_coupons",

@@ -75,6 +75,7 @@ def make_wallet(api: Api, scenario: doc.Scenario, part: WalletPart, customer_id:
         "topup_conversion_rate": _maybe(part.topup_conversion_rate),
         "initial_credits_to_load": decimal_text(part.initial_credits) if part.initial_credits else None,
         "initial_credits_expiry_date_utc": None if expiry is None else text(expiry),
+        "alert_settings": None if part.alert_settings is None else to_json(part.alert_settings),
     }
     wallet_id = str(_post(api, "wallets", body)["id"])
     if part.allowed_price_types:
@@ -164,6 +165,7 @@ def _subscription(scenario: doc.Scenario, customer_id: str, plan_id: str, prices
             {"price_id": prices[key], "quantity": decimal_text(quantity)} for key, quantity in part.quantities.items()
         ],
         "proration_behavior": part.proration_behavior.value,
+        "auto_invoice_threshold": _maybe(part.auto_invoice_threshold),
         "gateway_payment_method_id": token_of(scenario.payments),
         "payment_gateway": GATEWAY,
     }

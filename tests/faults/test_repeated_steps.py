@@ -5,11 +5,13 @@ from datetime import timedelta
 import pytest
 
 from activities.adapters.clickhouse import connect_clickhouse
+from activities.balance_alerts import BalanceAlerts
 from activities.ingestion.direct_progress import StoredBeforeAnswered
 from activities.late_usage import LateUsage
 from activities.states import InvoiceState
 from activities.subscriptions import ClosePeriod, SubscriptionActivities
 from activities.test_clocks import BeginAdvance, ClockActivities, StepClock
+from activities.thresholds import Thresholds
 from activities.usage_reader import UsageReader
 from billing.errors import Conflict
 from models.queries.invoices import list_drafts_of
@@ -62,7 +64,10 @@ async def test_a_close_that_is_repeated_starts_the_invoice_it_drafted(tenant: Te
 async def test_an_advance_that_is_repeated_has_begun(tenant: Tenant) -> None:
     """Its first try was committed, and nobody heard of it: the clock is on its way, and must not stand for ever."""
     await tenant.start_clock(START)
-    activities = ClockActivities(tenant.database, DyingGate(), StoredBeforeAnswered())
+    clickhouse = await connect_clickhouse(tenant.stack.clickhouse.running.url)
+    usage = UsageReader(clickhouse)
+    looks = (Thresholds(tenant.database, usage), BalanceAlerts(tenant.database, usage))
+    activities = ClockActivities(tenant.database, DyingGate(), StoredBeforeAnswered(), *looks)
     command = BeginAdvance(tenant.scope, tenant.clock_id, START + DAY)
 
     begun = await activities.begin(command)
@@ -71,6 +76,7 @@ async def test_an_advance_that_is_repeated_has_begun(tenant: Tenant) -> None:
         await activities.begin(BeginAdvance(tenant.scope, tenant.clock_id, START + 2 * DAY))
 
     arrived = await activities.step(StepClock(tenant.scope, tenant.clock_id, START))
+    await clickhouse.close()
     assert (arrived.status, arrived.frozen_time) == ("ready", START + DAY)
 
 

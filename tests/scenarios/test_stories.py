@@ -16,7 +16,7 @@ from billing.simulation.simulate import simulate
 
 FOLDER = Path(__file__).parent
 STORIES = sorted(path.stem for path in FOLDER.glob("*.json") if not path.name.endswith(".result.json"))
-STORIES_MIN = 83
+STORIES_MIN = 86
 """The number of stories may only grow."""
 ROW = re.compile(r"^\| (?P<number>[^|]+?) \| (?P<total>-?[0-9.]+) \|$", re.MULTILINE)
 
