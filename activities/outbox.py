@@ -72,5 +72,6 @@ async def announce(session: AsyncSession) -> None:
 
 
 def wire_instant(value: datetime) -> str:
-    """RFC 3339 in UTC."""
-    return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    """RFC 3339 in UTC, with as many digits of the second as there are: `2025-01-31T00:00:00Z`."""
+    text = value.astimezone(UTC).replace(tzinfo=None).isoformat()
+    return (text.rstrip("0") if "." in text else text) + "Z"

@@ -4,6 +4,7 @@ from typing import Any
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from activities.outbox import wire_instant
 from activities.payloads import invoice_payload
 from billing.money import decimal_text, negated, total
 from billing.terms import LineKind
@@ -13,7 +14,6 @@ from models.scope import Scope
 from models.tables import InvoiceLineRow, SubscriptionRow
 from starter.api.context import utc_now
 from starter.schemas.subscriptions import CancelSubscriptionRequest
-from starter.schemas.wire import instant_text
 
 
 async def cancellation_answer(
@@ -26,12 +26,12 @@ async def cancellation_answer(
         "subscription_id": row.id,
         "status": row.subscription_status,
         "cancellation_type": body.cancellation_type,
-        "effective_date": instant_text(effective),
+        "effective_date": wire_instant(effective),
         "reason": body.reason,
         "proration_details": [],
         "total_credit_amount": "0",
-        "message": f"Subscription {'cancelled' if ended else 'will be cancelled'} at {instant_text(effective)}",
-        "processed_at": instant_text(utc_now()),
+        "message": f"Subscription {'cancelled' if ended else 'will be cancelled'} at {wire_instant(effective)}",
+        "processed_at": wire_instant(utc_now()),
     }
     if ended:
         answer |= await _final_invoice(session, scope, row)

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 from starlette.responses import Response
 
+from activities.outbox import wire_instant
 from billing.errors import Invalid
 from billing.money import decimal_text, parse_decimal
 from billing.periods import check_utc
@@ -216,7 +217,7 @@ def to_wire(value: Any) -> Any:
     if isinstance(value, Decimal):
         return decimal_text(value)
     if isinstance(value, datetime):
-        return instant_text(value)
+        return wire_instant(value)
     if isinstance(value, StrEnum):
         return value.value
     if isinstance(value, dict):
@@ -224,12 +225,6 @@ def to_wire(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [to_wire(item) for item in value]
     return value
-
-
-def instant_text(value: datetime) -> str:
-    """RFC 3339 in UTC, with as many digits of the second as there are: `2025-01-31T00:00:00Z`."""
-    text = value.astimezone(UTC).replace(tzinfo=None).isoformat()
-    return (text.rstrip("0") if "." in text else text) + "Z"
 
 
 def json_answer(body: Answer | dict[str, Any] | list[Any], status: int = 200) -> Response:

@@ -2,10 +2,14 @@
 
 import json
 from contextlib import closing
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 
+from activities.outbox import wire_instant
+from activities.payloads import when
+from starter.schemas.wire import to_wire
 from tests.adapters.servers import Receiver
 from tests.api.test_operation import subscribe
 
@@ -22,6 +26,13 @@ def listen(client: httpx.Client, receiver: Receiver, *types: str) -> None:
     made = client.post("/webhooks/endpoints", json=body)
     assert made.status_code == 201, made.text
     assert made.json()["ordered"] is True
+
+
+def test_an_instant_has_as_many_digits_as_it_needs() -> None:
+    """In answers and in webhooks, which both write it this way: one in ten ends with a 0."""
+    instant = datetime(2026, 1, 31, 8, 0, 0, 606_340, tzinfo=UTC)
+    assert (wire_instant(instant), to_wire(instant)) == ("2026-01-31T08:00:00.60634Z",) * 2
+    assert when(instant.replace(microsecond=0)) == "2026-01-31T08:00:00Z"
 
 
 def test_a_customer_is_told_as_it_is_answered(client: httpx.Client) -> None:
