@@ -4,11 +4,14 @@
 the same data and port); a test that kills one starts its own by `parts.start(name)`, so that no other test feels it.
 """
 
+import gc
 import os
 import signal
+import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -49,6 +52,22 @@ def pytest_sessionstart() -> None:
     else:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     engines.end_leftovers()
+    sys.unraisablehook = partial(_unless_interrupted, sys.unraisablehook)
+
+
+def _unless_interrupted(
+    told: "Callable[[sys.UnraisableHookArgs], object]", unraisable: "sys.UnraisableHookArgs", /
+) -> None:
+    """On a machine that stood still for two seconds the SDK interrupts a workflow task wherever it is, and has the
+    server hand it out again. Where that is a callback of the garbage collector, Python can only tell of it."""
+    if unraisable.exc_type.__name__ != "_InterruptDeadlockError":
+        told(unraisable)
+
+
+def pytest_collection_finish() -> None:
+    """What is imported stays: the garbage collector, which halts a workflow task for as long, need not look at it."""
+    gc.collect()
+    gc.freeze()
 
 
 def _interrupted_once(number: int, frame: FrameType | None) -> None:

@@ -1,12 +1,13 @@
 """A migrated ClickHouse database, and events to put into it."""
 
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from activities.adapters.clickhouse import ClickHouseConnection, connect_clickhouse, migrate_clickhouse
 from models.scope import Scope
+from tests.usage.processes import Child
 
 
 @pytest.fixture
@@ -22,3 +23,9 @@ async def usage_store(clickhouse_dsn: str) -> AsyncIterator[ClickHouseConnection
 def scope() -> Scope:
     """A tenant of its own for each test, so that tests share tables and not events."""
     return Scope(f"tenant_{uuid.uuid4().hex}", "env_test")
+
+
+@pytest.fixture(autouse=True)
+def _no_child_outlives_its_test() -> Iterator[None]:
+    yield
+    Child.end_all()

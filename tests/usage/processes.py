@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import uvicorn
@@ -48,13 +48,22 @@ async def clocks_of(
 
 
 class Child:
-    """A process of this module that can be killed and started again."""
+    """A process of this module that can be killed and started again; ended with its test at the latest."""
+
+    _started: ClassVar[list["Child"]] = []
 
     def __init__(self, log: Path, *arguments: str) -> None:
         self._log = log
         self._arguments = arguments
         self.kills = 0
         self._process = self._spawn()
+        self._started.append(self)
+
+    @classmethod
+    def end_all(cls) -> None:
+        """SIGKILL for all that still run, whatever became of their test."""
+        while cls._started:
+            cls._started.pop().kill()
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         with self._log.open("ab") as log:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 import pytest
-from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 from prometheus_client import REGISTRY
 
@@ -17,6 +17,7 @@ from activities.adapters.kafka_settings import KafkaSettings, ensure_topics
 from activities.ingestion.consumption import Consumption
 from activities.ingestion.events import encode_envelope
 from activities.ingestion.sink import Sink
+from tests.usage.kafka_records import letters_of, put
 from tests.usage.load import ids_missing
 from tests.usage.test_kafka_faults import consuming, event, settings_for, settles
 
@@ -37,22 +38,6 @@ async def settings(kafka_brokers: str, new_clickhouse_dsn: str) -> KafkaSettings
     made = settings_for(kafka_brokers)
     await ensure_topics(made)
     return made
-
-
-def put(settings: KafkaSettings, *values: bytes | None) -> None:
-    """Records as somebody else might write them, of any size."""
-    producer = Producer(settings.common(compression_type="lz4", message_max_bytes=50_000_000))
-    for value in values:
-        producer.produce(settings.topic, value, partition=1)
-    assert producer.flush(30) == 0
-
-
-def letters_of(settings: KafkaSettings, count: int) -> list[Message]:
-    reader = Consumer(settings.common(group_id="reader", auto_offset_reset="earliest"))
-    reader.subscribe([settings.dead_letter_topic])
-    found: list[Message] = reader.consume(count, 30)
-    reader.close()
-    return found
 
 
 async def test_blocks_of_nothing_but_duplicates(settings: KafkaSettings, new_clickhouse_dsn: str) -> None:

@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from confluent_kafka import Producer
 from prometheus_client import REGISTRY
 
 from activities.adapters.clickhouse import ClickHouseConnection, connect_clickhouse, migrate_clickhouse
@@ -27,6 +26,7 @@ from models.clickhouse.times import milliseconds
 from models.database import Database
 from models.migrate import migrate_postgres
 from models.scope import Scope
+from tests.usage.kafka_records import put
 from tests.usage.processes import TENANT
 from tests.usage.test_kafka_faults import consuming, event, settings_for, settles
 
@@ -102,9 +102,7 @@ async def test_through_kafka_everything_is_accounted_for(
     await asyncio.gather(*(log.accept(events[at : at + 20]) for at in range(0, 100, 20)), log.accept(events[:30]))
     await log.close()
     spoiled = [event(200), event(201), event(202)]
-    producer = Producer(settings.common())
-    producer.produce(settings.topic, encode_envelope(spoiled).replace(b"e-201", b"\xff-201"), partition=1)
-    producer.flush()
+    put(settings, encode_envelope(spoiled).replace(b"e-201", b"\xff-201"))
     counts.accepted(spoiled, int(datetime.now(UTC).timestamp() * 1000))
     await counts.flush()
     await counts.flush()  # what is written twice counts once
@@ -117,10 +115,8 @@ async def test_through_kafka_everything_is_accounted_for(
         await asyncio.to_thread(rewind, settings, start - timedelta(minutes=1))
 
     # A dead letter that can be read by now comes back as a record of its own, which nobody accepted anew.
-    producer.produce(
-        settings.dead_letter_topic, encode_envelope([event(201)])[1:], headers=[("partition", b"1"), ("reason", b"")]
-    )
-    producer.flush()
+    headers = [("partition", b"1"), ("reason", b"")]
+    put(settings, encode_envelope([event(201)])[1:], topic=settings.dead_letter_topic, partition=0, headers=headers)
     assert (await asyncio.to_thread(replay_dead_letters, settings)).events == 1
     async with consuming(new_clickhouse_dsn, settings):
         await settles(settings)

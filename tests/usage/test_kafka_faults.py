@@ -11,7 +11,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Consumer, Producer
 
 from activities.adapters.clickhouse import ClickHouseConnection, connect_clickhouse, migrate_clickhouse
 from activities.adapters.kafka_consumer import KafkaEventSource, KafkaUsageProgress
@@ -23,6 +22,7 @@ from activities.ingestion.ports import IngestUnavailable
 from activities.ingestion.sink import Sink
 from models.clickhouse.event_counts import read_minutes, totals
 from tests.parts import Parts
+from tests.usage.kafka_records import letters_of, put
 from tests.usage.load import Load, assert_accounted, assert_exact, stored
 from tests.usage.processes import TENANT, Child, answers, api_child
 
@@ -174,18 +174,12 @@ async def test_one_poison_event_goes_to_the_dead_letters_alone(kafka_brokers: st
     await ensure_topics(settings)
     good, bad = event(1), event(2)
     spoiled = encode_envelope([good, bad, event(3)]).replace(b"e-2", b"\xff-2")
-    producer = Producer(settings.common())
-    for value in (spoiled, b"not an envelope", encode_envelope([event(4)])):
-        producer.produce(settings.topic, value, partition=1)
-    producer.flush()
+    put(settings, spoiled, b"not an envelope", encode_envelope([event(4)]))
     async with consuming(new_clickhouse_dsn, settings) as totals:
         await settles(settings)
     assert (totals.records, totals.stored, totals.duplicates, totals.dead_lettered) == (3, 3, 0, 2)
-    reader = Consumer(settings.common(group_id="reader", auto_offset_reset="earliest"))
-    reader.subscribe([settings.dead_letter_topic])
-    letters = await asyncio.to_thread(reader.consume, 2, 30)
+    letters = await asyncio.to_thread(letters_of, settings, 2)
     headers = [dict(letter.headers() or []) for letter in letters]
-    reader.close()
     assert [header["offset"] for header in headers] == [b"0", b"1"]
     assert all(header["partition"] == b"1" for header in headers)
     assert b"\xff-2" in (letters[0].value() or b"")

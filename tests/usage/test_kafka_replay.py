@@ -4,7 +4,6 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from confluent_kafka import Producer
 
 from activities.adapters.clickhouse import migrate_clickhouse
 from activities.adapters.kafka_producer import KafkaEventLog
@@ -12,6 +11,7 @@ from activities.adapters.kafka_replay import Replayed, replay_dead_letters, rewi
 from activities.adapters.kafka_settings import ensure_topics
 from activities.ingestion.events import encode_envelope
 from activities.ingestion.ports import IngestUnavailable
+from tests.usage.kafka_records import put
 from tests.usage.test_kafka_faults import consuming, event, settings_for, settles
 
 
@@ -19,15 +19,13 @@ async def test_dead_letters_come_back_and_count_once(kafka_brokers: str, new_cli
     await migrate_clickhouse(new_clickhouse_dsn)
     settings = settings_for(kafka_brokers)
     await ensure_topics(settings)
-    producer = Producer(settings.common())
     one_event = encode_envelope([event(2)])[1:]  # as the sink puts a single event of a record aside
-    for value in (encode_envelope([event(1)]), one_event, b"not an event"):
-        producer.produce(settings.dead_letter_topic, value, headers=[("partition", b"1"), ("reason", b"an old fault")])
-    producer.flush()
+    letters = (encode_envelope([event(1)]), one_event, b"not an event")
+    headers = [("partition", b"1"), ("reason", b"an old fault")]
+    put(settings, *letters, topic=settings.dead_letter_topic, partition=0, headers=headers)
     assert await asyncio.to_thread(replay_dead_letters, settings) == Replayed(2, 1)
     assert await asyncio.to_thread(replay_dead_letters, settings) == Replayed(0, 0), "each letter once"
-    producer.produce(settings.topic, encode_envelope([event(2), event(3)]), partition=1)
-    producer.flush()
+    put(settings, encode_envelope([event(2), event(3)]))
     async with consuming(new_clickhouse_dsn, settings) as totals:
         await settles(settings)
     assert (totals.stored, totals.duplicates, totals.dead_lettered) == (3, 1, 0)

@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
-from confluent_kafka import Producer
 
 from activities.adapters.clickhouse import ClickHouseConnection, connect_clickhouse, migrate_clickhouse
 from activities.adapters.kafka_consumer import KafkaUsageProgress
@@ -18,6 +17,7 @@ from activities.ingestion.events import Event, encode_envelope
 from activities.ingestion.known_ids import KnownIds
 from activities.ingestion.sink import Sink, sink_of_lane
 from tests.parts import Parts
+from tests.usage.kafka_records import put
 from tests.usage.processes import TENANT, Child
 from tests.usage.test_kafka_faults import consuming, event, has_settled, settings_for, settles
 from tests.usage.test_known_ids import block
@@ -108,10 +108,8 @@ async def test_dead_letters_and_rewinding_keep_to_their_lane(kafka_brokers: str,
     await log.start()
     await asyncio.gather(log.accept([event(1)]), log.accept([bulk(1), bulk(2)]))
     await log.close()
-    producer = Producer(settings.common())
-    headers: list[tuple[str, str | bytes | None]] = [("partition", b"1"), ("topic", settings.lazy().topic.encode())]
-    producer.produce(settings.dead_letter_topic, encode_envelope([bulk(3)])[1:], headers=headers)
-    producer.flush()
+    headers = [("partition", b"1"), ("topic", settings.lazy().topic.encode())]
+    put(settings, encode_envelope([bulk(3)])[1:], topic=settings.dead_letter_topic, partition=0, headers=headers)
     assert (await asyncio.to_thread(replay_dead_letters, settings)).events == 1
     async with consuming(new_clickhouse_dsn, settings) as usual, consuming(new_clickhouse_dsn, settings.lazy()) as lazy:
         await settles(settings)
