@@ -26,6 +26,7 @@ from activities.billing_runs import BillingRunActivities
 from activities.book_checks import BOOK_CHECKS
 from activities.breaker import Breakers
 from activities.charge_checks import charge_checks
+from activities.credit_notes import CreditNoteActivities
 from activities.disputes import DisputeActivities
 from activities.errors import ErrorTranslator
 from activities.event_reconciliation import ReconciliationActivities
@@ -134,6 +135,7 @@ def activities_by_queue(clients: Clients, gate: TemporalGate, progress: UsagePro
     wallets = WalletActivities(database)
     refunds = RefundActivities(database, clients.providers, breakers)
     disputes = DisputeActivities(database)
+    credit_notes = CreditNoteActivities(database)
     runs = BillingRunActivities(database, gate, clients.settings.wake_spread_seconds)
     previews = BillingPreviewActivities(database, usage)
     reconciliation = ReconciliationActivities(database, required(clients.clickhouse, "clickhouse"), progress)
@@ -155,6 +157,8 @@ def activities_by_queue(clients: Clients, gate: TemporalGate, progress: UsagePro
             subscriptions.read,
             invoices.finalize,
             invoices.void,
+            credit_notes.finalize,
+            credit_notes.void,
             payments.apply_facts,
             payments.collect,
             clocks.begin,

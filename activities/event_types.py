@@ -30,6 +30,8 @@ EMITTED: Final = frozenset(
         "refund.created",
         "refund.succeeded",
         "refund.failed",
+        "credit_note.created",
+        "credit_note.updated",
         "dispute.created",
         "dispute.updated",
         "dispute.won",
@@ -63,7 +65,6 @@ _REASONS: Final = {
         " feature.wallet_balance.alert",
     "this API has no entitlements":
         "entitlement.created entitlement.updated entitlement.deleted entitlement.grant.exhausted",
-    "there are no credit notes": "credit_note.created credit_note.updated",
     "there are no checkout sessions":
         "checkout.session.initiated checkout.session.completed checkout.session.failed checkout.session.expired",
     "a meter that is made later counts events of before; GET /v1/events/rejected tells what counts nowhere now":

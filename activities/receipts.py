@@ -17,7 +17,7 @@ from activities.wallets import give_back
 from billing.collection import after_receipt, asked_for, check_offline_payment, split_payment
 from billing.invoice_states import PAID, InvoiceStatus, PaymentStatus
 from billing.ledger import PostingKind, post_payment, post_recovered, written_off
-from billing.money import total
+from billing.money import ZERO, total
 from billing.subscriptions import SubscriptionStatus, clear_past_due
 from billing.wallet_postings import post_paid_by_wallet
 from billing.wallets import EntryReason
@@ -58,7 +58,7 @@ async def receive(session: AsyncSession, row: InvoiceRow, payment: PaymentRow, m
     status = InvoiceStatus(row.invoice_status)
     part, beyond = split_payment(status, money.amount, amount_remaining(row))
     if row.uncollectible:
-        await _recover(session, row, money.reference, part, now)
+        await recover(session, row, money.reference, part, now)
     if part:
         _pay(row, part, now)
     row.version += 1
@@ -76,8 +76,8 @@ async def receive(session: AsyncSession, row: InvoiceRow, payment: PaymentRow, m
     await emit(session, scope, "invoice.update.payment", row.id, {"invoice": invoice_payload(row)}, now)
 
 
-async def _recover(session: AsyncSession, row: InvoiceRow, reference: str, part: Decimal, now: datetime) -> None:
-    """What was written off is owed again as far as money has come for it."""
+async def recover(session: AsyncSession, row: InvoiceRow, reference: str, part: Decimal, now: datetime) -> None:
+    """What was written off is owed again as far as money, or a credit note, has come for it."""
     posted = await postings_of_invoice(session, row.id, (PostingKind.written_off, PostingKind.recovered))
     posting = post_recovered(reference, min(part, written_off(posted)), row.currency)
     await insert_posting(session, scope_of(row), posting, now, invoice_id=row.id, customer_id=row.customer_id)
@@ -94,6 +94,12 @@ def _pay(row: InvoiceRow, amount: Decimal, now: datetime) -> None:
     if paid and invoice_status is InvoiceStatus.FINALIZED:
         row.paid_at = row.paid_at or now
     row.uncollectible = row.uncollectible and not paid
+
+
+async def settle_adjusted(session: AsyncSession, row: InvoiceRow, now: datetime) -> None:
+    """Credit notes have left nothing to pay of a locked invoice: it is settled, as if the last of it had been paid."""
+    _pay(row, ZERO, now)
+    await _subscription_paid(session, row)
 
 
 async def record_payment(session: AsyncSession, row: InvoiceRow, new: NewPayment, now: datetime) -> PaymentRow:

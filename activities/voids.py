@@ -34,8 +34,10 @@ TAKEN_BACK = (
     PostingKind.deferred_released,
     PostingKind.written_off,
     PostingKind.recovered,
+    PostingKind.credit_note_adjusted,
+    PostingKind.credit_note_voided,
 )
-GONE = (PostingKind.payment_refunded, PostingKind.dispute_lost)
+GONE = (PostingKind.payment_refunded, PostingKind.dispute_lost, PostingKind.credit_note_refunded)
 
 
 async def void_invoice(session: AsyncSession, row: InvoiceRow, now: datetime, reason: str) -> None:

@@ -205,21 +205,36 @@ def credit_notes_for(
     """
     if any(charge.corrected > 0 for charge in correction.charges):
         return ()
-    tax_on_all = share_of_charge(
-        total(charge.exclusive_tax for charge in correction.charges),
-        total(charge.charged for charge in correction.charges),
-    )
-    owed = Fraction(0)
-    for line in correction_lines(correction):
-        charge = _charge_of(line)
-        tax = share_of_charge(charge.exclusive_tax, charge.charged) if charge.charged else tax_on_all
-        owed -= Fraction(line.amount) * (1 + tax)
-    amount = round_amount(owed, correction.inputs.currency)
+    exact = sum((owed for _, owed in owed_by_line(correction)), Fraction(0))
+    amount = round_amount(exact, correction.inputs.currency)
     if amount <= 0 or amount > total((balance.remaining, balance.refundable)):
         return ()
     adjusted = min(amount, balance.remaining)
     notes = ((CreditNoteType.ADJUSTMENT, adjusted), (CreditNoteType.REFUND, minus(amount, adjusted)))
     return tuple((kind, part) for kind, part in notes if part)
+
+
+def owed_by_line(correction: PeriodCorrection) -> tuple[tuple[InvoiceLine, Fraction], ...]:
+    """What the customer is owed for each line of a correction, exactly: the line and the tax that it was billed with.
+
+    Negative where a charge rises.
+    """
+    tax_on_all = share_of_charge(
+        total(charge.exclusive_tax for charge in correction.charges),
+        total(charge.charged for charge in correction.charges),
+    )
+    found = []
+    for line in correction_lines(correction):
+        charge = _charge_of(line)
+        tax = share_of_charge(charge.exclusive_tax, charge.charged) if charge.charged else tax_on_all
+        found.append((line, -Fraction(line.amount) * (1 + tax)))
+    return tuple(found)
+
+
+def in_its_way(settings: LateUsageSettings, one: PeriodCorrection, balance: InvoiceBalance) -> PeriodCorrection:
+    """The correction, marked where credit notes make it on the invoice whose `balance` is given."""
+    noted = settings.policy is LateUsagePolicy.credit_note and credit_notes_for(one, balance)
+    return replace(one, by_credit_note=True) if noted else one
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from enum import StrEnum
 from fractions import Fraction
 from typing import Final
 
+from billing.credit_notes import CreditNoteType
 from billing.errors import Conflict, InvariantBroken
 from billing.invoices import Invoice, InvoiceLine, is_deferred
 from billing.money import ZERO, is_rounded, minus, negated, round_amount, total
@@ -54,6 +55,9 @@ class PostingKind(StrEnum):
     dispute_lost = "dispute_lost"
     written_off = "written_off"
     recovered = "recovered"
+    credit_note_adjusted = "credit_note_adjusted"
+    credit_note_refunded = "credit_note_refunded"
+    credit_note_voided = "credit_note_voided"
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +201,24 @@ def post_recovered(payment_id: str, amount: Decimal, currency: str) -> Posting:
     return Posting(PostingKind.recovered, payment_id, _entries(_given_up(negated(amount)), currency))
 
 
+def post_credit_note(note_id: str, kind: CreditNoteType, amount: Decimal, tax: Decimal, currency: str) -> Posting:
+    """Revenue given back, and the `tax` in it: off what is owed (ADJUSTMENT), or as the customer's credit (REFUND)."""
+    adjusts = kind is CreditNoteType.ADJUSTMENT
+    movements = [
+        (REFUNDS, minus(tax, amount)),
+        (TAX_PAYABLE, negated(tax)),
+        (ACCOUNTS_RECEIVABLE if adjusts else CUSTOMER_CREDIT, amount),
+    ]
+    posted = PostingKind.credit_note_adjusted if adjusts else PostingKind.credit_note_refunded
+    return Posting(posted, note_id, _entries(movements, currency))
+
+
+def post_credit_note_voided(posted: Posting, currency: str) -> Posting:
+    """Takes back what a note has `posted`."""
+    movements = [(entry.account, minus(entry.debit, entry.credit)) for entry in posted.entries]
+    return Posting(PostingKind.credit_note_voided, posted.reference, _entries(movements, currency))
+
+
 def written_off(posted: Iterable[Posting]) -> Decimal:
     """What of an invoice's `posted` is written off and has not come after all, in major units."""
     entries = [entry for posting in posted for entry in posting.entries if entry.account == BAD_DEBT]
@@ -216,11 +238,11 @@ def post_void(
     credited: Iterable[CreditGiven] = (),
     gone: Iterable[Posting] = (),
 ) -> Posting:
-    """Takes back `posted`, all of an invoice's finalizing, releases and write-off; what was paid becomes credit.
+    """Takes back `posted`: an invoice's finalizing, releases, write-off and adjustments; what was paid becomes credit.
 
     So do its `own` credits, which stay given, and what others `credited` of it goes out again (billing.voids). `paid`
-    is what is left of the payments: `gone` are the invoice's refunds and lost disputes, which are no loss of revenue
-    any more.
+    is what is left of the payments: `gone` are the invoice's refunds, those by credit note too, and lost disputes,
+    which are no loss of revenue any more.
     """
     movements = [(entry.account, minus(entry.debit, entry.credit)) for posting in posted for entry in posting.entries]
     movements += [(ACCOUNTS_RECEIVABLE, negated(paid)), (CUSTOMER_CREDIT, paid)]
@@ -231,9 +253,10 @@ def post_void(
 
 
 def _no_loss(posting: Posting) -> list[tuple[str, Decimal]]:
-    """What a refund or a lost dispute took off the revenue is owed no more: it settles what was paid by it."""
-    lost = total(minus(each.debit, each.credit) for each in posting.entries if each.account in LOSSES)
-    of_account = [(each.account, minus(each.debit, each.credit)) for each in posting.entries if each.account in LOSSES]
+    """What a refund or a lost dispute took off revenue and tax is owed no more: it settles what was paid by it."""
+    taken = {*LOSSES, TAX_PAYABLE}
+    lost = total(minus(each.debit, each.credit) for each in posting.entries if each.account in taken)
+    of_account = [(each.account, minus(each.debit, each.credit)) for each in posting.entries if each.account in taken]
     return [*of_account, (ACCOUNTS_RECEIVABLE, negated(lost))]
 
 

@@ -12,6 +12,8 @@ PREFIXES = frozenset(
     {
         "attempt",
         "clock",
+        "cn",
+        "cn_line",
         "correction",
         "cust",
         "dispute",

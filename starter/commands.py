@@ -193,8 +193,11 @@ class Commands:
     async def _command_invoice(
         self, row: InvoiceRow, update: str, command_id: str | None, reason: str = ""
     ) -> InvoiceRow:
+        return await self.send_to_invoice(row, update, InvoiceCommand(command_id or new_command_id(), LONG_AGO, reason))
+
+    async def send_to_invoice(self, row: InvoiceRow, update: str, command: Command) -> InvoiceRow:
+        """Carries out a command on an invoice that has a workflow. Raises Conflict for its state."""
         scope = Scope(row.tenant_id, row.environment_id)
-        command = InvoiceCommand(command_id or new_command_id(), LONG_AGO, reason)
         try:
             await send_command(self._temporal, invoice_workflow_id(scope, row.id), update, command, InvoiceState)
         except WorkflowGone:

@@ -64,7 +64,10 @@ def test_the_page_for_operators_names_what_is_emitted() -> None:
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        ("invoice.finalised", "invoice.finalised is never sent: it is none of customer.created, customer.deleted,"),
+        (
+            "invoice.finalised",
+            "invoice.finalised is never sent: it is none of credit_note.created, credit_note.updated,",
+        ),
         (
             "wallet.transaction.updated",
             "wallet.transaction.updated is never sent: a wallet's transactions never change",

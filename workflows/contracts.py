@@ -224,3 +224,10 @@ class InvoiceCommand(Command):
 
     reason: str = ""
     metadata: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class CreditNoteCommand(Command):
+    """Do to a credit note of the invoice what the update's name says."""
+
+    credit_note_id: str

@@ -7,6 +7,7 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
+    from activities.credit_notes import CreditNoteActivities, FinalizeCreditNote, VoidCreditNote
     from activities.invoice_documents import DocumentActivities, RenderInvoice
     from activities.invoices import FinalizeInvoice, InvoiceActivities, VoidInvoice
     from activities.options import DATABASE, RENDER, VENDOR
@@ -15,7 +16,15 @@ with workflow.unsafe.imports_passed_through():
     from billing.invoice_states import InvoiceStatus, PaymentStatus, possible_now
 
 from workflows import search_attributes
-from workflows.contracts import BILLING, DOCUMENTS, AdvanceClock, InvoiceCommand, InvoiceInput, payments_queue
+from workflows.contracts import (
+    BILLING,
+    DOCUMENTS,
+    AdvanceClock,
+    CreditNoteCommand,
+    InvoiceCommand,
+    InvoiceInput,
+    payments_queue,
+)
 from workflows.inbox import Delivery, Inbox
 from workflows.perseverance import Perseverance, failure_of
 from workflows.wording import instant, invoice_details
@@ -71,6 +80,16 @@ class InvoiceWorkflow:
         """Answers with the state after the attempt."""
         return await self._inbox.submit("attempt_payment", command)
 
+    @workflow.update(name="finalize_credit_note", description="A credit note takes effect: less is left to pay.")
+    async def finalize_credit_note(self, command: CreditNoteCommand) -> InvoiceState:
+        """Answers with the credited invoice's state."""
+        return await self._inbox.submit("finalize_credit_note", command)
+
+    @workflow.update(name="void_credit_note", description="A credit note is void: what it took off is owed again.")
+    async def void_credit_note(self, command: CreditNoteCommand) -> InvoiceState:
+        """Answers with the invoice's state."""
+        return await self._inbox.submit("void_credit_note", command)
+
     @workflow.update(name="advance_clock", description="The test clock has moved; catch up with it.")
     async def advance_clock(self, command: AdvanceClock) -> InvoiceState:
         """Answers once everything due at or before the clock's new time has been done."""
@@ -86,6 +105,14 @@ class InvoiceWorkflow:
 
     @attempt_payment.validator
     def _check_attempt_payment(self, command: InvoiceCommand) -> None:
+        self._inbox.check(command)
+
+    @finalize_credit_note.validator
+    def _check_finalize_credit_note(self, command: CreditNoteCommand) -> None:
+        self._inbox.check(command)
+
+    @void_credit_note.validator
+    def _check_void_credit_note(self, command: CreditNoteCommand) -> None:
         self._inbox.check(command)
 
     @advance_clock.validator
@@ -239,6 +266,8 @@ class InvoiceWorkflow:
                 await self._catch_up(command)
             elif isinstance(command, InvoiceCommand):
                 await self._obey(delivery.name, command)
+            elif isinstance(command, CreditNoteCommand):
+                await self._credit(delivery.name, command)
             delivery.answer = self._state
         except ActivityError as error:
             delivery.failure = failure_of(error)
@@ -263,6 +292,18 @@ class InvoiceWorkflow:
                 "it is finalized, unpaid and has a payment method or a POST_PAID wallet",
             )
             await self._collect(command.command_id)
+
+    async def _credit(self, name: str, command: CreditNoteCommand) -> None:
+        """The note in Postgres takes effect, or has none any more; what is left to pay follows from it."""
+        what = (self._state.scope, self._state.invoice_id, command.credit_note_id, command.command_id, self._now())
+        if name == "finalize_credit_note":
+            self._state = await workflow.execute_activity_method(
+                CreditNoteActivities.finalize, FinalizeCreditNote(*what), summary="finalize a credit note", **DATABASE
+            )
+        else:
+            self._state = await workflow.execute_activity_method(
+                CreditNoteActivities.void, VoidCreditNote(*what), summary="void a credit note", **DATABASE
+            )
 
     def _catch_time(self) -> None:
         """The first attempt falls due with the finalizing; the clock may stand later than this workflow was told."""

@@ -5,16 +5,14 @@ is billing.late_usage's.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 
 from billing import late_usage as rules
 from billing.allowances import LIFETIME_END
-from billing.credit_notes import CreditNoteType, InvoiceBalance
+from billing.credit_notes import CreditNoteType
 from billing.invoice_lines import InvoiceInputs, InvoiceLine, PeriodCorrection
 from billing.invoice_states import InvoiceStatus
-from billing.late_usage import LateUsagePolicy
 from billing.meters import Meter, ResetUsage, UsageSnapshot
 from billing.simulation.events import EventLog, Rejected
 from billing.simulation.invoices import PlayedInvoice
@@ -46,7 +44,7 @@ class LateUsage:
             return ()
         found = rules.corrections([self._closed(played) for played in frozen], usage)
         balances = {played.id: played.balance for played in frozen}
-        return tuple(self._way_of(one, balances[one.invoice_id]) for one in found)
+        return tuple(rules.in_its_way(self._settings, one, balances[one.invoice_id]) for one in found)
 
     def settle(
         self, found: Iterable[PeriodCorrection], carrier: PlayedInvoice | None, invoices: Sequence[PlayedInvoice]
@@ -128,10 +126,6 @@ class LateUsage:
     def _counted(self) -> dict[str, InvoiceInputs]:
         """What the usage of corrected invoices is counted from by now."""
         return {one.invoice_id: one.inputs for one, carrier in self._settled if _stands(carrier)}
-
-    def _way_of(self, one: PeriodCorrection, balance: InvoiceBalance) -> PeriodCorrection:
-        noted = self._settings.policy is LateUsagePolicy.credit_note and rules.credit_notes_for(one, balance)
-        return replace(one, by_credit_note=True) if noted else one
 
 
 def _closes(invoices: Sequence[PlayedInvoice]) -> list[PlayedInvoice]:

@@ -13,9 +13,9 @@ from functools import partial
 
 from billing import subscriptions as rules
 from billing.allowances import LIFETIME_END
-from billing.collection import after_refund, at_finalizing, first_attempt_at
+from billing.collection import at_finalizing, first_attempt_at
 from billing.credit_grants import CreditGrant
-from billing.credit_notes import CreditNoteType, issue_credit_note
+from billing.credit_notes import CreditNoteType, issue_credit_note, payment_after_refund
 from billing.invoice_lines import PeriodCorrection
 from billing.invoice_states import PAID, InvoiceStatus
 from billing.invoices import Invoice, InvoiceInputs, build_invoice, draft_inputs, invoice_number
@@ -195,12 +195,14 @@ class Story:
         self, played: PlayedInvoice, kind: CreditNoteType, amount: Decimal, at: datetime, reference: str
     ) -> None:
         """Credits a part of an invoice: less to pay, or money back to the wallet. Raises a BillingError."""
-        after = issue_credit_note(played.balance, played.status, kind, amount, self.terms.currency)
+        before = played.balance
+        after = issue_credit_note(before, played.status, kind, amount, self.terms.currency)
         played.adjusted, played.refunded = after.adjusted, after.refunded
         self.credit_notes.append(IssuedNote(played.id, kind.value, amount, at))
         self.tell(at, "credit_note.created", played.id)
         if kind is CreditNoteType.REFUND:
-            played.payment_status = after_refund(played.invoice.amount_due, played.amount_paid, played.refunded)
+            due = played.invoice.amount_due
+            played.payment_status = payment_after_refund(played.payment_status, played.status, due, before, amount)
             self.wallets.give_back(amount, at, reference, EntryReason.credit_note)
         elif not played.amount_remaining:
             self.payment_events(self.collection.receive(played, ZERO, at), played, at)

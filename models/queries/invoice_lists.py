@@ -55,6 +55,14 @@ async def lines_of(session: AsyncSession, scope: Scope, invoice_ids: Sequence[st
     return found
 
 
+async def zones_of(session: AsyncSession, scope: Scope, invoice_ids: Sequence[str]) -> dict[str, str]:
+    """The time zone of each invoice."""
+    table = InvoiceRow
+    statement = select(col(table.id), col(table.timezone))
+    found = await session.execute(statement.where(*own(table, scope), col(table.id).in_(set(invoice_ids))))
+    return {invoice_id: zone for invoice_id, zone in found.all()}
+
+
 async def taxes_of(session: AsyncSession, scope: Scope, invoice_ids: Sequence[str]) -> dict[str, list[InvoiceTaxRow]]:
     """What each tax rate came to on each invoice."""
     table = InvoiceTaxRow

@@ -1,6 +1,7 @@
 """Every table, so that `SQLModel.metadata` is complete once this package is imported."""
 
 from models.tables.catalog import FeatureRow, MeterRow, PlanRow, PriceRow
+from models.tables.credit_notes import CreditNoteLineRow, CreditNoteRow, CreditNoteSequenceRow
 from models.tables.customers import CustomerRow, TaxAssociationRow, TaxRateRow
 from models.tables.events import EventCorrectionRow
 from models.tables.findings import FindingRow
@@ -23,6 +24,9 @@ from models.tables.webhooks import OutboxRow, WebhookDeliveryRow, WebhookEndpoin
 
 __all__ = [
     "ApiKeyRow",
+    "CreditNoteLineRow",
+    "CreditNoteRow",
+    "CreditNoteSequenceRow",
     "CustomerRow",
     "DeferredRevenueRow",
     "DisputeRow",

@@ -27,6 +27,11 @@ class InvoiceRow(Entity, table=True):
             name="total_adds_up",
         ),
         CheckConstraint("amount_paid >= 0 AND total >= 0 AND subtotal >= 0", name="amounts_not_negative"),
+        CheckConstraint(
+            "adjustment_amount >= 0 AND (adjustment_amount = 0 OR invoice_status = 'VOIDED'"
+            " OR amount_paid + adjustment_amount <= amount_due)",
+            name="adjusted_within_due",
+        ),
         CheckConstraint("(invoice_status = 'FINALIZED') <= (invoice_number IS NOT NULL)", name="finalized_has_number"),
         Index(
             "invoices_one_live_per_period", "subscription_id", "period_start", "period_end", "billing_reason",

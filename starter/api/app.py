@@ -14,6 +14,7 @@ from starter.api.gate import Gate
 from starter.api.ingestion import CustomerClocks, IngestAuthentication, KeyFirst
 from starter.api.openapi import add_openapi
 from starter.api.routes import (
+    credit_notes,
     customers,
     documents,
     event_corrections,
@@ -73,6 +74,8 @@ ROUTERS = (
     wallets.balances,
     wallets.router,
     refunds.router,
+    credit_notes.router,
+    credit_notes.commands,
     webhooks.router,
     provider_webhooks.router,
     test_clocks.router,

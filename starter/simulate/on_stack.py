@@ -46,5 +46,5 @@ def _without_stack(text: str, expected: Json) -> Comparison | None:
     if NOT_A_STORY in expected:
         return Comparison(expected["name"], error=expected[NOT_A_STORY])
     scenario = parse_scenario(read_json(text))
-    gaps = gaps_of(scenario, expected)
+    gaps = gaps_of(scenario)
     return Comparison(scenario.name, gaps=tuple(gaps), invoices=len(expected["invoices"])) if gaps else None

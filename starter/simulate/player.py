@@ -115,6 +115,16 @@ class _Player:
         body = {"payment_status": "SUCCEEDED", "amount": decimal_text(action.amount)}
         self._api.put(f"invoices/{self._invoice(action.invoice)}/payment", body)
 
+    def credit_note(self, action: doc.CreditNote) -> None:
+        """Of the invoice as a whole."""
+        body = {
+            "invoice_id": self._invoice(action.invoice),
+            "reason": "BILLING_ERROR",
+            "credit_note_type": action.type,
+            "amount": decimal_text(action.amount),
+        }
+        self._post("creditnotes", body)
+
     def top_up(self, action: doc.TopUp) -> None:
         """Bought outside, or given; bonus credits come with it."""
         expiry, bonus_expiry = action.expiry_date_utc, action.bonus_credits_expiry_date_utc
@@ -233,6 +243,7 @@ ACTIONS: Final[Mapping[type[Any], Callable[[_Player, Any], None]]] = {
     doc.Cancel: _Player.cancel,
     doc.VoidInvoice: _Player.void_invoice,
     doc.Pay: _Player.pay,
+    doc.CreditNote: _Player.credit_note,
     doc.AddPaymentMethod: _Player.add_payment_method,
     doc.TopUp: _Player.top_up,
     doc.Debit: _Player.debit,

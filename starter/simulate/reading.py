@@ -39,7 +39,7 @@ def read_result(api: Api, name: str, played: Played) -> Json:
     return {
         "name": name,
         "invoices": [_invoice(invoice, prices, attempts.get(invoice["id"], [])) for invoice in invoices],
-        "credit_notes": [],
+        "credit_notes": _credit_notes(api, setting.customer_id, places),
         "refused": [{"action": each.action, "code": each.code, "message": each.message} for each in played.refused],
         "rejected_events": [],
         "wallets": [_wallet(api, wallet, played.wallets, places) for wallet in wallets],
@@ -64,6 +64,20 @@ def _attempts(api: Api, customer_id: str) -> dict[str, list[Json]]:
             }
             found.setdefault(payment["destination_id"], []).append(shown)
     return found
+
+
+def _credit_notes(api: Api, customer_id: str, places: Mapping[str, str]) -> list[Json]:
+    """Those that have an effect, in the order of their numbers."""
+    notes = api.every("creditnotes", customer_id=customer_id, credit_note_status="FINALIZED")
+    return [
+        {
+            "invoice": places[note["invoice_id"]],
+            "type": note["credit_note_type"],
+            "amount": note["total_amount"],
+            "at": note["finalized_at"],
+        }
+        for note in sorted(notes, key=lambda each: (str(each["finalized_at"]), str(each["credit_note_number"])))
+    ]
 
 
 def _invoice(invoice: Json, prices: Mapping[str, str], attempts: list[Json]) -> Json:

@@ -181,10 +181,11 @@ def make_one_of_each(client: httpx.Client, sdk: Any) -> dict[str, str]:
     payment = post("/payments", {"destination_type": "INVOICE", "destination_id": invoice.id, "amount": "1",
                                  "payment_method_type": "OFFLINE", "currency": "usd"})  # fmt: skip
     refund = post(f"/payments/{payment['id']}/refund", {"amount": "0.5"})
+    note = post("/creditnotes", {"invoice_id": invoice.id, "reason": "DUPLICATE", "amount": "0.1"})
     key = post("/secrets/api/keys", {"name": "walk"})["secret"]
     return {
         "tenant_id": customer["tenant_id"], "environment_id": customer["environment_id"], "key_id": key["id"],
-        "refund_id": refund["id"], "dispute_id": "dispute_of_nobody",
+        "refund_id": refund["id"], "credit_note_id": note["id"], "dispute_id": "dispute_of_nobody",
         "customer_id": customer["id"], "external_id": "walker", "meter_id": feature["meter_id"],
         "feature_id": feature["id"], "plan_id": plan["id"], "price_id": price["id"], "lookup_key": "walk",
         "tax_rate_id": rate["id"], "association_id": association["id"], "subscription_id": subscription["id"],

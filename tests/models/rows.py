@@ -27,7 +27,8 @@ _PARTICULAR: dict[str, dict[str, Any]] = {
     "event_corrections": {"action": "void"},
     "deferred_revenue": {"released": Decimal(0), "reversed": Decimal(0)},
     "invoices": {"invoice_status": "DRAFT", "total_discount": Decimal(0), "exclusive_tax": Decimal(0),
-                 "total_prepaid_credits_applied": Decimal(0)},
+                 "total_prepaid_credits_applied": Decimal(0), "adjustment_amount": Decimal(0)},
+    "credit_notes": {"credit_note_status": "DRAFT", "credit_note_type": "ADJUSTMENT", "tax_amount": Decimal(0)},
     "ledger_entries": {"credit": Decimal(0)},
 }  # fmt: skip
 
@@ -45,6 +46,9 @@ def new_rows(scope: Scope) -> dict[str, list[dict[str, Any]]]:
     rows = {table.name: [new_row(table, scope)] for table in TABLES}
     entry = rows["ledger_entries"][0]
     entry["transaction_id"] = rows["ledger_transactions"][0]["id"]
+    note, invoice = rows["credit_notes"][0], rows["invoices"][0]
+    note |= {"invoice_id": invoice["id"], "customer_id": invoice["customer_id"]}
+    rows["credit_note_lines"][0]["credit_note_id"] = note["id"]
     rows["wallet_transactions"][0]["lot_id"] = rows["wallet_lots"][0]["id"]
     rows["ledger_entries"].append({**entry, "position": 2, "debit": Decimal(0), "credit": entry["debit"]})
     return rows

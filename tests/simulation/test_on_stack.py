@@ -14,7 +14,6 @@ from typer.testing import CliRunner
 from billing.dunning import DeclineKind
 from billing.scenario.document import PaymentAnswer
 from billing.scenario.parse import parse_scenario
-from billing.simulation.simulate import simulate
 from starter.cli.app import app
 from starter.cli.shared import CliError
 from starter.simulate.comparing import Comparison, Difference, comparable, differences
@@ -28,7 +27,7 @@ runner = CliRunner()
 def gaps(**parts: Any) -> dict[str, str]:
     """What of a document is not playable, and the door that is closed."""
     told = document(**parts)
-    return {gap.path: gap.door for gap in gaps_of(parse_scenario(told), simulate(told))}
+    return {gap.path: gap.door for gap in gaps_of(parse_scenario(told))}
 
 
 def result(*numbers: str | None, total: str = "10") -> dict[str, Any]:
@@ -128,7 +127,7 @@ def test_the_providers_answers_are_a_token() -> None:
 
 SAME = Comparison("a", invoices=3)
 DIFFERENT = Comparison("b", differences=(Difference("invoices[0].total", "10", "11"),), invoices=1)
-NOT_PLAYABLE = Comparison("c", gaps=(Gap("credit_notes", "/creditnotes"),))
+NOT_PLAYABLE = Comparison("c", gaps=(Gap("actions[0]", "/subscriptions/{id}/pause"),))
 BROKEN = Comparison("d", error={"code": "validation_error", "message": "until is required", "path": "until"})
 
 
@@ -162,7 +161,12 @@ def test_only_what_differs_fails(told: dict[str, str], names: list[str], flags: 
 
 def test_a_person_sees_every_difference_and_why_not(told: dict[str, str]) -> None:
     shown = runner.invoke(app, ["simulate", *told.values(), "--on", "http://stack"]).stdout
-    for text in ("invoices[0].total", "11", "credit_notes: the API does not offer /creditnotes", "until is required"):
+    for text in (
+        "invoices[0].total",
+        "11",
+        "actions[0]: the API does not offer /subscriptions",
+        "until is required",
+    ):
         assert text in shown
     for line in ("Same          1", "Different     1", "Not playable  1", "No story      1"):
         assert line in shown
@@ -173,7 +177,7 @@ def test_a_script_gets_the_same_as_json(told: dict[str, str]) -> None:
     assert [each["outcome"] for each in shown["scenarios"]] == ["same", "different", "not_playable", "error"]
     assert shown["scenarios"][1]["differences"] == [{"path": "invoices[0].total", "simulator": "10", "stack": "11"}]
     assert shown["scenarios"][2]["not_playable"] == [
-        {"path": "credit_notes", "reason": "the API does not offer /creditnotes"}
+        {"path": "actions[0]", "reason": "the API does not offer /subscriptions/{id}/pause"}
     ]
     assert "timeline" in {each["path"] for each in shown["not_compared"]}
 

@@ -207,6 +207,104 @@ CREATE OR REPLACE TRIGGER usage_corrections_append_only BEFORE UPDATE OR DELETE 
 """,
 )
 
+CREDIT_NOTES = (
+    """
+CREATE OR REPLACE FUNCTION refuse_change_of_credit_note() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+  bookkeeping text[] := '{status,updated_at,updated_by,note_metadata,document_key,document_sha256}';
+  by_command text[] := '{credit_note_status,voided_at}';
+BEGIN
+  IF TG_OP = 'DELETE' THEN
+    RAISE EXCEPTION 'credit note % is never deleted; void it', OLD.id USING ERRCODE = 'restrict_violation';
+  END IF;
+  IF OLD.credit_note_status = 'DRAFT' THEN
+    by_command := by_command || '{credit_note_number,finalized_at,tax_amount}'::text[];
+  END IF;
+  IF OLD.credit_note_status = 'VOIDED' THEN by_command := '{}'; END IF;
+  IF NEW.credit_note_status = 'DRAFT' AND OLD.credit_note_status <> 'DRAFT'
+    OR to_jsonb(NEW) - bookkeeping - by_command IS DISTINCT FROM to_jsonb(OLD) - bookkeeping - by_command THEN
+    RAISE EXCEPTION 'credit note % is % and append-only: nothing of what it says changes',
+      OLD.id, OLD.credit_note_status USING ERRCODE = 'restrict_violation';
+  END IF;
+  RETURN NEW;
+END $$
+""",
+    """
+CREATE OR REPLACE TRIGGER credit_notes_frozen BEFORE UPDATE OR DELETE ON credit_notes
+  FOR EACH ROW EXECUTE FUNCTION refuse_change_of_credit_note()
+""",
+    """
+CREATE OR REPLACE FUNCTION refuse_line_of_finalized_note() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  IF NOT EXISTS (SELECT FROM credit_notes WHERE id = NEW.credit_note_id AND credit_note_status = 'DRAFT'
+    AND tenant_id = NEW.tenant_id AND environment_id = NEW.environment_id AND currency = NEW.currency) THEN
+    RAISE EXCEPTION 'credit note % takes no further line: it is no draft of the same scope and currency',
+      NEW.credit_note_id USING ERRCODE = 'restrict_violation';
+  END IF;
+  RETURN NULL;
+END $$
+""",
+    """
+CREATE OR REPLACE TRIGGER credit_note_lines_of_drafts AFTER INSERT ON credit_note_lines
+  FOR EACH ROW EXECUTE FUNCTION refuse_line_of_finalized_note()
+""",
+    """
+CREATE OR REPLACE TRIGGER credit_note_lines_append_only BEFORE UPDATE OR DELETE ON credit_note_lines
+  FOR EACH ROW EXECUTE FUNCTION refuse_change()
+""",
+    """
+CREATE OR REPLACE FUNCTION credit_note_adds_up() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+  lines numeric;
+  adjusted numeric;
+  invoice record;
+BEGIN
+  SELECT coalesce(sum(amount), 0) INTO lines FROM credit_note_lines WHERE credit_note_id = NEW.id;
+  IF lines <> NEW.total_amount THEN
+    RAISE EXCEPTION 'credit note % is for %, its lines come to %', NEW.id, NEW.total_amount, lines
+      USING ERRCODE = 'check_violation';
+  END IF;
+  SELECT currency, adjustment_amount INTO invoice FROM invoices WHERE id = NEW.invoice_id
+    AND tenant_id = NEW.tenant_id AND environment_id = NEW.environment_id AND customer_id = NEW.customer_id;
+  SELECT coalesce(sum(total_amount), 0) INTO adjusted FROM credit_notes WHERE invoice_id = NEW.invoice_id
+    AND credit_note_type = 'ADJUSTMENT' AND credit_note_status = 'FINALIZED';
+  IF invoice.currency IS DISTINCT FROM NEW.currency OR invoice.adjustment_amount <> adjusted THEN
+    RAISE EXCEPTION 'credit note % does not fit its invoice: adjusted by %, its notes come to %',
+      NEW.id, invoice.adjustment_amount, adjusted USING ERRCODE = 'check_violation';
+  END IF;
+  RETURN NULL;
+END $$
+""",
+    """
+DROP TRIGGER IF EXISTS credit_notes_add_up ON credit_notes
+""",
+    """
+CREATE CONSTRAINT TRIGGER credit_notes_add_up AFTER INSERT OR UPDATE ON credit_notes
+  DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION credit_note_adds_up()
+""",
+    """
+CREATE OR REPLACE FUNCTION adjustment_has_notes() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE adjusted numeric;
+BEGIN
+  SELECT coalesce(sum(total_amount), 0) INTO adjusted FROM credit_notes WHERE invoice_id = NEW.id
+    AND credit_note_type = 'ADJUSTMENT' AND credit_note_status = 'FINALIZED';
+  IF (SELECT adjustment_amount FROM invoices WHERE id = NEW.id) <> adjusted THEN
+    RAISE EXCEPTION 'invoice % is adjusted by %, its credit notes come to %', NEW.id, NEW.adjustment_amount, adjusted
+      USING ERRCODE = 'check_violation';
+  END IF;
+  RETURN NULL;
+END $$
+""",
+    """
+DROP TRIGGER IF EXISTS invoices_adjusted_by_notes ON invoices
+""",
+    """
+CREATE CONSTRAINT TRIGGER invoices_adjusted_by_notes AFTER UPDATE ON invoices
+  DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
+  WHEN (NEW.adjustment_amount IS DISTINCT FROM OLD.adjustment_amount) EXECUTE FUNCTION adjustment_has_notes()
+""",
+)
+
 AMOUNTS = {
     "invoices": (
         *("subtotal", "total_discount", "total_tax", "exclusive_tax", "total_prepaid_credits_applied", "total"),
@@ -253,6 +351,9 @@ def currency_exponents() -> str:
     )
 
 
+CREDITED: dict[str, tuple[str, ...]] = {
+    "credit_notes": ("total_amount", "tax_amount"), "credit_note_lines": ("amount",)
+}  # fmt: skip
 REFUNDS: dict[str, tuple[str, ...]] = {"refunds": ("amount",), "disputes": ("amount",)}
 
 

@@ -13,7 +13,7 @@ router = APIRouter()
 RESOURCES: Final = frozenset(
     (
         "addons", "alert", "alerts", "analytics", "auth", "checkout", "connections", "cost", "costs", "costsheets",
-        "coupons", "coupon-associations", "creditgrants", "creditnotes", "cron", "customer-portal", "entitlements",
+        "coupons", "coupon-associations", "creditgrants", "cron", "customer-portal", "entitlements",
         "fx-rates", "groups", "integrations", "marketplace", "oauth", "portal", "rbac", "reports",
         "scheduled-tasks", "settings", "tasks", "usage-records", "users", "workflows",
     )
