@@ -4,8 +4,10 @@ A minute is judged once it has settled: everybody who counts has written, and th
 in it. Design: usage.md section 5.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -15,15 +17,21 @@ from temporalio import activity
 
 from activities.event_corrections import apply_every_pending
 from activities.ingestion.ports import UsageProgress
+from billing.codec import from_json
+from billing.meters import Filter
+from models.clickhouse.billed_events import BilledWindow, StoredSpan, read_billed, read_stored_span
 from models.clickhouse.client import ClickHouse
 from models.clickhouse.event_counts import MinuteCounts, last_whole_minute, read_minutes, read_unbalanced
+from models.conversions import meter_from_row
 from models.database import Database
+from models.queries.reconciliation import Frozen, list_billed_usage
 from models.scope import Scope
 
 SETTLING: Final = timedelta(seconds=30)
 """Within it everybody has written what was counted in a minute: processes do so every few seconds."""
 
 LOOKS_BACK: Final = timedelta(hours=24)
+CUSTOMERS_A_QUERY: Final = 1000
 SHOWN_MINUTES: Final = 20
 
 UNACCOUNTED = Gauge(
@@ -36,10 +44,14 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Reconciliation:
-    """The counted minutes of [start, end) of one environment; those before `settled_until` can be judged."""
+    """The counted minutes of [start, end) of one environment; those before `settled_until` can be judged.
+
+    `billed` has how many of the events stored in a minute an invoice counted by now.
+    """
 
     minutes: tuple[MinuteCounts, ...]
     settled_until: datetime
+    billed: Mapping[datetime, int]
 
     @property
     def findings(self) -> tuple[MinuteCounts, ...]:
@@ -50,12 +62,64 @@ class Reconciliation:
 
 
 async def reconcile(
-    clickhouse: ClickHouse, progress: UsageProgress, scope: Scope, start: datetime, end: datetime, now: datetime
+    database: Database,
+    clickhouse: ClickHouse,
+    progress: UsageProgress,
+    scope: Scope,
+    start: datetime,
+    end: datetime,
+    now: datetime,
 ) -> Reconciliation:
     """What was counted in [start, end), by the wall clock. Raises ClickHouseError, IngestUnavailable."""
     settled = await settled_until(progress, start, min(end, now))
     minutes = await read_minutes(clickhouse, scope, start, end)
-    return Reconciliation(tuple(minutes), min(settled, last_whole_minute(now - SETTLING)))
+    billed = by_counted_minute(await billed_events(database, clickhouse, scope, start, end), minutes)
+    return Reconciliation(tuple(minutes), min(settled, last_whole_minute(now - SETTLING)), billed)
+
+
+def by_counted_minute(stored: Mapping[datetime, int], counted: Sequence[MinuteCounts]) -> Mapping[datetime, int]:
+    """Events by a minute in which something was counted: their own, else the one before.
+
+    An event is stored a moment after the log received it. What came before the first counted minute is left out.
+    """
+    minutes = [each.minute for each in counted]
+    billed: Counter[datetime] = Counter()
+    for minute, count in stored.items():
+        place = bisect_right(minutes, minute)
+        if place:
+            billed[minutes[place - 1]] += count
+    return billed
+
+
+async def billed_events(
+    database: Database, clickhouse: ClickHouse, scope: Scope, start: datetime, end: datetime
+) -> Mapping[datetime, int]:
+    """By the minute in which they were stored: events of [start, end), real time, that a final invoice counted.
+
+    Raises ClickHouseError.
+    """
+    span = await read_stored_span(clickhouse, scope, start, end)
+    if span is None:
+        return {}
+    windows: set[BilledWindow] = set()
+    for at in range(0, len(span.external_customer_ids), CUSTOMERS_A_QUERY):
+        whose = span.external_customer_ids[at : at + CUSTOMERS_A_QUERY]
+        async with database.transaction(scope) as session:
+            found = await list_billed_usage(session, scope, whose, span.first)
+            windows.update(_window(each) for each in found if _may_hold(each, span))
+    return await read_billed(clickhouse, scope, start, end, sorted(windows, key=lambda each: each.external_customer_id))
+
+
+def _may_hold(frozen: Frozen, span: StoredSpan) -> bool:
+    return frozen.snapshot.period_start <= span.last or meter_from_row(frozen.meter).is_cumulative
+
+
+def _window(frozen: Frozen) -> BilledWindow:
+    row, meter = frozen.snapshot, meter_from_row(frozen.meter)
+    if row.filters is not None:
+        meter = replace(meter, filters=tuple(from_json(Filter, each) for each in row.filters))
+    start = None if meter.is_cumulative else row.period_start
+    return BilledWindow(frozen.external_customer_id, meter, start, row.period_end, row.cutoff_at)
 
 
 async def settled_until(progress: UsageProgress, start: datetime, end: datetime) -> datetime:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import BigInteger, or_
+from sqlalchemy.orm import defer
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -123,6 +124,28 @@ async def list_frozen_usage(session: AsyncSession, frozen_after: datetime, behin
         .where(InvoiceRow.invoice_status == "FINALIZED", col(row.created_at) > frozen_after, col(row.id) > behind)
         .order_by(col(row.id))
         .limit(most)
+    )
+    return [Frozen(*found) for found in (await session.exec(query)).all()]
+
+
+async def list_billed_usage(
+    session: AsyncSession, scope: Scope, external_customer_ids: Collection[str], first: datetime
+) -> Sequence[Frozen]:
+    """What final invoices of these customers counted, of periods that end after `first`; without its long columns."""
+    row = UsageSnapshotRow
+    query = (
+        select(row, MeterRow, CustomerRow.external_id)
+        .join(InvoiceRow, col(InvoiceRow.id) == col(row.invoice_id))
+        .join(CustomerRow, col(CustomerRow.id) == col(InvoiceRow.customer_id))
+        .join(MeterRow, col(MeterRow.id) == col(row.meter_id))
+        .where(
+            CustomerRow.tenant_id == scope.tenant_id,
+            CustomerRow.environment_id == scope.environment_id,
+            col(CustomerRow.external_id).in_(external_customer_ids),
+            InvoiceRow.invoice_status == "FINALIZED",
+            col(row.period_end) > first,
+        )
+        .options(defer(col(row.query)), defer(col(row.daily)))  # type: ignore[arg-type]
     )
     return [Frozen(*found) for found in (await session.exec(query)).all()]
 

@@ -1,5 +1,6 @@
 """The counts of accepted events on the wire (ours: the reference has none)."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from activities.event_reconciliation import Reconciliation
@@ -32,7 +33,8 @@ class ReconciliationParams(Request):
 class CountsAnswer(Answer):
     """accepted + replayed = stored + duplicate + dead_lettered, unless `missing` or `surplus` says otherwise.
 
-    `unconfirmed` were answered 503 and may have come through.
+    `unconfirmed` were answered 503 and may have come through. `billed` are those that a final invoice has counted; one
+    that was stored only in the next minute may stand there.
     """
 
     accepted: int
@@ -43,6 +45,7 @@ class CountsAnswer(Answer):
     dead_lettered: int
     missing: int
     surplus: int
+    billed: int
 
 
 class MinuteAnswer(CountsAnswer):
@@ -52,10 +55,10 @@ class MinuteAnswer(CountsAnswer):
     settled: bool
 
     @classmethod
-    def of(cls, counts: MinuteCounts, settled_until: datetime) -> "MinuteAnswer":
+    def of(cls, counts: MinuteCounts, settled_until: datetime, billed: int) -> "MinuteAnswer":
         """The minute on the wire; what is still on its way is not missing."""
         settled = counts.minute < settled_until
-        return cls(minute=counts.minute, settled=settled, **_numbers([counts], [counts] if settled else []))
+        return cls(minute=counts.minute, settled=settled, **_numbers([counts], [counts] if settled else [], billed))
 
 
 class ReconciliationAnswer(Answer):
@@ -72,17 +75,21 @@ class ReconciliationAnswer(Answer):
     def of(cls, found: Reconciliation, start: datetime, end: datetime) -> "ReconciliationAnswer":
         """The reconciliation on the wire."""
         judged = [each for each in found.minutes if each.minute < found.settled_until]
+
+        def answer(each: MinuteCounts) -> MinuteAnswer:
+            return MinuteAnswer.of(each, found.settled_until, found.billed.get(each.minute, 0))
+
         return cls(
             start_time=start,
             end_time=end,
             settled_until=found.settled_until,
-            total=CountsAnswer(**_numbers(found.minutes, judged)),
-            minutes=[MinuteAnswer.of(each, found.settled_until) for each in found.minutes],
-            findings=[MinuteAnswer.of(each, found.settled_until) for each in found.findings],
+            total=CountsAnswer(**_numbers(found.minutes, judged, sum(found.billed.values()))),
+            minutes=[answer(each) for each in found.minutes],
+            findings=[answer(each) for each in found.findings],
         )
 
 
-def _numbers(counted: "list[MinuteCounts] | tuple[MinuteCounts, ...]", judged: list[MinuteCounts]) -> dict[str, int]:
+def _numbers(counted: Sequence[MinuteCounts], judged: Sequence[MinuteCounts], billed: int) -> dict[str, int]:
     sums, verdict = totals(counted), totals(judged)
     same = {name: sums[name] for name in ("accepted", "replayed", "unconfirmed", "stored", "dead_lettered")}
     return {
@@ -90,4 +97,5 @@ def _numbers(counted: "list[MinuteCounts] | tuple[MinuteCounts, ...]", judged: l
         "duplicate": sums["duplicates"],
         "missing": verdict["missing"],
         "surplus": verdict["surplus"],
+        "billed": billed,
     }

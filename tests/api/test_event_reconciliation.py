@@ -34,7 +34,7 @@ def test_accepted_is_stored_plus_duplicates(client: httpx.Client, other_tenant: 
 
     assert found["total"] == {
         "accepted": 11, "replayed": 0, "unconfirmed": 0, "stored": 9, "duplicate": 2, "dead_lettered": 0,
-        "missing": 0, "surplus": 0,
+        "missing": 0, "surplus": 0, "billed": 0,
     }  # fmt: skip
     assert sum(minute["stored"] for minute in found["minutes"]) == 9
     assert found["findings"] == []

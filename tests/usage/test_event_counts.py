@@ -212,11 +212,11 @@ async def test_what_does_not_add_up_is_found_once_it_has_settled(
         return [(each.missing, each.surplus) for each in found]
 
     start = now - timedelta(hours=1)
-    behind = await reconcile(clickhouse, Progress(now - timedelta(minutes=40)), TENANT, start, now, now)
+    behind = await reconcile(database, clickhouse, Progress(now - timedelta(minutes=40)), TENANT, start, now, now)
     assert (len(behind.minutes), behind.findings) == (1, ())
     done = StoredBeforeAnswered()
-    assert found_of((await reconcile(clickhouse, done, TENANT, start, now, now)).findings) == [(2, 0)]
-    assert found_of((await reconcile(clickhouse, done, OTHER, start, now, now)).findings) == [(0, 1)]
+    assert found_of((await reconcile(database, clickhouse, done, TENANT, start, now, now)).findings) == [(2, 0)]
+    assert found_of((await reconcile(database, clickhouse, done, OTHER, start, now, now)).findings) == [(0, 1)]
     found = await ReconciliationActivities(database, clickhouse, done).reconcile(ReconcileUsage(now))
     await database.close()
     assert (found.missing, found.surplus) == (2, 1)

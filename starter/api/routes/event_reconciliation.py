@@ -19,9 +19,9 @@ router = APIRouter(tags=["usage"], route_class=CommandRoute)
 async def get(
     params: Annotated[ReconciliationParams, Query()], caller: CallerNow, request: Request, now: Now
 ) -> Response:
-    """accepted + replayed = stored + duplicate + dead_lettered, or a finding says where not."""
+    """accepted + replayed = stored + duplicate + dead_lettered, or a finding says where not; and what is billed."""
     start, end = params.span(now)
     clients = clients_of(request)
     clickhouse, progress = required(clients.clickhouse, "clickhouse"), required(clients.progress, "events")
-    found = await reconcile(clickhouse, progress, caller.scope, start, end, now)
+    found = await reconcile(clients.database, clickhouse, progress, caller.scope, start, end, now)
     return json_answer(ReconciliationAnswer.of(found, start, end))
