@@ -5,7 +5,10 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import Final
 
-ROWS: Final = 4
+ROWS: Final = 5
+WIDEST: Final = 6
+"""Characters of a day, with the gap to the next one."""
+
 _EIGHTHS: Final = " ▁▂▃▄▅▆▇█"
 
 
@@ -38,17 +41,30 @@ def _height(value: Decimal, largest: Decimal, rows: int) -> int:
 
 
 def drawn(title: str, days: Sequence[tuple[date, Decimal]], width: int = 76) -> str:
-    """A titled chart of days; more than `width` of them go on below, by the same scale."""
+    """A titled chart of days, in lines of at most `width`; what does not fit goes on below, by the same scale."""
     every = with_gaps(days)
     if not every:
         return f"{title}\n  no events"
     busiest, most = max(every, key=lambda one: one[1])
+    scale = [f"{most:,f}", *[""] * (ROWS - 1)]
+    indent = max(len(scale[0]), 1) + 2
+    room = max(width - indent - 2, 1)
+    a_day = min(max(room // len(every), 1), WIDEST)
     lines = [title]
-    for start in range(0, len(every), max(width, 1)):
-        some = every[start : start + max(width, 1)]
-        lines += [f"  {line}" for line in columns([value for _, value in some], largest=most)]
-        lines.append(f"  {_axis(some[0][0], some[-1][0], len(some))}")
+    for start in range(0, len(every), room // a_day):
+        some = every[start : start + room // a_day]
+        bars = columns([value for _, value in some], largest=most)
+        lines += [f"{label:>{indent}} │{_widened(bar, a_day)}".rstrip() for label, bar in zip(scale, bars, strict=True)]
+        lines.append(f"{'0':>{indent}} └{'─' * (len(some) * a_day)}")
+        lines.append(f"{'':>{indent}}  {_axis(some[0][0], some[-1][0], len(some) * a_day)}".rstrip())
     return "\n".join([*lines, f"  most: {most:,f} on {busiest.isoformat()}"])
+
+
+def _widened(bar: str, a_day: int) -> str:
+    """A line of the chart with so many characters a day, of which the last is the gap to the next one."""
+    if a_day == 1:
+        return bar
+    return "".join(f"{part * (a_day - 1)} " for part in bar)
 
 
 def _axis(first: date, last: date, length: int) -> str:
