@@ -127,7 +127,7 @@ def activities_by_queue(clients: Clients, gate: TemporalGate, progress: UsagePro
     breakers = Breakers()
     payments = PaymentActivities(database, clients.providers, breakers)
     thresholds, alerts = Thresholds(database, usage), BalanceAlerts(database, usage)
-    clocks = ClockActivities(database, gate, progress, thresholds, alerts)
+    clocks = ClockActivities(database, gate, progress, thresholds, alerts, usage)
     hours = FullHourActivities(database, progress, thresholds, alerts)
     documents = DocumentActivities(database, required(clients.object_store, "documents"))
     webhooks = WebhookActivities(database, required(clients.webhook_sender, "webhooks"))

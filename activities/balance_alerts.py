@@ -1,6 +1,7 @@
 """Telling a wallet's owner that its real-time balance is in another state. Rules are `billing.balance_alerts`'s."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
 from activities.outbox import emit
 from activities.usage_reader import UsageReader
@@ -14,6 +15,9 @@ from models.database import Database
 from models.queries.wallets import get_wallet
 from models.scope import Scope
 from models.tables import WalletRow
+
+INSTANT: Final = timedelta(milliseconds=1)
+"""Of usage: what is dated at the look itself counts."""
 
 
 class BalanceAlerts:
@@ -30,7 +34,8 @@ class BalanceAlerts:
             if not _is_watched(row):
                 return None
             moved = row.transaction_count
-        balance = (await read_real_time_balance(self._database, self._usage, scope, wallet_id, at)).real_time_balance
+        found = await read_real_time_balance(self._database, self._usage, scope, wallet_id, at, at + INSTANT)
+        balance = found.real_time_balance
         async with self._database.transaction(scope) as session:
             row = await get_wallet(session, scope, wallet_id, lock=True)
             settings = alerts_from_row(row)

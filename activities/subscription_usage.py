@@ -12,12 +12,12 @@ from decimal import Decimal
 
 from activities.bookkeeping import scope_of
 from activities.business_time import business_time
-from activities.invoice_usage import Whose, by_period, customer_and_meters, measure, snapshot_of
+from activities.invoice_usage import Whose, by_period, customer_and_meters, measure_so_far, snapshot_of
 from activities.subscriptions import load_terms
 from activities.usage_reader import UsageReader
 from billing.errors import Invalid
 from billing.invoices import Invoice, InvoiceLine, build_invoice, draft_inputs
-from billing.meters import AggregationType, Meter, UsageSnapshot, share_so_far
+from billing.meters import AggregationType, Meter, UsageSnapshot
 from billing.money import total
 from billing.periods import Period
 from billing.running_usage import running_usage, usage_within
@@ -58,11 +58,12 @@ class SubscriptionUsage:
 
 async def read_subscription_usage(
     database: Database, usage: UsageReader, scope: Scope, subscription_id: str, start: datetime | None,
-    end: datetime | None, now: datetime,
+    end: datetime | None, now: datetime, dated_before: datetime | None = None,
 ) -> SubscriptionUsage:  # fmt: skip
     """Usage in [start, end), which default to the current period's. Raises NotFound, Invalid, ClickHouseError.
 
-    At `now`, or at the subscription's test clock, a level counts for the time that has passed.
+    At `now`, or at the subscription's test clock, a level counts for the time that has passed. With `dated_before`,
+    usage that was sent ahead and is dated later does not count yet.
     """
     async with database.transaction(scope) as session:
         row = await get_subscription(session, subscription_id)
@@ -73,7 +74,7 @@ async def read_subscription_usage(
     due = running_usage(terms, state) if period == state.current_period else usage_within(terms, period)
     external_id, meters = await customer_and_meters(database, scope_of(row), row.customer_id, due.lines)
     whose = Whose(scope, external_id, terms.zone, terms.anchor)
-    measured = await _so_far(usage, whose, due.lines, meters, at)
+    measured = await _so_far(usage, whose, due.lines, meters, at, dated_before)
     invoice = build_invoice(replace(draft_inputs(terms, due), usage=measured))
     return SubscriptionUsage(row.currency, period, tuple(_charges(invoice.lines, items, meters)), invoice)
 
@@ -98,25 +99,27 @@ def _charges(
 
 
 async def _so_far(
-    usage: UsageReader, whose: Whose, lines: Iterable[DueLine], meters: dict[str, Meter], at: datetime
+    usage: UsageReader,
+    whose: Whose,
+    lines: Iterable[DueLine],
+    meters: dict[str, Meter],
+    at: datetime,
+    dated_before: datetime | None,
 ) -> tuple[UsageSnapshot, ...]:
     """What each line measured by `at`; one read for all meters that are read over the same time."""
     snapshots = []
     for period, wanted in by_period(lines, meters).items():
         by_time: dict[Period, list[Meter]] = defaultdict(list)
         for meter in wanted:
-            by_time[_passed(meter, period, at)].append(meter)
+            by_time[_passed(meter, period, at, dated_before)].append(meter)
         for passed, own in by_time.items():
-            read = await measure(usage, whose, own, passed)
-            for meter in own:
-                found = read[meter.id]
-                found = replace(found, usage=share_so_far(found.usage, passed, period))
-                snapshots.append(snapshot_of(meter.id, meter, period, at, found, ""))
+            read = await measure_so_far(usage, whose, own, period, passed)
+            snapshots += [snapshot_of(meter.id, meter, period, at, read[meter.id], "") for meter in own]
     return tuple(snapshots)
 
 
-def _passed(meter: Meter, period: Period, at: datetime) -> Period:
+def _passed(meter: Meter, period: Period, at: datetime, dated_before: datetime | None) -> Period:
     """The part of a line's period that is read: of a level, which lasts until it changes, what has passed."""
-    if meter.aggregation is not AggregationType.WEIGHTED_SUM:
-        return period
-    return Period(period.start, min(max(at, period.start), period.end))
+    level = meter.aggregation is AggregationType.WEIGHTED_SUM
+    until = at if level else dated_before
+    return period if until is None else Period(period.start, min(max(until, period.start), period.end))

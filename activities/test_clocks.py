@@ -23,12 +23,15 @@ from activities.revenue import BATCH, release_due
 from activities.states import ClockState, InvoiceState, SubscriptionState
 from activities.subscriptions import subscription_state
 from activities.thresholds import Thresholds
+from activities.usage_reader import UsageReader
 from activities.wallet_expiry import expire_due
 from billing.errors import AlreadyExists, BillingError, Conflict, Invalid, NotFound
 from billing.order import act_first
 from billing.thresholds import checked_after
+from models.clickhouse.event_query import EventQuery
 from models.database import Database
 from models.ids import new_id
+from models.queries.customers import get_customer
 from models.queries.full_hours import alerts_due, first_look, has_level, note_change, thresholds_due
 from models.queries.invoices import first_due_invoice, list_due_invoices
 from models.queries.subscriptions import first_due_subscription, get_subscription, list_due_subscriptions
@@ -90,12 +93,14 @@ class ClockActivities:
         progress: UsageProgress,
         thresholds: Thresholds,
         alerts: BalanceAlerts,
+        usage: UsageReader,
     ) -> None:
         self._database = database
         self._gate = gate
         self._progress = progress
         self._thresholds = thresholds
         self._alerts = alerts
+        self._usage = usage
 
     @activity.defn(name="clocks.begin")
     async def begin(self, command: BeginAdvance) -> ClockState:
@@ -122,7 +127,7 @@ class ClockActivities:
             clock.frozen_time = max(clock.frozen_time, due.at)
             touch(clock)
             state = clock_state(clock)
-        await _with_heartbeat(self._act(command, due))
+        await _with_heartbeat(self._act(command, due, state.target_time))
         await self._must_have_moved(command, due)
         return state
 
@@ -135,7 +140,7 @@ class ClockActivities:
             touch(clock)
             return clock_state(clock)
 
-    async def _act(self, command: StepClock, due: _Due) -> None:
+    async def _act(self, command: StepClock, due: _Due, target: datetime) -> None:
         for subscription in due.subscriptions:
             with _in_the_name_of(f"subscription {subscription.subscription_id} of {subscription.customer_id}"):
                 await self._gate.advance_subscription(subscription, due.at)
@@ -144,25 +149,43 @@ class ClockActivities:
                 await self._gate.advance_invoice(invoice, due.at)
         for subscription_id in due.thresholds:
             with _in_the_name_of(f"the threshold of subscription {subscription_id}"):
-                await self._check_threshold(command, subscription_id, due.at)
+                await self._check_threshold(command, subscription_id, due.at, target)
         for wallet_id in due.wallets:
             with _in_the_name_of(f"the alerts of wallet {wallet_id}"):
-                await self._look_at_balance(command.scope, wallet_id, due.at)
+                await self._look_at_balance(command.scope, wallet_id, due.at, target)
         if due.subscriptions or due.invoices:
             async with self._database.transaction(command.scope) as session:
                 await note_change(session, command.clock_id, checked_after(due.at))
 
-    async def _check_threshold(self, command: StepClock, subscription_id: str, at: datetime) -> None:
-        drafted = await self._thresholds.check(command.scope, subscription_id, at, command.cutoff)
-        async with self._database.transaction(command.scope) as session:
-            row = await get_subscription(session, subscription_id, lock=True)
+    async def _check_threshold(self, command: StepClock, subscription_id: str, at: datetime, target: datetime) -> None:
+        scope = command.scope
+        drafted = await self._thresholds.check(scope, subscription_id, at, command.cutoff)
+        async with self._database.transaction(scope) as session:
+            customer_id = (await get_subscription(session, subscription_id)).customer_id
             again = drafted is not None or await has_level(session, subscription_id)
-            row.threshold_check_at = checked_after(at) if again else None
+        look_at = checked_after(at) if again else await self._next_use(scope, customer_id, at, target)
+        async with self._database.transaction(scope) as session:
+            (await get_subscription(session, subscription_id, lock=True)).threshold_check_at = look_at
 
-    async def _look_at_balance(self, scope: Scope, wallet_id: str, at: datetime) -> None:
+    async def _look_at_balance(self, scope: Scope, wallet_id: str, at: datetime, target: datetime) -> None:
         await self._alerts.look(scope, wallet_id, at)
         async with self._database.transaction(scope) as session:
-            (await get_wallet(session, scope, wallet_id, lock=True)).alert_check_at = None
+            customer_id = (await get_wallet(session, scope, wallet_id)).customer_id
+        look_at = await self._next_use(scope, customer_id, at, target)
+        async with self._database.transaction(scope) as session:
+            (await get_wallet(session, scope, wallet_id, lock=True)).alert_check_at = look_at
+
+    async def _next_use(self, scope: Scope, customer_id: str, at: datetime, target: datetime) -> datetime | None:
+        """The full hour after the customer's first usage from `at` on, on the way to `target`: it was sent ahead."""
+        if at >= target:
+            return None
+        async with self._database.transaction(scope) as session:
+            external_id = (await get_customer(session, scope, customer_id)).external_id
+        first = EventQuery(
+            scope.tenant_id, scope.environment_id, at, target, external_id, page_size=1, ascending=True
+        )  # fmt: skip
+        found = (await self._usage.events(first)).events
+        return checked_after(found[0].timestamp) if found else None
 
     async def _must_have_moved(self, command: StepClock, due: _Due) -> None:
         """A step that changed nothing would be repeated for ever; the next try may find the workflow mended."""

@@ -47,9 +47,17 @@ class RealTimeBalance:
 
 
 async def read_real_time_balance(
-    database: Database, usage: UsageReader, scope: Scope, wallet_id: str, now: datetime
+    database: Database,
+    usage: UsageReader,
+    scope: Scope,
+    wallet_id: str,
+    now: datetime,
+    dated_before: datetime | None = None,
 ) -> RealTimeBalance:
-    """The balance at `now`, or at the customer's test clock. Raises NotFound, ClickHouseError."""
+    """The balance at `now`, or at the customer's test clock. Raises NotFound, ClickHouseError.
+
+    With `dated_before`, usage of the running period that is dated later does not count yet.
+    """
     async with database.transaction(scope) as session:
         row = await get_wallet(session, scope, wallet_id)
         at = await business_time(session, row.test_clock_id, now)
@@ -72,7 +80,7 @@ async def read_real_time_balance(
     current = ZERO
     if wallet.allowed_price_types is not AllowedPriceTypes.FIXED:
         for each, billed in on_account.items():
-            used = await read_subscription_usage(database, usage, scope, each, None, None, at)
+            used = await read_subscription_usage(database, usage, scope, each, None, None, at, dated_before)
             current = total((current, max(minus(usage_of(used.invoice), billed), ZERO)))
     owed = total((unpaid, *drafted))
     return RealTimeBalance(

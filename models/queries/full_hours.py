@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, update
+from sqlalchemy import ColumnElement, func, or_, update
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -46,14 +46,14 @@ async def list_with_alerts(session: AsyncSession, after: str, most: int) -> list
 
 
 async def note_change(session: AsyncSession, test_clock_id: str, look_at: datetime) -> None:
-    """Something has happened to the clock's customers: what has no look before it is looked at then."""
+    """Something has happened to the clock's customers: they are looked at by `look_at`."""
     threshold, alert = SubscriptionRow, WalletRow
     await session.execute(
         update(threshold)
         .where(
             col(threshold.test_clock_id) == test_clock_id,
             col(threshold.auto_invoice_threshold).is_not(None),
-            col(threshold.threshold_check_at).is_(None),
+            _later(threshold.threshold_check_at, look_at),
             col(threshold.subscription_status).in_(LIVE_SUBSCRIPTION),
         )
         .values(threshold_check_at=look_at)
@@ -63,11 +63,15 @@ async def note_change(session: AsyncSession, test_clock_id: str, look_at: dateti
         .where(
             col(alert.test_clock_id) == test_clock_id,
             col(alert.alert_settings).is_not(None),
-            col(alert.alert_check_at).is_(None),
+            _later(alert.alert_check_at, look_at),
             col(alert.wallet_status) == "active",
         )
         .values(alert_check_at=look_at)
     )
+
+
+def _later(planned: Any, look_at: datetime) -> ColumnElement[bool]:
+    return or_(col(planned).is_(None), col(planned) > look_at)
 
 
 async def first_look(session: AsyncSession, test_clock_id: str) -> datetime | None:

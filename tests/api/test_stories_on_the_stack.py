@@ -127,6 +127,14 @@ def test_a_story_is_played_again_and_beside_others(tenant: Tenant) -> None:
     assert [played(told("amended-before-the-invoice"), tenant).outcome for _ in range(2)] == ["same", "same"]
 
 
+def test_usage_that_is_sent_ahead_counts_at_its_own_hours(tenant: Tenant) -> None:
+    """All calls of a day lie there when the clock is sent over it: each threshold is invoiced at its full hour."""
+    story = json.loads(told("thresholds-of-an-account"))
+    hours = {"00:20": "10", "03:10": "600", "07:40": "5", "11:50": "300", "12:00": "400", "16:30": "100"}
+    story["usage"] = [{"meter": "calls", "at": f"2026-01-06T{at}:00Z", "quantity": n} for at, n in hours.items()]
+    assert played(json.dumps(story), tenant).differences == ()
+
+
 def test_a_refusal_by_the_stack_is_a_difference(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("starter.simulate.setting.GATEWAY", "nobody")
     found = played(told("paid-in-parts"), tenant)

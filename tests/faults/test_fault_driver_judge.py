@@ -3,6 +3,7 @@
 import random
 from collections import Counter
 from dataclasses import replace
+from datetime import datetime, timedelta
 from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
@@ -111,6 +112,28 @@ def test_an_invoice_announced_twice_is_found() -> None:
     twice = facts()
     twice.events[1].entity_id = "inv_1"
     assert any("more than once: {'inv_1': 1}" in problem for problem in found(twice))
+
+
+def test_an_alert_that_is_missing_or_told_at_another_instant_is_found() -> None:
+    """One year in which a balance falls, told as the simulator tells it, then an hour late, then not at all."""
+    story = stories.story("31/4/0", stories.settings_of_tenant(random.Random(1)), 5)
+    expected = [each for each in story.expected["timeline"] if each["event"].startswith(judge.ALERT)]
+    assert expected
+    outcome = Outcome(story, 0, wallets={"wallet_1": "w"})
+
+    def told(late: timedelta) -> Facts:
+        alerts = [
+            SimpleNamespace(
+                event_type=each["event"], entity_id=f"wallet_1/{each['at']}",
+                occurred_at=datetime.fromisoformat(each["at"]) + late,
+            )
+            for each in expected
+        ]  # fmt: skip
+        return replace(facts(), events=alerts)  # type: ignore[arg-type]
+
+    assert list(judge.alerts(told(timedelta()), [outcome])) == []
+    assert len(list(judge.alerts(told(timedelta(hours=1)), [outcome]))) == 1
+    assert len(list(judge.alerts(facts(), [outcome]))) == 1
 
 
 def test_a_charge_that_the_simulator_does_not_have_is_found() -> None:

@@ -11,6 +11,7 @@ import httpx
 
 from tests.faults.driver import stories
 from tests.faults.driver.faults import KINDS, LANES, Faults
+from tests.faults.driver.judge import ALERT
 from tests.faults.driver.proxies import LOOPBACK, Harm, Proxy, Trap
 from tests.faults.driver.webhooks import Mishap, Way, WebhookRelay
 
@@ -124,6 +125,13 @@ def test_a_seed_tells_the_same_stories_and_faults_again() -> None:
     assert faults.schedule("processes") == Faults("7", 3, 1.0).schedule("processes")
     assert Counter(kind for lane in LANES for kind in faults.schedule(lane)) == dict.fromkeys(KINDS, 3)
     assert faults.missing() == dict.fromkeys(KINDS, 3)
+
+
+def test_years_have_thresholds_that_are_reached_and_balances_that_are_told() -> None:
+    told = [stories.story(f"1/{number}", stories.settings_of_tenant(random.Random(number)), 6) for number in range(20)]
+    reasons = Counter(invoice["billing_reason"] for each in told for invoice in each.expected["invoices"])
+    assert reasons["AUTO_INVOICE_THRESHOLD"] >= 5
+    assert sum(entry["event"].startswith(ALERT) for each in told for entry in each.expected["timeline"]) >= 5
 
 
 def test_the_years_move_over_month_ends_and_summer_time() -> None:

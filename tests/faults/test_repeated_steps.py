@@ -66,7 +66,7 @@ async def test_an_advance_that_is_repeated_has_begun(tenant: Tenant) -> None:
     await tenant.start_clock(START)
     clickhouse = await connect_clickhouse(tenant.stack.clickhouse.running.url)
     usage = UsageReader(clickhouse)
-    looks = (Thresholds(tenant.database, usage), BalanceAlerts(tenant.database, usage))
+    looks = (Thresholds(tenant.database, usage), BalanceAlerts(tenant.database, usage), usage)
     activities = ClockActivities(tenant.database, DyingGate(), StoredBeforeAnswered(), *looks)
     command = BeginAdvance(tenant.scope, tenant.clock_id, START + DAY)
 

@@ -92,8 +92,9 @@ async def test_a_balance_that_falls_and_rises_is_told_once_each(world: World) ->
     )
     async with world.database.transaction(world.scope) as session:
         wallet = await create_wallet(session, world.scope, new, datetime.now(UTC))
+    await world.use(customer, full_hour() + 2 * HOUR, "400")
     await passes(world)
-    assert await told(world) == []
+    assert await told(world) == [], "usage that was sent ahead is not used yet"
 
     await world.use(customer, full_hour() - HOUR, "400")
     for _ in range(2):

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 from sqlmodel import col, select
 
+from billing.codec import instant_text
 from billing.ledger import ACCOUNTS_RECEIVABLE, BAD_DEBT, cash_in_transit
 from billing.money import ZERO, minus, total
 from models.database import Database
@@ -33,6 +34,7 @@ Json = dict[str, Any]
 QUIET_SECONDS = 900
 POLL_SECONDS = 1.0
 SHOWN = 12
+ALERT = "wallet.ongoing_balance."
 
 
 @dataclass
@@ -111,7 +113,7 @@ async def judge(
     for number, tenant in enumerate(tenants):
         facts = await _read(stack, database, tenant)
         played = [outcome for outcome in outcomes if outcome.tenant == number]
-        laws = (numbers(facts), money(facts, played), ledger(facts), webhooks(facts, tenant))
+        laws = (numbers(facts), money(facts, played), ledger(facts), webhooks(facts, tenant), alerts(facts, played))
         verdict.problems += [f"tenant {number}: {problem}" for law in laws for problem in law]
         verdict.problems += await asyncio.to_thread(_unverified, stack, tenant, facts, tally)
         verdict.looked_at["invoices"] += len(facts.invoices)
@@ -236,6 +238,23 @@ def webhooks(facts: Facts, tenant: Tenant) -> Iterator[str]:
     if announced != finalized:
         yield f"announced as finalized, and not so or more than once: {dict(announced - finalized)}; not announced:" \
               f" {dict(finalized - announced)}"  # fmt: skip
+
+
+def alerts(facts: Facts, outcomes: list[Outcome]) -> Iterator[str]:
+    """What was told of wallets' balances is what the simulator tells, each once and at the same instant."""
+    for outcome in outcomes:
+        expected = [
+            (entry["id"], entry["event"], entry["at"])
+            for entry in outcome.story.expected["timeline"]
+            if entry["event"].startswith(ALERT)
+        ]
+        told = [
+            (outcome.wallets[wallet], event.event_type, instant_text(event.occurred_at))
+            for event in facts.events
+            if event.event_type.startswith(ALERT) and (wallet := event.entity_id.partition("/")[0]) in outcome.wallets
+        ]
+        if not outcome.stopped and sorted(told) != sorted(expected):
+            yield f"{outcome.story.name}: of balances {sorted(told)} was told; the simulator tells {sorted(expected)}"
 
 
 def _unverified(stack: FaultStack, tenant: Tenant, facts: Facts, tally: Tally) -> list[str]:

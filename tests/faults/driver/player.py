@@ -85,6 +85,8 @@ class Outcome:
     tenant: int
     customer_id: str = ""
     differences: tuple[Difference, ...] = ()
+    wallets: dict[str, str] = field(default_factory=dict)
+    """The document's key of a wallet by its id."""
     stopped: str = ""
     """Why the stack did not go on, if it did not."""
 
@@ -97,4 +99,4 @@ def play_and_compare(url: str, api_key: str, told: Story, tenant: int, tally: Ta
             found = read_result(api, told.scenario.name, played)
         except CliError as problem:
             return Outcome(told, tenant, stopped=f"{type(problem).__name__}: {problem}")
-        return Outcome(told, tenant, played.setting.customer_id, differences(told.expected, found))
+        return Outcome(told, tenant, played.setting.customer_id, differences(told.expected, found), played.wallets)

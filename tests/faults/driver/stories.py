@@ -205,14 +205,25 @@ def _with(document: Json, *actions: Json, **parts: Any) -> Json:
 
 def _wallet(chance: random.Random, document: Json, expected: Json) -> Json | None:
     """A prepaid wallet with top-ups, some of which expire, and a debit."""
-    wallet = {
+    wallet: Json = {
         "key": "w", "initial_credits": "35.25", "conversion_rate": chance.choice(("1", "0.7")),
         "allowed_price_types": [chance.choice(("ALL", "USAGE"))],
     }  # fmt: skip
     at = _moment(chance, document)
     top_up = {"at": text(at), "do": "top_up", "wallet": "w", "credits": "50.5", "expiry_date_utc": text(at + 40 * DAY)}
     debit = {"at": text(_moment(chance, document)), "do": "debit", "wallet": "w", "credits": "3.5"}
+    if chance.random() < 0.6:
+        levels = chance.choice((("30", "5"), ("34", "33"), ("20", "0")))
+        wallet["alert_settings"] = {
+            name: {"threshold": level} for name, level in zip(("warning", "critical"), levels, strict=True)
+        }
     return _with(document, *chance.choice(((top_up,), (top_up, debit), (debit,))), wallets=[wallet])
+
+
+def _threshold(chance: random.Random, document: Json, expected: Json) -> Json | None:
+    """Usage is invoiced as soon as so much of it is unbilled."""
+    reached = chance.choice(("1", "2", "4", "9"))
+    return _with(document, subscription={**document["subscription"], "auto_invoice_threshold": reached})
 
 
 def _cancel(chance: random.Random, document: Json, expected: Json) -> Json | None:
@@ -268,7 +279,7 @@ def _correction(chance: random.Random, document: Json, expected: Json) -> Json |
 
 Part = Callable[[random.Random, Json, Json], Json | None]
 PARTS: tuple[tuple[Part, float], ...] = (
-    (_wallet, 0.6), (_cancel, 0.3), (_new_card, 0.5), (_new_card, 0.3), (_pay, 0.8), (_pay, 0.4), (_void, 0.5),
-    (_correction, 0.6), (_correction, 0.3),
+    (_wallet, 0.6), (_threshold, 0.5), (_cancel, 0.3), (_new_card, 0.5), (_new_card, 0.3), (_pay, 0.8), (_pay, 0.4),
+    (_void, 0.5), (_correction, 0.6), (_correction, 0.3),
 )  # fmt: skip
 """What can be added to a story, and how likely."""
