@@ -26,7 +26,7 @@ from activities.billing_runs import BillingRunActivities
 from activities.book_checks import BOOK_CHECKS
 from activities.breaker import Breakers
 from activities.charge_checks import charge_checks
-from activities.credit_notes import CreditNoteActivities
+from activities.crediting import CreditNoteActivities
 from activities.disputes import DisputeActivities
 from activities.errors import ErrorTranslator
 from activities.event_reconciliation import ReconciliationActivities

@@ -17,9 +17,9 @@ from activities.billing_runs import DuePage, due_rows
 from activities.bookkeeping import scope_of
 from activities.drafting import inputs_from_row
 from activities.invoice_usage import read_quantities
+from activities.late_previews import PreviewedCorrections
 from activities.late_usage import (
     LookBack,
-    PreviewedCorrections,
     ReadAnew,
     UsageWanted,
     look_back_of_invoice,

@@ -1,7 +1,7 @@
 """Credit notes: written as drafts, finalized, voided. What a note may be for and what it changes is `billing`'s.
 
-Everything but `CreditNoteActivities` works inside the caller's transaction and commits nothing. The invoice is locked
-first, so that caps hold whoever else credits, pays or refunds at the same time.
+Everything here works inside the caller's transaction and commits nothing. The invoice is locked first, so that caps
+hold whoever else credits, pays or refunds at the same time.
 """
 
 from collections.abc import Sequence
@@ -11,31 +11,26 @@ from decimal import Decimal
 
 from sqlalchemy.exc import IntegrityError
 from sqlmodel.ext.asyncio.session import AsyncSession
-from temporalio import activity
 
-from activities.bookkeeping import new_columns, remember_command, scope_of, touch
+from activities.bookkeeping import new_columns, scope_of, touch
 from activities.business_time import business_time
-from activities.collection import collection_state
 from activities.credit_note_payloads import credit_note_payload
 from activities.drafting import line_from_row
 from activities.outbox import emit
 from activities.payloads import amount_remaining, invoice_payload
 from activities.receipts import recover, settle_adjusted
-from activities.refunds import held_of
-from activities.states import InvoiceState
+from activities.refunds import balance_of
 from activities.wallets import give_back
 from billing import credit_notes as rules
-from billing.credit_notes import CreditNoteReason, CreditNoteStatus, CreditNoteType, InvoiceBalance, TaxedAmount
+from billing.credit_notes import CreditNoteReason, CreditNoteStatus, CreditNoteType, TaxedAmount
 from billing.errors import Conflict, Invalid
 from billing.invoice_states import InvoiceStatus, PaymentStatus, require_finalized
 from billing.ledger import PostingKind, post_credit_note, post_credit_note_voided
 from billing.money import ZERO, minus, total
 from billing.wallets import EntryReason
-from models.database import Database
 from models.ids import derived_id, new_id
 from models.queries.credit_notes import (
     find_note_by_key,
-    get_credit_note,
     list_finalized_lines,
     list_note_lines,
     take_note_number,
@@ -76,65 +71,6 @@ class NewCreditNote:
         return total(line.amount for line in self.lines)
 
 
-@dataclass(frozen=True, slots=True)
-class FinalizeCreditNote:
-    """Finalize a credit note of an invoice at business instant `now`."""
-
-    scope: Scope
-    invoice_id: str
-    credit_note_id: str
-    command_id: str
-    now: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class VoidCreditNote:
-    """Void a credit note of an invoice at business instant `now`."""
-
-    scope: Scope
-    invoice_id: str
-    credit_note_id: str
-    command_id: str
-    now: datetime
-
-
-class CreditNoteActivities:
-    """One transaction each, asked for by the invoice's workflow, whose state they answer."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    @activity.defn(name="credit_notes.finalize")
-    async def finalize(self, command: FinalizeCreditNote) -> InvoiceState:
-        """The note takes effect. One that has is answered as it is. Raises Conflict, or Invalid for its amount."""
-        async with self._database.transaction(command.scope) as session:
-            row = await get_invoice(session, command.invoice_id, lock=True)
-            if command.command_id not in row.seen_commands:
-                note = await get_credit_note(session, command.credit_note_id, lock=True)
-                now = await business_time(session, row.test_clock_id, command.now)
-                await finalize_credit_note(session, row, note, now)
-                remember_command(row, command.command_id)
-            return await collection_state(session, row)
-
-    @activity.defn(name="credit_notes.void")
-    async def void(self, command: VoidCreditNote) -> InvoiceState:
-        """The note has no effect any more. Raises Conflict for its state, or its invoice's."""
-        async with self._database.transaction(command.scope) as session:
-            row = await get_invoice(session, command.invoice_id, lock=True)
-            if command.command_id not in row.seen_commands:
-                note = await get_credit_note(session, command.credit_note_id, lock=True)
-                now = await business_time(session, row.test_clock_id, command.now)
-                await void_credit_note(session, row, note, now)
-                remember_command(row, command.command_id)
-            return await collection_state(session, row)
-
-
-async def balance_of(session: AsyncSession, row: InvoiceRow) -> InvoiceBalance:
-    """What happened to an invoice's total; refunds under way and lost disputes count as given back."""
-    refunded = minus(row.amount_paid, await held_of(session, row))
-    return InvoiceBalance(row.amount_due, row.amount_paid, row.adjustment_amount, refunded)
-
-
 async def create_credit_note(
     session: AsyncSession, scope: Scope, new: NewCreditNote, now: datetime, actor: str = ""
 ) -> CreditNoteRow:
@@ -152,18 +88,15 @@ async def create_credit_note(
     rules.require_no_attempt(payment)
     await _check_lines(session, row, new.lines)
     rules.issue_credit_note(await balance_of(session, row), status, kind, new.amount, row.currency)
-    note = await write_draft(session, row, new, kind, new_id("cn"), actor)
-    note_lines = await list_note_lines(session, note.id)
     at = await business_time(session, row.test_clock_id, now)
-    await emit(session, scope, "credit_note.created", note.id, _body(note, note_lines, row), at)
-    return note
+    return await write_draft(session, row, new, kind, new_id("cn"), at, actor)
 
 
 async def write_draft(
-    session: AsyncSession, row: InvoiceRow, new: NewCreditNote, kind: CreditNoteType, note_id: str, actor: str = "",
-    usage_correction_id: str | None = None,
+    session: AsyncSession, row: InvoiceRow, new: NewCreditNote, kind: CreditNoteType, note_id: str, at: datetime,
+    actor: str = "", usage_correction_id: str | None = None,
 ) -> CreditNoteRow:  # fmt: skip
-    """The rows of a draft, unchecked. Raises Conflict for a key that another note had at the same time."""
+    """A draft of a locked invoice, unchecked. Raises Conflict for a key that another note had at the same time."""
     names = {line.id: line.display_name for line in await list_lines(session, row.id)}
     note = CreditNoteRow(
         id=note_id,
@@ -205,6 +138,8 @@ async def write_draft(
         for position, line in enumerate(new.lines)
     )
     await session.flush()
+    body = _body(note, await list_note_lines(session, note.id), row)
+    await emit(session, scope_of(row), "credit_note.created", note.id, body, at)
     return note
 
 

@@ -12,7 +12,8 @@ from activities.bookkeeping import scope_of
 from activities.business_time import business_time
 from activities.drafting import compute_rows, inputs_from_row
 from activities.invoice_usage import known_until, read_quantities
-from activities.late_usage import PreviewedCorrections, look_back_of_invoice
+from activities.late_previews import PreviewedCorrections
+from activities.late_usage import look_back_of_invoice
 from activities.thresholds import billed_so_far
 from activities.usage_reader import UsageReader
 from billing.invoices import Invoice, InvoiceInputs, build_invoice

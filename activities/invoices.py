@@ -12,6 +12,7 @@ from activities.collection import collection_state, payment_source
 from activities.drafting import inputs_from_row, rewrite_invoice, stored_invoice
 from activities.ingestion.ports import UsageProgress
 from activities.invoice_usage import Frozen, known_until, passed_of, read_usage
+from activities.late_notes import issue_notes
 from activities.late_usage import (
     LateUsage,
     LookBack,
@@ -160,6 +161,8 @@ async def finalize_invoice(
     session.add_all(_snapshot_rows(scope, row, inputs.due, lines, frozen))
     if look_back is not None and row.subscription_id is not None:
         settle(session, row.subscription_id, row, look_back, inputs.corrections, lines, now)
+        if await issue_notes(session, look_back, inputs.corrections, now) and prepaid is not None:
+            prepaid = await open_prepaid(session, row)  # the invoice draws what it drew, and the wallet has more now
     if invoice.status is InvoiceStatus.SKIPPED:
         _skip(row)
         return

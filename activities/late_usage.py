@@ -28,17 +28,20 @@ from activities.invoice_usage import (
     snapshot_of,
     statements_of,
 )
+from activities.refunds import balance_of
 from activities.settings import load_billing_settings
 from activities.usage_reader import UsageReader
 from billing import late_usage as rules
 from billing.codec import from_json, to_json
+from billing.credit_notes import InvoiceBalance
 from billing.invoice_lines import InvoiceInputs, InvoiceLine, PeriodCorrection
-from billing.invoice_states import InvoiceStatus
-from billing.late_usage import ClosedPeriod, LateUsageSettings, SettledCorrection
+from billing.invoice_states import InvoiceStatus, PaymentStatus
+from billing.late_usage import ClosedPeriod, LateUsagePolicy, LateUsageSettings, SettledCorrection
 from billing.meters import Filter, UsageSnapshot
 from billing.terms import LineKind
 from models.database import Database
 from models.ids import derived_id
+from models.queries.invoices import lock_invoices
 from models.queries.late_usage import (
     list_first_snapshots,
     list_invoices_before,
@@ -76,6 +79,8 @@ class FrozenPeriod:
     """Of each meter as it was read for the invoice, where that is known."""
     written_at: datetime
     """The real instant at which it was counted last: nothing that came later is in it."""
+    balance: InvoiceBalance | None = None
+    """Of its invoice, where a credit note may credit it: by policy, and while no provider is charging it."""
 
     def recounted(self, further: Sequence[SettledCorrection]) -> ClosedPeriod:
         """As it would be counted after `further` corrections."""
@@ -120,9 +125,17 @@ class UsageWanted(Exception):
 
 
 async def look_back_of(
-    session: AsyncSession, subscription: SubscriptionRow, before: int | None, settings: LateUsageSettings
+    session: AsyncSession,
+    subscription: SubscriptionRow,
+    before: int | None,
+    settings: LateUsageSettings,
+    *,
+    lock: bool = False,
 ) -> LookBack:
-    """What the invoice with billing sequence `before` looks back on; None: one that is drafted next."""
+    """What the invoice with billing sequence `before` looks back on; None: one that is drafted next.
+
+    `lock` keeps the invoices that credit notes may credit as they are until the transaction ends.
+    """
     if not settings.looks_back:
         return LookBack(settings)
     closes = rules.read_anew(settings, await closes_of(session, subscription.id, before, settings.periods))
@@ -130,6 +143,8 @@ async def look_back_of(
     if not frozen:
         return LookBack(settings)
     ids = [row.id for row, _ in frozen]
+    if lock and settings.policy is LateUsagePolicy.credit_note:
+        await lock_invoices(session, ids)
     settled, charged = await _settled(session, ids), await list_lines_by_invoice(session, ids, CHARGES)
     first = await list_first_snapshots(session, ids)
     periods = []
@@ -142,7 +157,8 @@ async def look_back_of(
         whose = (row.id, scope_of(row), row.customer_id, row.timezone)
         filters = {one.meter_id: _filters(one) for one in first[row.id] if one.filters is not None}
         written_at = max([*(one.created_at for one in first[row.id]), *(each.at for each in own)], default=LONG_AGO)
-        periods.append(FrozenPeriod(*whose, inputs, lines, made, counted, state, filters, written_at))
+        balance = await _creditable(session, row, settings)
+        periods.append(FrozenPeriod(*whose, inputs, lines, made, counted, state, filters, written_at, balance))
     return LookBack(settings, tuple(periods), await clock_now(session, subscription.test_clock_id))
 
 
@@ -153,8 +169,18 @@ async def look_back_of_invoice(
     settings = await load_billing_settings(session)
     if row.subscription_id is None or not settings.late_usage.looks_back or not rules.closes_a_period(inputs.due):
         return LookBack(settings.late_usage)
+    if lock and settings.late_usage.policy is LateUsagePolicy.credit_note:
+        # Whoever is paid, or voids, locks the invoice and then its subscription: so does this.
+        closes = await closes_of(session, row.subscription_id, row.billing_sequence, settings.late_usage.periods)
+        await lock_invoices(session, [each.id for each, _ in closes if each.invoice_status == InvoiceStatus.FINALIZED])
     subscription = await get_subscription(session, row.subscription_id, lock=lock)
-    return await look_back_of(session, subscription, row.billing_sequence, settings.late_usage)
+    return await look_back_of(session, subscription, row.billing_sequence, settings.late_usage, lock=lock)
+
+
+async def _creditable(session: AsyncSession, row: InvoiceRow, settings: LateUsageSettings) -> InvoiceBalance | None:
+    if settings.policy is not LateUsagePolicy.credit_note or row.payment_status == PaymentStatus.PROCESSING:
+        return None
+    return await balance_of(session, row)
 
 
 async def closes_of(
@@ -278,31 +304,9 @@ def corrections_of(look_back: LookBack, read: ReadAnew | None) -> tuple[PeriodCo
         return ()
     if read is None or read.state != look_back.state:
         raise UsageWanted(look_back)
-    return rules.corrections([period.counted for period in look_back.periods], read.usage)
-
-
-class PreviewedCorrections:
-    """Corrections that drafts would make, looked at one after the other: none of them is made twice."""
-
-    def __init__(self, database: Database, usage: UsageReader, cutoff: datetime) -> None:
-        self._database, self._usage, self._cutoff = database, usage, cutoff
-        self._made: dict[str, list[SettledCorrection]] = defaultdict(list)
-
-    async def of(self, look_back: LookBack) -> tuple[PeriodCorrection, ...]:
-        """What the next of them has to correct, by what is known now."""
-        look_back = replace(look_back, periods=tuple(self._after(period) for period in look_back.periods))
-        if not look_back.periods:
-            return ()
-        return corrections_of(look_back, await read_anew(self._database, self._usage, look_back, self._cutoff))
-
-    def note(self, found: Iterable[PeriodCorrection], lines: tuple[InvoiceLine, ...]) -> None:
-        """An invoice with these lines makes these corrections."""
-        for one in found:
-            self._made[one.invoice_id].append(SettledCorrection(one, lines))
-
-    def _after(self, period: FrozenPeriod) -> FrozenPeriod:
-        made = self._made[period.invoice_id]
-        return replace(period, counted=period.recounted(made), state=(*period.state, *map(str, range(len(made)))))
+    balances = {period.invoice_id: period.balance for period in look_back.periods}
+    found = rules.corrections([period.counted for period in look_back.periods], read.usage)
+    return tuple(rules.in_its_way(look_back.settings, one, balances[one.invoice_id]) for one in found)
 
 
 def moved() -> ApplicationError:
@@ -310,6 +314,11 @@ def moved() -> ApplicationError:
     return ApplicationError(
         "another invoice has corrected the same periods meanwhile", type="late_usage_moved", next_retry_delay=AT_ONCE
     )
+
+
+def correction_id(period: FrozenPeriod) -> str:
+    """Of the next correction of a period."""
+    return derived_id("usage_correction", period.invoice_id, str(len(period.settled) + 1))
 
 
 def settle(
@@ -321,7 +330,7 @@ def settle(
     lines: Sequence[InvoiceLineRow],
     at: datetime,
 ) -> None:
-    """Writes down what was corrected, on which invoice, and which snapshot stands in place of which.
+    """Writes down what was corrected, on which invoice (or by its credit notes), and which snapshot stands for which.
 
     To be called while the carrier, whose lines are `lines`, is not finalized.
     """
@@ -332,12 +341,12 @@ def settle(
         sequence = len(period.settled) + 1
         session.add(
             UsageCorrectionRow(
-                id=derived_id("usage_correction", one.invoice_id, str(sequence)),
+                id=correction_id(period),
                 **new_columns(scope),
                 subscription_id=subscription_id,
                 customer_id=period.customer_id,
                 invoice_id=one.invoice_id,
-                carrier_invoice_id=None if carrier is None else carrier.id,
+                carrier_invoice_id=None if carrier is None or one.by_credit_note else carrier.id,
                 sequence=sequence,
                 settled_at=at,
                 correction=to_json(one),

@@ -13,6 +13,7 @@ from temporalio.exceptions import ApplicationError
 
 from activities.bookkeeping import scope_of
 from activities.drafting import draft_invoice
+from activities.late_notes import issue_notes
 from activities.late_usage import ReadAnew, closes_of, corrections_of, look_back_of, settle
 from billing import late_usage as rules
 from billing.late_usage import LateUsageSettings
@@ -40,11 +41,12 @@ async def draft(session: AsyncSession, close: Close, due: DueInvoice) -> Invoice
     row = close.subscription
     if due.lines or not rules.closes_a_period(due):
         return await draft_invoice(session, scope_of(row), row, close.terms, due, close.settings)
-    look_back = await look_back_of(session, row, None, close.settings.late_usage)
+    look_back = await look_back_of(session, row, None, close.settings.late_usage, lock=True)
     found = corrections_of(look_back, close.late)
     invoice = await draft_invoice(session, scope_of(row), row, close.terms, due, close.settings, found)
     if invoice.invoice_status == "SKIPPED":
         settle(session, row.id, invoice, look_back, found, (), due.at)
+        await issue_notes(session, look_back, found, due.at)
     return invoice
 
 
@@ -55,13 +57,14 @@ async def end_look_back(session: AsyncSession, close: Close, at: datetime) -> li
     """
     row = close.subscription
     await _require_finalized(session, row)
-    look_back = await look_back_of(session, row, None, close.settings.late_usage)
+    look_back = await look_back_of(session, row, None, close.settings.late_usage, lock=True)
     found = corrections_of(look_back, close.late)
     row.looked_back_at, row.next_action_at = row.current_period_end, None
     if rules.makes_lines(found):
         due = rules.look_back_invoice(row.current_period_end, at)
         return [await draft_invoice(session, scope_of(row), row, close.terms, due, close.settings, found)]
     settle(session, row.id, None, look_back, found, (), at)
+    await issue_notes(session, look_back, found, at)
     return []
 
 

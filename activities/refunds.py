@@ -24,6 +24,7 @@ from activities.refund_payloads import refund_payload
 from activities.states import RefundState
 from activities.wallet_payments import CREDITS
 from billing.collection import after_refund, asked_for, check_refund, refundable
+from billing.credit_notes import InvoiceBalance
 from billing.errors import Conflict
 from billing.invoice_states import PAID, InvoiceStatus, PaymentStatus
 from billing.ledger import post_refund
@@ -270,6 +271,12 @@ async def held_of(session: AsyncSession, invoice: InvoiceRow) -> Decimal:
         total([minus(each.amount, await taken_for(session, each.id)) for each in sent]),
         total(each.amount for each in lost),
     )
+
+
+async def balance_of(session: AsyncSession, row: InvoiceRow) -> InvoiceBalance:
+    """What happened to an invoice's total; refunds under way and lost disputes count as given back."""
+    refunded = minus(row.amount_paid, await held_of(session, row))
+    return InvoiceBalance(row.amount_due, row.amount_paid, row.adjustment_amount, refunded)
 
 
 async def _failed(session: AsyncSession, refund_id: str, command: str) -> RefundRow:

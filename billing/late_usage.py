@@ -231,10 +231,11 @@ def owed_by_line(correction: PeriodCorrection) -> tuple[tuple[InvoiceLine, Fract
     return tuple(found)
 
 
-def in_its_way(settings: LateUsageSettings, one: PeriodCorrection, balance: InvoiceBalance) -> PeriodCorrection:
-    """The correction, marked where credit notes make it on the invoice whose `balance` is given."""
-    noted = settings.policy is LateUsagePolicy.credit_note and credit_notes_for(one, balance)
-    return replace(one, by_credit_note=True) if noted else one
+def in_its_way(settings: LateUsageSettings, one: PeriodCorrection, balance: InvoiceBalance | None) -> PeriodCorrection:
+    """The correction, marked where credit notes make it on its invoice, whose `balance` is given if they may."""
+    if settings.policy is not LateUsagePolicy.credit_note or balance is None or not credit_notes_for(one, balance):
+        return one
+    return replace(one, by_credit_note=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,10 +94,4 @@ def billing_settings(value: dict[str, Any]) -> BillingSettings:
 
 def _late_usage(stored: _Stored) -> LateUsageSettings:
     policy = LateUsagePolicy(stored.late_usage)
-    if policy is LateUsagePolicy.credit_note:
-        raise Invalid(
-            "late_usage: credit_note needs credit notes, which are not offered yet; next_invoice puts the difference on"
-            " the next invoice, ignore leaves it out",
-            field="late_usage",
-        )
     return LateUsageSettings(policy, stored.late_usage_periods, stored.late_usage_days)

@@ -7,7 +7,7 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
-    from activities.credit_notes import CreditNoteActivities, FinalizeCreditNote, VoidCreditNote
+    from activities.crediting import CreditNoteActivities, FinalizeCreditNote, VoidCreditNote
     from activities.invoice_documents import DocumentActivities, RenderInvoice
     from activities.invoices import FinalizeInvoice, InvoiceActivities, VoidInvoice
     from activities.options import DATABASE, RENDER, VENDOR

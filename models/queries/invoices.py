@@ -27,6 +27,12 @@ async def get_invoice(session: AsyncSession, invoice_id: str, *, lock: bool = Fa
     return row
 
 
+async def lock_invoices(session: AsyncSession, invoice_ids: Sequence[str]) -> None:
+    """Keeps other writers of these invoices out until the transaction ends, and reads them as they are then."""
+    query = select(InvoiceRow).where(col(InvoiceRow.id).in_(invoice_ids)).order_by(col(InvoiceRow.id))
+    await session.exec(query.with_for_update().execution_options(populate_existing=True))
+
+
 async def list_lines(session: AsyncSession, invoice_id: str) -> Sequence[InvoiceLineRow]:
     """The invoice's lines in their order."""
     query = select(InvoiceLineRow).where(InvoiceLineRow.invoice_id == invoice_id)

@@ -13,9 +13,9 @@ class UsageCorrectionRow(Entity, table=True):
     """The usage of invoice `invoice_id` was counted anew; never changed afterwards.
 
     `correction` is the JSON form of `billing.invoice_lines.PeriodCorrection`. Invoice `carrier_invoice_id` has its
-    lines (null: it made none, and no invoice was made). `sequence` counts the corrections of one invoice from 1. Both
-    unique indexes stand against counting one twice: two that were computed from the same state cannot both be stored,
-    and no invoice corrects another twice. `settled_at` is business time.
+    lines (null: credit notes made it, or there was no line and no invoice). `sequence` counts the corrections of one
+    invoice from 1. Both unique indexes stand against counting one twice: two that were computed from the same state
+    cannot both be stored, and no invoice corrects another twice. `settled_at` is business time.
     """
 
     __tablename__ = "usage_corrections"

@@ -58,7 +58,6 @@ ACTIONS: Final[dict[type[Any], str]] = {
 SCHEDULED: Final = "cancel: cancellation_type scheduled"
 INVOICED: Final = "wallets/{id}/top-up: transaction_reason PURCHASED_CREDIT_INVOICED"
 PRORATION_UNIT: Final = "settings: proration_unit"
-LATE_USAGE: Final = "settings: late_usage credit_note"
 OTHER_PERIODS: Final = "subscriptions: prices of another billing period"
 
 
@@ -96,8 +95,6 @@ def _of_subscription(scenario: doc.Scenario) -> Iterator[Gap]:
             yield Gap(f"subscription.{name}", door)
     if scenario.settings.proration_unit != "second":
         yield Gap("settings.proration_unit", PRORATION_UNIT)
-    if scenario.settings.late_usage == "credit_note":
-        yield Gap("settings.late_usage", LATE_USAGE)
 
 
 def _of_actions(scenario: doc.Scenario) -> Iterator[Gap]:

@@ -24,7 +24,6 @@ def test_late_usage_is_looked_back_on_as_the_tenant_says() -> None:
 @pytest.mark.parametrize(
     ("value", "field", "why"),
     [
-        ({"late_usage": "credit_note"}, "late_usage", "credit notes, which are not offered yet"),
         ({"late_usage": "never"}, "late_usage", "next_invoice"),
         ({"late_usage_periods": 25}, "late_usage_periods", "24"),
         ({"late_usage_days": -1}, "late_usage_days", "0"),

@@ -13,7 +13,7 @@ from sqlmodel import col, select
 from activities.catalog import MeterFilter, update_meter_filters
 from activities.invoice_explanations import explain_invoice
 from activities.invoices import verify_invoice
-from billing.errors import Conflict, Invalid
+from billing.errors import Conflict
 from models.queries.invoices import list_lines
 from models.tables import (
     CustomerRow,
@@ -179,12 +179,6 @@ async def test_where_late_usage_is_ignored_nothing_is_looked_back_on(world: Worl
     ended = await world.commands.cancel_subscription(world.scope, subscription.id, "immediate")
     assert ended.next_action_at is None
     await world.subscription_workflow(subscription.id).result()
-
-
-async def test_credit_notes_for_late_usage_are_refused_when_they_are_set(world: World) -> None:
-    with pytest.raises(Invalid, match="credit_note needs credit notes") as refused:
-        await world.configure(late_usage="credit_note")
-    assert refused.value.field == "late_usage"
 
 
 async def test_a_closed_period_is_counted_by_the_filters_that_its_meter_had(world: World) -> None:
