@@ -158,8 +158,12 @@ def _received(tenant: Tenant) -> Counter[str]:
     for request in list(tenant.receiver.received.queue):
         if len(request.body) < int(request.headers["content-length"]):
             continue  # its sender was killed in the middle of it
-        Webhook(tenant.endpoint_secret).verify(request.body, request.headers)
-        received[request.headers["webhook-id"]] += 1
+        # Not `verify`, for which what came at the beginning of a long run is too old by now.
+        name = request.headers["webhook-id"]
+        sent_at = datetime.fromtimestamp(int(request.headers["webhook-timestamp"]), UTC)
+        signature = Webhook(tenant.endpoint_secret).sign(name, sent_at, request.body.decode())
+        assert signature in request.headers["webhook-signature"].split()
+        received[name] += 1
     return received
 
 
