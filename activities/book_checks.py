@@ -39,14 +39,18 @@ def _scope(row: RowMapping) -> Scope:
     return Scope(row["tenant_id"], row["environment_id"])
 
 
-def _check_of(statement: TextClause, sentence: Callable[[RowMapping], str]) -> Check:
-    """A check that reports each row of `statement` and repairs nothing."""
+def _check_of(*asked: tuple[TextClause, Callable[[RowMapping], str]]) -> Check:
+    """A check that reports each row of these statements by its sentence, and repairs nothing."""
 
     async def check(means: Means, look: Look) -> Met:
-        async with means.database.system_transaction() as session:
-            rows = await audit.rows_of(session, statement, MOST)
-        found = tuple(Finding(_scope(row), row["reference"], sentence(row)) for row in rows)
-        return Met(found, complete=len(rows) < MOST)
+        found: list[Finding] = []
+        complete = True
+        for statement, sentence in asked:
+            async with means.database.system_transaction() as session:
+                rows = await audit.rows_of(session, statement, MOST)
+            found += [Finding(_scope(row), row["reference"], sentence(row)) for row in rows]
+            complete = complete and len(rows) < MOST
+        return Met(tuple(found), complete=complete)
 
     return check
 
@@ -64,6 +68,14 @@ def _gap(row: RowMapping) -> str:
         f"In {row['reference']} the numbers up to {row['value']} were given; invoices that have one: {row['invoices']}."
         " Look for the missing ones (`durabill invoices list`), and restore them from a backup: invoices that"
         " were finalized are never deleted."
+    )
+
+
+def _note_gap(row: RowMapping) -> str:
+    return (
+        f"In {row['reference']} the numbers of credit notes up to {row['value']} were given; credit notes that have"
+        f" one: {row['notes']}. Look for the missing ones (`durabill credit-notes list`), and restore them from a"
+        " backup: credit notes are never deleted."
     )
 
 
@@ -124,9 +136,9 @@ def _undelivered(row: RowMapping) -> str:
 
 
 BOOK_CHECKS: Final[Mapping[str, Check]] = {
-    UNBALANCED_LEDGER: _check_of(audit.UNBALANCED_TRANSACTIONS, _unbalanced),
-    NUMBER_GAP: _check_of(audit.NUMBER_GAPS, _gap),
-    WALLET_LOT_UNEVEN: _check_of(audit.UNEVEN_LOTS, _uneven),
+    UNBALANCED_LEDGER: _check_of((audit.UNBALANCED_TRANSACTIONS, _unbalanced)),
+    NUMBER_GAP: _check_of((audit.NUMBER_GAPS, _gap), (audit.NOTE_NUMBER_GAPS, _note_gap)),
+    WALLET_LOT_UNEVEN: _check_of((audit.UNEVEN_LOTS, _uneven)),
     OUTBOX_STUCK: outbox_stuck,
     WEBHOOK_UNDELIVERED: webhooks_undelivered,
 }

@@ -47,10 +47,10 @@ def invoice_document(
     chart_line, daily = _chart(lines, snapshots)
     return InvoiceDocument(
         number=row.invoice_number,
-        issued_on=_local_day(row.finalized_at, row.timezone),
-        due_on=_local_day(payable_until(row.due_date, row.finalized_at), row.timezone),
-        seller=_seller(row.seller),
-        buyer=_buyer(customer),
+        issued_on=local_day(row.finalized_at, row.timezone),
+        due_on=local_day(payable_until(row.due_date, row.finalized_at), row.timezone),
+        seller=seller_of(row.seller),
+        buyer=buyer_of(customer),
         currency=row.currency,
         zone=row.timezone,
         lines=tuple(document_line(line) for line in lines),
@@ -77,8 +77,8 @@ def receipt_document(
         payment_id=payment.gateway_payment_id or payment.id,
         method=_method(payment, attempts),
         paid_at=payment.succeeded_at,
-        seller=_seller(invoice.seller),
-        buyer=_buyer(customer),
+        seller=seller_of(invoice.seller),
+        buyer=buyer_of(customer),
         currency=payment.currency,
         zone=invoice.timezone,
         amount_paid=payment.amount,
@@ -94,11 +94,13 @@ def _method(payment: PaymentRow, attempts: Sequence[PaymentAttemptRow]) -> str:
     return f"{payment.payment_method_type.replace('_', ' ').capitalize()} by {payment.payment_gateway}{tries}"
 
 
-def _local_day(at: datetime, zone: str) -> date:
+def local_day(at: datetime, zone: str) -> date:
+    """The date of an instant in a zone."""
     return at.astimezone(ZoneInfo(zone)).date()
 
 
-def _seller(stored: dict[str, Any]) -> Party:
+def seller_of(stored: dict[str, Any]) -> Party:
+    """The seller as he is stored with an invoice."""
     return Party(
         name=str(stored.get("name") or ""),
         address_lines=tuple(stored.get("address") or ()),
@@ -107,7 +109,8 @@ def _seller(stored: dict[str, Any]) -> Party:
     )
 
 
-def _buyer(customer: CustomerRow) -> Party:
+def buyer_of(customer: CustomerRow) -> Party:
+    """The customer as he is now."""
     city = " ".join(part for part in (customer.address_postal_code, customer.address_city) if part)
     lines = (
         customer.address_line1,

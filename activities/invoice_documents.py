@@ -54,7 +54,7 @@ class DocumentActivities:
                 return RenderedDocument(row.document_key, row.document_sha256)
             document = await load_invoice_document(session, row)
         data = await asyncio.to_thread(render_invoice, document)
-        stored = await self._keep(command.scope, "invoices", data)
+        stored = await self.keep(command.scope, "invoices", data)
         async with self._database.transaction(command.scope) as session:
             row = await get_invoice(session, command.invoice_id, lock=True)
             row.document_key, row.document_sha256 = stored.key, stored.sha256
@@ -64,9 +64,10 @@ class DocumentActivities:
         """The receipt of a succeeded payment, made when it is first asked for; the same bytes each time."""
         async with self._database.transaction(scope) as session:
             document = await load_receipt_document(session, payment_id)
-        return await self._keep(scope, "receipts", await asyncio.to_thread(render_receipt, document))
+        return await self.keep(scope, "receipts", await asyncio.to_thread(render_receipt, document))
 
-    async def _keep(self, scope: Scope, kind: str, data: bytes) -> RenderedDocument:
+    async def keep(self, scope: Scope, kind: str, data: bytes) -> RenderedDocument:
+        """Stores a document under the hash of its bytes."""
         digest = hashlib.sha256(data).hexdigest()
         key = f"{scope.tenant_id}/{scope.environment_id}/{kind}/{digest}.pdf"
         await self._store.put(key, data, PDF)

@@ -175,6 +175,39 @@ class ReceiptDocument:
             _check_currency_digits(name, getattr(self, name), self.currency)
 
 
+@dataclass(frozen=True)
+class CreditNoteDocument:
+    """Everything a credit note shows: what of an invoice is credited, line by line, and what becomes of it.
+
+    `effect` says that in words; `tax` is inside `total`. Raises ValueError, TypeError or Invalid naming the field, if a
+    value is of the wrong kind or the lines do not add up.
+    """
+
+    number: str
+    invoice_number: str
+    issued_on: date
+    invoice_issued_on: date
+    effect: str
+    seller: Party
+    buyer: Party
+    currency: str
+    zone: str
+    lines: tuple[DocumentLine, ...]
+    total: Decimal
+    tax: Decimal = ZERO
+    notes: tuple[str, ...] = ()
+    paper: Paper = "a4"
+
+    def __post_init__(self) -> None:
+        _check_decimals((("total", self.total), ("tax", self.tax)))
+        _check_zone(self.zone)
+        for name in ("total", "tax"):
+            _check_currency_digits(name, getattr(self, name), self.currency)
+        lines = money.total(line.amount for line in self.lines)
+        if lines != self.total:
+            raise ValueError(f"total: {self.total} is not the sum of the lines, {lines}")
+
+
 def _check_decimals(values: Iterable[tuple[str, Decimal | None]]) -> None:
     for field, value in values:
         if value is None:

@@ -21,6 +21,14 @@ GROUP BY given.tenant_id, given.environment_id, given.month, given.value
 HAVING count(invoices.id) <> given.value ORDER BY given.month LIMIT :most
 """)
 
+NOTE_NUMBER_GAPS: Final = text("""
+SELECT given.tenant_id, given.environment_id, 'CN-' || given.month AS reference, given.value, count(notes.id) AS notes
+FROM credit_note_sequences AS given LEFT JOIN credit_notes AS notes ON notes.tenant_id = given.tenant_id
+  AND notes.environment_id = given.environment_id AND split_part(notes.credit_note_number, '-', 2) = given.month
+GROUP BY given.tenant_id, given.environment_id, given.month, given.value
+HAVING count(notes.id) <> given.value ORDER BY given.month LIMIT :most
+""")
+
 UNEVEN_LOTS: Final = text("""
 SELECT lots.tenant_id, lots.environment_id, lots.id AS reference, lots.wallet_id, lots.remaining,
   coalesce(sum(moved.credits), 0) AS moved

@@ -104,7 +104,8 @@ def _bounded(wanted: InvoiceFilter) -> list[ColumnElement[bool]]:
     if wanted.amount_due_above is not None:
         where.append(col(table.amount_due) > wanted.amount_due_above)
     if wanted.amount_remaining_above is not None:
-        where.append(col(table.amount_due) - col(table.amount_paid) > wanted.amount_remaining_above)
+        settled = col(table.amount_paid) + col(table.adjustment_amount)
+        where.append(col(table.amount_due) - settled > wanted.amount_remaining_above)
     if wanted.period_start_from is not None:
         where.append(col(table.period_start) >= wanted.period_start_from)
     if wanted.period_start_to is not None:

@@ -8,6 +8,7 @@ from starter.cli import (
     billing,
     clock,
     configuration,
+    credit_notes,
     customers,
     deployment,
     events,
@@ -64,8 +65,8 @@ simulate.register(app)
 findings.register(app)
 views.register(app)
 _GROUPS = (
-    configuration, keys, customers, subscriptions, invoices, events, usage, clock, billing, webhooks, schedules,
-    deployment,
+    configuration, keys, customers, subscriptions, invoices, credit_notes, events, usage, clock, billing, webhooks,
+    schedules, deployment,
 )  # fmt: skip
 for _group in _GROUPS:
     app.add_typer(_group.commands)

@@ -78,7 +78,9 @@ def show(invoice: Invoice, json_output: JsonFlag = False) -> None:
         ("Amount", lambda line: output.amount(line.get("amount"), currency)),
     ]
     output.print_table("", columns, found.get("line_items") or [], right=("Quantity", "Amount"))
-    sums = ("subtotal", "total_discount", "total_tax", "total", "amount_paid", "amount_remaining")
+    sums = ["subtotal", "total_discount", "total_tax", "total", "amount_paid", "amount_remaining"]
+    noted = [name for name in ("adjustment_amount", "refunded_amount") if found.get(name, "0") != "0"]
+    sums[4:4] = noted
     output.print_facts("", [(name.replace("_", " "), output.amount(found.get(name), currency)) for name in sums])
 
 

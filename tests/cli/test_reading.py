@@ -262,3 +262,20 @@ def test_usage_of_a_subscription_and_of_a_meter(api: WrittenApi, run: Run) -> No
 )
 def test_amounts(value: str | None, currency: str, shown: str) -> None:
     assert amount(value, currency) == shown
+
+
+def test_an_invoice_is_credited_by_its_number(api: WrittenApi, run: Run) -> None:
+    note = {
+        "id": "cn_1", "credit_note_number": "CN-202502-00001", "invoice_id": "inv_1", "credit_note_type": "ADJUSTMENT",
+        "credit_note_status": "FINALIZED", "reason": "SERVICE_ISSUE", "currency": "usd", "total_amount": "10.5",
+        "tax_amount": "1.6", "finalized_at": "2025-02-03T00:00:00Z",
+        "line_items": [{"display_name": "Seats", "amount": "10.5", "explanation": ["because"]}],
+    }  # fmt: skip
+    api.items("/invoices", INVOICE)
+    api.answer("POST", "/creditnotes", note)
+    ended = run("credit-notes", "create", "INV-202502-00001", "10.50", "--reason", "service-issue", "--key", "k")
+    assert (ended.code, api.seen[1].headers["idempotency-key"]) == (0, "k")
+    for text in ("CN-202502-00001", "10.50 USD", "1.60 USD", "Seats", "because"):
+        assert text in ended.out
+    api.items("/creditnotes", note)
+    assert "CN-202502-00001" in run("credit-notes", "list").out

@@ -9,7 +9,7 @@ from pathlib import Path
 import pypdfium2
 from PIL import Image, ImageChops
 
-from activities.documents import render_invoice, render_receipt
+from activities.documents import render_credit_note, render_invoice, render_receipt
 from tests.documents import samples
 
 APPROVED = Path(__file__).parent / "approved"
@@ -21,6 +21,7 @@ PIXELS_ALLOWED = 15
 PICTURES: dict[str, Callable[[], Image.Image]] = {
     "invoice": lambda: page_picture(render_invoice(samples.invoice()), 0),
     "receipt": lambda: page_picture(render_receipt(samples.receipt()), 0),
+    "credit-note": lambda: page_picture(render_credit_note(samples.credit_note()), 0),
     "names": lambda: page_picture(render_invoice(samples.names_of_the_world()), 0),
     "kuwaiti-dinar": lambda: page_picture(render_invoice(samples.in_currency("kwd", "1234.567")), 0),
     "second-page": lambda: page_picture(render_invoice(samples.many_lines(14)), 1),

@@ -5,6 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal as D
 
 from activities.documents import (
+    CreditNoteDocument,
     DetailRow,
     DocumentLine,
     InvoiceDocument,
@@ -126,6 +127,28 @@ def receipt() -> ReceiptDocument:
         zone="Asia/Kolkata",
         amount_paid=D("278.96"),
         invoice_total=D("278.96"),
+    )
+
+
+def credit_note() -> CreditNoteDocument:
+    """A credit note of the usual invoice: a seat that was not used, and calls that were voided."""
+    return CreditNoteDocument(
+        number="CN-202503-00001",
+        invoice_number="INV-202502-00001",
+        issued_on=date(2025, 3, 3),
+        invoice_issued_on=date(2025, 2, 28),
+        effect="taken off what is left to pay",
+        seller=SELLER,
+        buyer=BUYER,
+        currency="usd",
+        zone="Asia/Kolkata",
+        lines=(
+            DocumentLine("Seats", D("14.75"), period=MARCH),
+            DocumentLine("Correction: Premium calls", D("11.21"), period=FEBRUARY),
+        ),
+        total=D("25.96"),
+        tax=D("3.96"),
+        notes=("One of the seats was never handed out; 2 packages of premium calls were test calls.",),
     )
 
 

@@ -105,6 +105,19 @@ async def test_a_number_that_no_invoice_has(auditor: Auditor, scope: Scope) -> N
     assert await auditor.find(NUMBER_GAP) == []
 
 
+async def test_a_number_that_no_credit_note_has(auditor: Auditor, scope: Scope) -> None:
+    await auditor.change(
+        "INSERT INTO credit_note_sequences VALUES (:tenant, :environment, '202501', 1)",
+        tenant=scope.tenant_id,
+        environment=scope.environment_id,
+    )
+    (finding,) = await auditor.find(NUMBER_GAP)
+    assert finding.reference == "CN-202501"
+    assert "credit notes up to 1 were given; credit notes that have one: 0." in finding.sentence
+    await auditor.change("DELETE FROM credit_note_sequences")
+    assert await auditor.find(NUMBER_GAP) == []
+
+
 async def test_a_lot_that_is_not_the_sum_of_its_transactions(auditor: Auditor, scope: Scope) -> None:
     await auditor.lift("wallet_lots")
     await auditor.lift("wallet_transactions")

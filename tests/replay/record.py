@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,15 @@ from sqlmodel import select
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowFailureError, WorkflowHandle
 
+from activities.credit_notes import NewCreditNote, NoteLine, create_credit_note
 from activities.ingestion.supervision import USUAL, SinkReport
 from activities.outbox import emit
 from activities.refunds import cancel_refund
 from activities.webhook_endpoints import NewWebhookEndpoint, create_webhook_endpoint
+from billing.credit_notes import CreditNoteReason
 from billing.periods import BillingPeriod
-from models.tables import SubscriptionRow, WebhookDeliveryRow
+from models.tables import CreditNoteRow, InvoiceRow, SubscriptionRow, WebhookDeliveryRow
+from starter.credit_note_commands import CreditNoteCommands
 from tests.adapters.servers import Answer
 from tests.parts import Parts
 from tests.workflows.test_billing_runs import lost, started
@@ -81,7 +85,7 @@ async def record(world: World, names: Sequence[str]) -> None:
     stories = (
         in_real_time, under_a_test_clock, looking_back, commanded, with_an_action, with_a_problem, delivered, released,
         expired, counted, given_back, taken_back, supervised, reconciled, audited, run_over, delivered_in_order,
-        aggregated,
+        aggregated, credited,
     )  # fmt: skip
     for story in stories:
         if not names or story.__name__ in names:
@@ -160,6 +164,28 @@ async def commanded(world: World) -> None:
     await world.commands.finalize_invoice(world.scope, third.id)
     await world.closed(third.id)
     await keep("invoice/finalized_by_command", world.invoice_workflow(third.id))
+
+
+async def credited(world: World) -> None:
+    """A credit note that is voided again while the invoice waits for its next attempt, and one that settles it."""
+    await world.clock(utc("2025-01-01"))
+    subscription = await subscribed(world, utc("2025-01-01"), card="pm_card_declines_soft")
+    await world.advance(utc("2025-01-01T00:01"))
+    (invoice,) = await world.invoices(subscription.id)
+    first, last = [await note_of(world, invoice, amount) for amount in ("4", "10")]
+    notes = CreditNoteCommands(world.commands, world.database)
+    await notes.finalize(world.scope, first.id)
+    await notes.void(world.scope, first.id)
+    await notes.finalize(world.scope, last.id)
+    await world.closed(invoice.id)
+    await keep("invoice/credited", world.invoice_workflow(invoice.id))
+
+
+async def note_of(world: World, invoice: InvoiceRow, amount: str) -> CreditNoteRow:
+    """A draft of a credit note."""
+    new = NewCreditNote(invoice.id, CreditNoteReason.DUPLICATE, (NoteLine(Decimal(amount)),))
+    async with world.database.transaction(world.scope) as session:
+        return await create_credit_note(session, world.scope, new, datetime.now(UTC))
 
 
 async def with_an_action(world: World) -> None:

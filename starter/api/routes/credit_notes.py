@@ -1,14 +1,17 @@
 """Credit notes: create, read, search, finalize, void."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from sqlmodel.ext.asyncio.session import AsyncSession
 from starlette.responses import Response
 
+from activities.credit_note_documents import render_note
 from activities.credit_note_payloads import credit_note_payload
 from activities.credit_notes import create_credit_note
+from activities.invoice_documents import PDF, DocumentActivities
 from billing.credit_notes import CreditNoteStatus
 from billing.errors import Conflict
 from models.queries.credit_notes import CreditNoteFilter, get_credit_note, lines_of_notes, list_credit_notes
@@ -18,6 +21,7 @@ from models.tables import CreditNoteRow
 from starter.api.context import Caller, CallerNow, Now, Session, clients_of
 from starter.api.routes.shared import bodies_answer, commands_of, named_customers
 from starter.api.transactions import CommandRoute, TransactionRoute, command_id_of, repeated_as
+from starter.clients import required
 from starter.credit_note_commands import CreditNoteCommands
 from starter.schemas.credit_notes import (
     CreateCreditNoteRequest,
@@ -27,6 +31,7 @@ from starter.schemas.credit_notes import (
 )
 from starter.schemas.wire import ListParams, json_answer
 
+LINK_LIFETIME = timedelta(hours=1)
 router = APIRouter(prefix="/creditnotes", tags=["credit notes"], route_class=TransactionRoute)
 commands = APIRouter(prefix="/creditnotes", tags=["credit notes"], route_class=CommandRoute)
 
@@ -41,13 +46,18 @@ async def create(body: CreateCreditNoteRequest, caller: CallerNow, request: Requ
     new = body.new_note(repeated_as(request))
     async with clients_of(request).database.transaction(caller.scope) as session:
         note = await create_credit_note(session, caller.scope, new, now, caller.key_id)
+    refused = None
     if body.process_credit_note and note.credit_note_status == CreditNoteStatus.DRAFT:
         try:
             await _commands(request).finalize(caller.scope, note.id, command_id_of(request))
-        except Conflict as conflict:  # somebody has paid or credited the invoice in between
-            conflict.message += f"; credit note {note.id} stays a DRAFT: void it, or finalize it later"
-            raise
-    return json_answer(await _body(request, caller.scope, note.id), 201)
+        except Conflict as conflict:
+            refused = conflict
+    answer = await _body(request, caller.scope, note.id)
+    if refused is not None and answer["credit_note_status"] == CreditNoteStatus.DRAFT:
+        # Somebody has paid or credited the invoice in between. Not so where the same request has finalized the note.
+        refused.message += f"; credit note {note.id} stays a DRAFT: void it, or finalize it later"
+        raise refused
+    return json_answer(answer, 201)
 
 
 @router.get("", summary="List credit notes")
@@ -85,6 +95,21 @@ async def void(credit_note_id: str, caller: CallerNow, request: Request) -> Resp
     """A draft is dropped; what an adjustment took off an invoice that still waits for money is owed again."""
     await _commands(request).void(caller.scope, credit_note_id, command_id_of(request))
     return json_answer(await _body(request, caller.scope, credit_note_id))
+
+
+@commands.get("/{credit_note_id}/pdf", summary="The credit note as a PDF")
+async def pdf(credit_note_id: str, caller: CallerNow, request: Request, now: Now, url: bool = False) -> Response:
+    """The document itself, or with `url=true` a signed link to it that lives for an hour."""
+    clients = clients_of(request)
+    store = required(clients.object_store, "documents")
+    documents = DocumentActivities(clients.database, store)
+    stored = await render_note(clients.database, documents, caller.scope, credit_note_id)
+    async with clients.database.transaction(caller.scope) as session:
+        filename = f"{(await get_credit_note(session, credit_note_id)).credit_note_number}.pdf"
+    if url:
+        return json_answer({"presigned_url": await store.signed_url(stored.key, LINK_LIFETIME, now, filename)})
+    headers = {"Content-Disposition": f'inline; filename="{filename}"', "ETag": f'"{stored.sha256}"'}
+    return Response(await store.get(stored.key), headers=headers, media_type=PDF)
 
 
 def _commands(request: Request) -> CreditNoteCommands:
