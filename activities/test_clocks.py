@@ -35,7 +35,7 @@ from models.queries.customers import get_customer
 from models.queries.full_hours import alerts_due, first_look, has_level, note_change, thresholds_due
 from models.queries.invoices import first_due_invoice, list_due_invoices
 from models.queries.subscriptions import first_due_subscription, get_subscription, list_due_subscriptions
-from models.queries.wallets import get_wallet
+from models.queries.wallets import get_wallet, list_lots
 from models.scope import Scope
 from models.tables import TestClockRow
 
@@ -171,9 +171,13 @@ class ClockActivities:
         await self._alerts.look(scope, wallet_id, at)
         async with self._database.transaction(scope) as session:
             customer_id = (await get_wallet(session, scope, wallet_id)).customer_id
-        look_at = await self._next_use(scope, customer_id, at, target)
+            lots = (await list_lots(session, [wallet_id]))[wallet_id]
+        expiries = [lot.expires_at for lot in lots if lot.expires_at is not None and at <= lot.expires_at < target]
+        looks = [checked_after(expiry) for expiry in expiries]
+        if (used := await self._next_use(scope, customer_id, at, target)) is not None:
+            looks.append(used)
         async with self._database.transaction(scope) as session:
-            (await get_wallet(session, scope, wallet_id, lock=True)).alert_check_at = look_at
+            (await get_wallet(session, scope, wallet_id, lock=True)).alert_check_at = min(looks, default=None)
 
     async def _next_use(self, scope: Scope, customer_id: str, at: datetime, target: datetime) -> datetime | None:
         """The full hour after the customer's first usage from `at` on, on the way to `target`: it was sent ahead."""

@@ -107,3 +107,21 @@ async def test_a_balance_that_falls_and_rises_is_told_once_each(world: World) ->
     for _ in range(2):
         await passes(world)
         assert (await told(world))[1:] == ["wallet.ongoing_balance.recovered ok"]
+
+
+async def test_credits_that_expire_on_a_clocks_way_are_told_when_that_hour_is_full(world: World) -> None:
+    """30 credits, of which 20 are gone after two days and twenty minutes: 10 are below 15, long before the arrival."""
+    start = datetime(2025, 1, 1, tzinfo=UTC)
+    await world.clock(start)
+    customer = await world.customer("acme")
+    new = NewWallet(
+        customer.id, "usd", initial_credits=Decimal(10), alerts=AlertSettings(critical=AlertThreshold(Decimal(15)))
+    )
+    gift = TopUp(Decimal(20), "FREE_CREDIT_GRANT", expires_at=start + timedelta(days=2, minutes=20))
+    async with world.database.transaction(world.scope) as session:
+        wallet = await create_wallet(session, world.scope, new, start)
+        await top_up_wallet(session, world.scope, wallet.id, gift, start)
+    await world.advance(start + timedelta(days=5))
+    at = start + timedelta(days=2, hours=1)
+    assert len(await world.events(f"{wallet.id}/{at.isoformat()}")) == 1
+    assert len(await told(world)) == 1
