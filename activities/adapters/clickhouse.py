@@ -3,6 +3,7 @@
 Owns connecting, binding, and the sorting of errors into "refused" and "no answer". Never retries.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -10,8 +11,10 @@ from urllib.parse import urlsplit, urlunsplit
 import aiohttp
 import clickhouse_connect
 from clickhouse_connect.driver.asyncclient import AsyncClient
+from clickhouse_connect.driver.compression import get_compressor
 from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
 
+from activities.adapters.clickhouse_blocks import native_block
 from models.clickhouse.client import ClickHouseRefused, ClickHouseUnavailable
 from models.clickhouse.migrate import apply_migrations
 from models.clickhouse.retention import RETENTION_MONTHS, keep_events
@@ -63,14 +66,17 @@ class ClickHouseConnection:
 
     async def insert(self, table: str, columns: Mapping[str, str], values: Sequence[Sequence[Any]]) -> None:
         """Writes one block, column by column. Raises ClickHouseUnavailable (it may be stored) or ClickHouseRefused."""
+        if not values or not len(values[0]):
+            return
+        compression = self._client.write_compression
         try:
-            await self._client.insert(
+            await self._client.raw_insert(
                 table,
-                values,
-                column_names=list(columns),
-                column_type_names=list(columns.values()),
-                column_oriented=True,
+                list(columns),
+                await asyncio.to_thread(_packed, columns, values, compression),
                 settings=dict(_SETTINGS_OF.get(table, _SETTINGS)),
+                fmt="Native",
+                compression=compression,
             )
         except Exception as error:
             raise _translated(error) from error
@@ -124,6 +130,14 @@ async def migrate_clickhouse(dsn: str, retention_months: int = RETENTION_MONTHS)
         return [*applied, f"events are kept for {retention_months} months"] if changed else applied
     finally:
         await connection.close()
+
+
+def _packed(columns: Mapping[str, str], values: Sequence[Sequence[Any]], compression: str | None) -> bytes:
+    block = native_block(columns, values)
+    if not compression:
+        return block
+    compressor: Any = get_compressor(compression)  # the module is without types here
+    return bytes(compressor.compress_block(block) + (compressor.flush() or b""))
 
 
 def _translated(error: Exception) -> Exception:

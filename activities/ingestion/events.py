@@ -60,13 +60,18 @@ def identity(event: Event) -> tuple[int, int]:
 def identities(events: Sequence[Event]) -> list[bytes]:
     """The identity of each event as its 16 bytes: the words `hi` and `lo`, each with its low byte first."""
     sha256 = hashlib.sha256
-    starts: dict[tuple[str, str, str], bytes] = {}
+    scopes: dict[tuple[str, str], dict[str, bytes]] = {}
+    starts: dict[str, bytes] = {}
+    tenant_id = environment_id = None
     found = []
     for event in events:
-        customer = (event.tenant_id, event.environment_id, event.external_customer_id)
+        if event.tenant_id != tenant_id or event.environment_id != environment_id:
+            tenant_id, environment_id = event.tenant_id, event.environment_id
+            starts = scopes.setdefault((tenant_id, environment_id), {})
+        customer = event.external_customer_id
         start = starts.get(customer)
         if start is None:
-            start = starts[customer] = b"".join(map(_prefixed, customer))
+            start = starts[customer] = b"".join(map(_prefixed, (tenant_id, environment_id, customer)))
         event_id = event.event_id.encode()
         found.append(sha256(b"%b%d:%b" % (start, len(event_id), event_id)).digest()[:16])
     return found

@@ -7,7 +7,6 @@ Design: usage.md sections 1 and 2.
 """
 
 import asyncio
-import gc
 import itertools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,10 +21,6 @@ from models.clickhouse.event_rows import EVENT_COLUMNS
 
 LOOKUP_KEYS: Final = 5000
 """Identities asked for in one query: 5,000 of up to 20 digits stay under ClickHouse's `max_query_size` of 256 KiB."""
-
-COLLECT_EVENTS: Final = 20_000
-"""What a client inserted stays in a cycle. Where cycles are seldom looked for, that would soon be a gigabyte: after so
-many events they are."""
 
 ID_COLUMNS: Final = {"hi": "UInt64", "lo": "UInt64"}
 
@@ -68,7 +63,6 @@ class Sink:
         self._clickhouse = clickhouse
         self._known_ids = known_ids
         self._recent = RecentIds()
-        self._uncollected = 0
         self._look_up_tenants = frozenset(look_up_tenants)
 
     async def store(self, block: Sequence[Placed], stored_at: int, counted: Sequence[CountRow] = ()) -> Stored:
@@ -95,17 +89,13 @@ class Sink:
             self._recent.add(words)
             if self._known_ids is not None:
                 self._known_ids.add(digests)
-        self._uncollected += len(block)
-        if self._uncollected >= COLLECT_EVENTS:
-            self._uncollected = 0
-            gc.collect(1)
         return Stored(len(fresh), len(repeated), repeated)
 
     async def _write(self, fresh: Sequence[Placed], stored_at: int, counted: Sequence[CountRow]) -> None:
         """Both at once; returns or raises when both have ended, so that a block is never repeated beside itself."""
         writes = []
         if fresh:
-            writes.append(self._clickhouse.insert("events", EVENT_COLUMNS, _columns(fresh, stored_at)))
+            writes.append(self._clickhouse.insert("events", EVENT_COLUMNS, event_columns(fresh, stored_at)))
         if counted:
             writes.append(insert_counts(self._clickhouse, counted))
         for answer in await asyncio.gather(*writes, return_exceptions=True):
@@ -185,7 +175,8 @@ def sink_of_lane(clickhouse: ClickHouse, lazy: bool, lazy_tenants: Collection[st
     return Sink(clickhouse, KnownIds(clickhouse), lazy_tenants)
 
 
-def _columns(fresh: Sequence[Placed], stored_at: int) -> list[list[str] | list[int]]:
+def event_columns(fresh: Sequence[Placed], stored_at: int) -> list[list[str] | list[int]]:
+    """The columns of `EVENT_COLUMNS`."""
     events: list[Event] = [placed.event for placed in fresh]
     return [
         [event.tenant_id for event in events],
