@@ -11,7 +11,7 @@ from billing.errors import BillingError
 from starter.api import errors, health
 from starter.api.authentication import Authenticator
 from starter.api.gate import Gate
-from starter.api.ingestion import CustomerClocks, IngestAuthentication, KeyFirst
+from starter.api.ingestion import CustomerClocks, IngestAuthentication
 from starter.api.openapi import add_openapi
 from starter.api.routes import (
     credit_notes,
@@ -114,7 +114,7 @@ def _with_ingest(app: ASGIApp, events: EventAcceptor, authenticator: Authenticat
     """The ingest routes stand in front of everything else: they are raw, for speed."""
     clocks = CustomerClocks(clients.database)
     months = clients.settings.event_retention_months
-    return KeyFirst(Ingest(app, events, IngestAuthentication(authenticator), clocks, months), authenticator)
+    return Ingest(app, events, IngestAuthentication(authenticator), clocks, months)
 
 
 def _add_error_handlers(app: FastAPI) -> None:

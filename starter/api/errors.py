@@ -72,8 +72,13 @@ def error_response(
 
 
 def unauthorized(message: str) -> Response:
+    """The answer 401."""
+    return Response(unauthorized_body(message), 401, media_type="application/json")
+
+
+def unauthorized_body(message: str) -> bytes:
     """401 has a body of its own in the reference: only `error`, as text."""
-    return Response(msgspec.json.encode({"error": message}), 401, media_type="application/json")
+    return msgspec.json.encode({"error": message})
 
 
 def billing_error_response(error: BillingError) -> Response:

@@ -8,18 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Receive, Send
-from starlette.types import Scope as AsgiScope
-
 from activities.ingestion.ports import IngestUnavailable
 from models.database import Database
 from models.queries.customer_clocks import frozen_times
 from models.scope import Scope
 from starter.api.authentication import Authenticator, BadKey, may
 from starter.api.context import utc_now
-from starter.api.errors import error_response, outage_of, unauthorized
-from starter.ingest.app import BULK, SINGLE
+from starter.api.errors import OUTAGE_RETRY_SECONDS, outage_of, unauthorized_body
 from starter.ingest.ports import Refusal
 
 PATH: Final = "/events"
@@ -43,38 +38,16 @@ class IngestAuthentication:
         try:
             caller = await self._authenticator.caller(headers)
         except BadKey as problem:
-            return Refusal(401, "unauthorized", str(problem))
+            return Refusal(401, "unauthorized", str(problem), body=unauthorized_body(str(problem)))
         except Exception as error:
-            if outage_of(error) is None:
+            outage = outage_of(error)
+            if outage is None:
                 raise
-            return Refusal(503, "service_unavailable", "API keys cannot be checked: Postgres does not answer", None, 2)
+            return Refusal(503, "service_unavailable", outage, None, OUTAGE_RETRY_SECONDS)
         if not may(caller.roles, "POST", PATH):
             roles = ", ".join(caller.roles)
             return Refusal(403, "permission_denied", f"an API key with the roles {roles} may not ingest events")
         return caller.scope
-
-
-class KeyFirst:
-    """Answers 401 on the ingest routes in the body that the reference has for it; the rest is the wrapped app's."""
-
-    def __init__(self, app: ASGIApp, authenticator: Authenticator) -> None:
-        self._app, self._authenticator = app, authenticator
-
-    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
-        """Serves one connection."""
-        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"] in (SINGLE, BULK):
-            try:
-                await self._authenticator.caller(Headers(scope=scope))
-            except BadKey as problem:
-                await unauthorized(str(problem))(scope, receive, send)
-                return
-            except Exception as error:
-                outage = outage_of(error)
-                if outage is None:
-                    raise
-                await error_response(503, "service_unavailable", outage, retry_after=2)(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
 
 
 @dataclass(slots=True)
@@ -118,11 +91,11 @@ class CustomerClocks:
             for name in external_customer_ids
             if real.get(name, 0.0) < asked_at and unknown.get(name, 0.0) < asked_at
         ]
-        frozen: dict[str, datetime] = {}
-        if asked:
-            found = await self._ask(scope, asked)
-            frozen = {name: at for name in asked if (at := found.get(name)) is not None}
-        return dict.fromkeys(external_customer_ids, utc_now()) | frozen
+        found = await self._ask(scope, asked) if asked else {}
+        clocks = dict.fromkeys(external_customer_ids, utc_now())
+        if found:
+            clocks |= {name: at for name in asked if (at := found.get(name)) is not None}
+        return clocks
 
     async def _ask(self, scope: Scope, names: Sequence[str]) -> dict[str, datetime | None]:
         question = self._next.get(scope)

@@ -5,6 +5,7 @@ import signal
 import uvicorn
 
 from starter.api.app import create_app
+from starter.api.http_server import WholeAnswers
 from starter.clients import EVERYTHING, open_clients
 from starter.garbage import collect_seldom
 from starter.settings import Settings
@@ -20,7 +21,7 @@ async def serve(settings: Settings) -> None:
             create_app(clients),
             host=settings.api_host,
             port=settings.api_port,
-            http="httptools",
+            http=WholeAnswers,
             log_config=None,
             access_log=False,
             timeout_graceful_shutdown=DRAIN_SECONDS,

@@ -39,6 +39,10 @@ AsgiApp = Callable[[AsgiScope, Receive, Send], Awaitable[None]]
 
 SINGLE: Final = "/v1/events"
 BULK: Final = "/v1/events/bulk"
+_NAMES: Final = ("x-api-key", "authorization", "content-length", "content-encoding", "x-request-id")
+HEADERS: Final = {name.encode(): name for name in _NAMES}
+"""All that matter here. Servers give their names in lower case (ASGI)."""
+
 _BULK_ANSWER: Final = b'{"message":"Events accepted for processing"}'
 
 log = structlog.get_logger(__name__)
@@ -72,7 +76,7 @@ class Ingest:
         if scope["type"] != "http" or scope["method"] != "POST" or scope["path"] not in (SINGLE, BULK):
             await self._rest(scope, receive, send)
             return
-        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        headers = {HEADERS[name]: value.decode("latin-1") for name, value in scope["headers"] if name in HEADERS}
         try:
             with self._intake.request() as held:
                 answer = await self._answer(scope["path"], headers, receive, held)
@@ -208,7 +212,7 @@ def _unavailable(error: IngestUnavailable, stamps: Mapping[str, Any]) -> Refusal
 async def _send(send: Send, answer: bytes | Refusal, request_id: str) -> None:
     headers = [(b"content-type", b"application/json"), (b"x-request-id", request_id.encode("latin-1"))]
     if isinstance(answer, Refusal):
-        status, body = answer.status, envelope(answer)
+        status, body = answer.status, answer.body or envelope(answer)
         metrics.REFUSED.labels(status).inc()
         if answer.retry_after is not None:
             headers.append((b"retry-after", str(answer.retry_after).encode()))

@@ -1,8 +1,7 @@
 """The body of an ASGI request, within a limit, plain or compressed."""
 
 import zlib
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
 import zstandard
@@ -39,14 +38,9 @@ class Intake:
         self._limit = limit
         self._held = 0
 
-    @contextmanager
-    def request(self) -> Iterator["Held"]:
-        """What one request holds, given back when it is answered."""
-        held = Held(self)
-        try:
-            yield held
-        finally:
-            self._held -= held.size
+    def request(self) -> "Held":
+        """What one request holds, given back when it is answered: to be entered."""
+        return Held(self)
 
     def take(self, size: int, own: int) -> None:
         """`size` more for a request that holds `own`. Raises TooMuchHeld. One request alone is never too much."""
@@ -54,13 +48,25 @@ class Intake:
             raise TooMuchHeld
         self._held += size
 
+    def give_back(self, size: int) -> None:
+        """What a request held that is answered."""
+        self._held -= size
+
 
 class Held:
-    """How many bytes a request holds."""
+    """How many bytes a request holds, until it is left."""
+
+    __slots__ = ("_intake", "size")
 
     def __init__(self, intake: Intake) -> None:
         self._intake = intake
         self.size = 0
+
+    def __enter__(self) -> "Held":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._intake.give_back(self.size)
 
     def add(self, size: int) -> None:
         """Raises TooMuchHeld."""

@@ -19,9 +19,12 @@ class Refusal:
     retry_after: int | None = None
     """In seconds."""
 
+    body: bytes | None = None
+    """Answered instead of the envelope."""
+
 
 class Authenticate(Protocol):
-    """Who sends these headers (names in lower case), if they may ingest events."""
+    """Who sends these headers, if they may ingest events. Those for which nobody asks are missing."""
 
     async def __call__(self, headers: Mapping[str, str]) -> Scope | Refusal:
         """The caller's tenant and environment, or why not."""
