@@ -28,6 +28,10 @@ BUSY_GATHER_SECONDS: Final = 0.05
 """At most so long while envelopes are on their way. What comes meanwhile goes when they have arrived: the busier the
 broker, the fewer and larger the envelopes, and these cost the broker, the consumer and us less an event."""
 
+PACE_SECONDS: Final = 0.008
+"""At least so long from one sending to the next. Each partition is a request to the broker, whatever it holds: requests
+of two or three events each were most of the cost of single events."""
+
 ENOUGH_EVENTS: Final = 4000
 """So many need not wait for company."""
 
@@ -83,6 +87,8 @@ class KafkaEventLog:
         self._waiting: list[_Request] = []
         self._waiting_events = 0
         self._flushing: asyncio.TimerHandle | None = None
+        self._flushed_at = 0.0
+        """By the clock of the event loop."""
         self._producer: Producer | None = None
         self._partitions: dict[str, int] = {}
         """How many each topic has."""
@@ -134,8 +140,13 @@ class KafkaEventLog:
             self._flush()
         elif self._flushing is None:
             gather = BUSY_GATHER_SECONDS if self._on_their_way else GATHER_SECONDS
-            self._flushing = self._loop.call_later(gather, self._flush)
+            self._flush_at(self._loop, max(self._loop.time() + gather, self._flushed_at + PACE_SECONDS))
         await request.done
+
+    def _flush_at(self, loop: asyncio.AbstractEventLoop, at: float) -> None:
+        if self._flushing is not None:
+            self._flushing.cancel()
+        self._flushing = loop.call_at(at, self._flush)
 
     async def _partition_count(self, topic: str) -> int:
         """One question for all who wait: a broker that does not answer must not queue requests behind each other."""
@@ -182,6 +193,8 @@ class KafkaEventLog:
         if self._flushing is not None:
             self._flushing.cancel()
             self._flushing = None
+        if self._loop is not None:
+            self._flushed_at = self._loop.time()
         waiting, self._waiting, self._waiting_events = self._waiting, [], 0
         pieces: dict[tuple[str, int], list[_Piece]] = {}
         for request in waiting:
@@ -206,9 +219,8 @@ class KafkaEventLog:
             if error is not None and error.fatal():
                 loop.call_soon_threadsafe(self._replace, producer)
             offset = message.offset() if error is None and topic == self._settings.topic else None
-            if offset is not None:
-                loop.call_soon_threadsafe(self._behind.backlog.add, partition, offset, envelope.tenants)
-            loop.call_soon_threadsafe(self._acknowledged, requests, None if error is None else error.str())
+            text = None if error is None else error.str()
+            loop.call_soon_threadsafe(self._acknowledged, envelope, partition, offset, text)
 
         try:
             producer.produce(
@@ -226,11 +238,13 @@ class KafkaEventLog:
         else:
             self._on_their_way += 1
 
-    def _acknowledged(self, requests: Sequence[_Request], error: str | None) -> None:
+    def _acknowledged(self, envelope: "_Envelope", partition: int, offset: int | None, error: str | None) -> None:
         self._on_their_way -= 1
-        self._delivered(requests, error)
-        if not self._on_their_way and self._waiting:
-            self._flush()
+        if offset is not None:
+            self._behind.backlog.add(partition, offset, envelope.tenants)
+        self._delivered(envelope.requests, error)
+        if not self._on_their_way and self._waiting and self._loop is not None:
+            self._flush_at(self._loop, self._flushed_at + PACE_SECONDS)
 
     def _delivered(self, requests: Sequence[_Request], error: str | None) -> None:
         for request in requests:
