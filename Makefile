@@ -81,6 +81,7 @@ bench: setup ## Measure billing runs, commands, webhooks and recovery, with 1 an
 bench-ingest: setup ## Measure the path of usage: requests, Kafka, ClickHouse, reads
 	@$(BIN)/python -m deploy.embedded.prepare
 	@$(BIN)/python -m bench.ingest $(BENCH)
+	@$(BIN)/python -m bench.exactness
 
 stop: ## Stop what `make demo` or `make dev` left running; the data stays
 	@if [ -x $(BIN)/durabill ]; then $(BIN)/durabill dev stop; else echo "nothing is installed, so nothing runs"; fi

@@ -1,7 +1,8 @@
 """Measures the path of usage: bulk and single requests, directly and through Kafka, until stored, read and on disk.
 
 Real processes on this machine: PostgreSQL, ClickHouse, Apache Kafka, `durabill api`, `durabill consume`, and a load
-client of its own process. Authentication, checks, deduplication, dead letters and metrics are on, as in production.
+client of its own process. Authentication, checks, deduplication, dead letters and metrics are on, as in production; ten
+meters want half of the events, and nobody the other half.
 `python -m bench.ingest --help`.
 """
 
@@ -30,7 +31,7 @@ from activities.ingestion.ports import IngestUnavailable
 from bench.figures import Machine
 from bench.ingest_figures import GOALS, Figures, LoadRun, print_tables
 from bench.ingest_servers import Servers, client_argv, client_environment, running
-from bench.usage_reads import disk_of, read_ten_meters, stored_events, watch_visibility
+from bench.usage_reads import disk_of, read_rejected, read_ten_meters, stored_events, watch_visibility
 from deploy.embedded.errors import EmbeddedError
 
 RESULTS: Final = Path(__file__).parent / "results"
@@ -39,6 +40,7 @@ WARM_SECONDS: Final = 3
 SETTLE_SECONDS: Final = 120
 SINGLES: Final = 128
 BULKS: Final = 6
+"""Clients that wait for their answers."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class Plan:
     customers: int
     months: int
     visible_rate: float
+    bulks: int
 
 
 class Bench:
@@ -118,7 +121,7 @@ class Bench:
         self._count += 1
         plan = self._plan
         arguments = ["--url", self._servers.url, "--key", self._servers.key, "--seconds", str(seconds)]
-        arguments += ["--connections", str(SINGLES if kind == "single" else BULKS)]
+        arguments += ["--connections", str(SINGLES if kind == "single" else plan.bulks)]
         arguments += ["--customers", str(plan.customers), "--months", str(plan.months)]
         arguments += ["--prefix", f"{self._count:03d}", "--seed", str(self._count), *more]
         arguments += ["--single"] if kind == "single" else []
@@ -165,6 +168,7 @@ async def measure(servers: Servers, plan: Plan, figures: Figures, console: Conso
     clickhouse = await connect_clickhouse(servers.settings["DURABILL_CLICKHOUSE_DSN"])
     await bench.settled(clickhouse)
     figures.reads.append(await read_ten_meters(clickhouse, servers))
+    figures.rejected.append(await read_rejected(servers))
     figures.disk.append(await disk_of(clickhouse))
     await clickhouse.close()
 
@@ -196,6 +200,7 @@ def read_plan() -> Plan:
     parser.add_argument(
         "--visible-rate", type=float, default=25_000, help="events/s under which visibility is measured"
     )
+    parser.add_argument("--bulk-clients", type=int, default=BULKS, help=f"default: {BULKS}")
     given = parser.parse_args()
     return Plan(
         paths=("direct", "kafka") if given.path == "both" else (given.path,),
@@ -204,13 +209,14 @@ def read_plan() -> Plan:
         customers=given.customers,
         months=given.months,
         visible_rate=given.visible_rate,
+        bulks=given.bulk_clients,
     )
 
 
 def main() -> int:
     """Measures, prints the tables, writes the JSON, and leaves nothing running. The exit code."""
     plan, console = read_plan(), Console(highlight=False)
-    figures = Figures(look_at_machine(), [], [], [], [])
+    figures = Figures(look_at_machine(), [], [], [], [], [])
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         for path in plan.paths:

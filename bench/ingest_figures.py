@@ -68,6 +68,15 @@ class Reads:
 
 
 @dataclass(frozen=True)
+class Rejected:
+    """Events of the last day that no meter wants or can read: how many, and the milliseconds of asking for them."""
+
+    events: int
+    took_ms: float
+    clickhouse_cpu_ms: float
+
+
+@dataclass(frozen=True)
 class Disk:
     """What the stored events occupy, ids included."""
 
@@ -86,6 +95,7 @@ class Figures:
     visible: list[Visible]
     reads: list[Reads]
     disk: list[Disk]
+    rejected: list[Rejected]
 
     def as_json(self) -> dict[str, Any]:
         """Everything."""
@@ -106,6 +116,9 @@ def print_tables(console: Console, figures: Figures) -> None:
         label = f"one customer's 10 meters, {read.customer_events:,} of {read.stored:,} events"
         text = f"p50 {read.p50_ms:.0f} ms, p99 {read.p99_ms:.0f} ms, ClickHouse {read.clickhouse_cpu_ms:.0f} ms CPU"
         others.add_row(label, text, "p99 50 ms (stretch 25 ms)")
+    for found in figures.rejected:
+        text = f"{found.took_ms:.0f} ms, ClickHouse {found.clickhouse_cpu_ms:.0f} ms CPU"
+        others.add_row(f"{found.events:,} events of a day that no meter wants", text, "")
     for disk in figures.disk:
         text = f"{disk.bytes_an_event:.1f} ({disk.bytes_of_ids:.1f} for the id; {disk.parts} parts)"
         others.add_row(f"bytes an event on disk, {disk.events:,} events", text, "55 (stretch 45)")

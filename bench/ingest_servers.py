@@ -19,7 +19,9 @@ import psutil
 from activities.adapters.clickhouse import migrate_clickhouse
 from activities.adapters.kafka_settings import KafkaSettings, ensure_topics
 from activities.api_keys import bootstrap, create_api_key
+from activities.catalog import MeterFilter, NewMeter, create_meter
 from activities.customers import NewCustomer, create_customer
+from bench.ten_meters import ten_meters
 from deploy.embedded.ports import LOOPBACK, free_port
 from deploy.embedded.process import launch, stop
 from deploy.embedded.stack import PartName, Stack
@@ -66,7 +68,7 @@ class Servers:
 
 @contextmanager
 def running(kafka: bool, customers: int) -> Iterator[Servers]:
-    """Everything up, migrated, with a key and known customers; stopped and deleted on leaving."""
+    """Everything up, migrated, with a key, known customers and ten meters; stopped and deleted on leaving."""
     data = Path(tempfile.mkdtemp(prefix="durabill-bench-ingest-")).resolve()
     parts: tuple[PartName, ...] = ("postgres", "clickhouse", *(("kafka",) if kafka else ()))
     stack = Stack(data, {}, {part: free_port() for part in parts}, external={"temporal": f"{LOOPBACK}:1"})
@@ -114,6 +116,10 @@ async def _prepare(chosen: dict[str, str], customers: int) -> tuple[Scope, str]:
             for number in range(customers):
                 name = f"customer-{number:05d}"
                 await create_customer(session, made.scope, NewCustomer(name, name), now)
+            for meter in ten_meters():
+                wanted = tuple(MeterFilter(one.key, one.values) for one in meter.filters)
+                new = NewMeter(meter.name, meter.event_name, meter.aggregation.value, meter.field, wanted)
+                await create_meter(session, made.scope, new)
     finally:
         await database.close()
     return made.scope, key.api_key

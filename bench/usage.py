@@ -25,8 +25,9 @@ from activities.usage_rollups import UsageRollups
 from activities.usage_sealing import Environment, UsageSealer
 from bench.figures import Machine
 from bench.ingest import RESULTS, look_at_machine
+from bench.ten_meters import ten_meters
 from bench.usage_figures import Read, SizeFigures, print_table
-from bench.usage_reads import disk_of, ten_meters
+from bench.usage_reads import disk_of
 from bench.usage_store import END, LARGE, SCOPE, START, Store, clickhouse_store, fill, merged
 from billing.periods import Period
 from deploy.embedded.errors import EmbeddedError

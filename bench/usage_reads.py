@@ -8,9 +8,9 @@ from typing import Final
 import httpx
 
 from activities.usage_reader import UsageReader
-from bench.ingest_figures import Disk, Reads, Visible
+from bench.ingest_figures import Disk, Reads, Rejected, Visible
 from bench.ingest_servers import Servers
-from billing.meters import AggregationType, Filter, Meter
+from bench.ten_meters import ten_meters
 from billing.periods import Period
 from models.clickhouse.client import ClickHouse
 
@@ -22,22 +22,6 @@ LOOK_SELDOMER: Final = 1.2
 asked for at once, and the questions must not become the load."""
 
 PATIENCE: Final = 30.0
-
-
-def ten_meters() -> list[Meter]:
-    """Ten meters over five event names, as a plan of an AI company has them."""
-    kinds = (
-        (AggregationType.SUM, "tokens"),
-        (AggregationType.COUNT, None),
-        (AggregationType.MAX, "seconds"),
-        (AggregationType.COUNT_UNIQUE, "user"),
-        (AggregationType.LATEST, "seconds"),
-    )
-    large = (Filter("model", ("large", "ultra")),)
-    return [
-        Meter(f"meter_{number}", f"m{number}", f"call_{number % 5}", kind, key, large if number % 2 else ())
-        for number, (kind, key) in enumerate(kinds * 2)
-    ]
 
 
 async def stored_events(clickhouse: ClickHouse) -> int:
@@ -66,6 +50,19 @@ async def read_ten_meters(clickhouse: ClickHouse, servers: Servers) -> Reads:
     times.sort()
     p50, p99 = times[READS // 2], times[READS * 99 // 100]
     return Reads(await stored_events(clickhouse), of_one, p50, p99, used * 1000 / READS)
+
+
+async def read_rejected(servers: Servers) -> Rejected:
+    """The last day's events that no meter wants or can read, by way of the API."""
+    headers = {"x-api-key": servers.key}
+    before = servers.cpu_seconds()["ClickHouse"]
+    async with httpx.AsyncClient(base_url=servers.url, headers=headers, timeout=PATIENCE) as client:
+        begun = time.perf_counter()
+        answer = await client.get("/v1/events/rejected")
+        took = (time.perf_counter() - begun) * 1000
+    answer.raise_for_status()
+    used = servers.cpu_seconds()["ClickHouse"] - before
+    return Rejected(sum(each["count"] for each in answer.json()["items"]), took, used * 1000)
 
 
 async def disk_of(clickhouse: ClickHouse) -> Disk:
