@@ -26,9 +26,10 @@ from models.clickhouse.usage_seals import (
     PERIODS,
     SPANS,
     Layer,
+    MonthOfEvents,
     Seal,
     Sealing,
-    large_customers,
+    month_of_events,
     months_with_events,
     newest_blocks,
     read_seals,
@@ -46,6 +47,11 @@ SETTLING: Final = timedelta(minutes=2)
 
 LARGE_EVENTS: Final = 100_000
 """Events of one meter in a month from which on a customer's hours are sealed as well."""
+
+MANY_EVENTS: Final = 1_000_000
+DENSE_EVENTS: Final = 300
+"""Events of an environment in a month, and of its customers on average, from which on everybody's days are sealed.
+With fewer, a close of all of them takes about a second from the events, or cells are hardly fewer than events."""
 
 METERS_A_STATEMENT: Final = 20
 SHOWN: Final = 20
@@ -85,17 +91,34 @@ class Environment:
         """A meter for each of its series."""
         return {series_of(meter): meter for meter in self.meters if has_series(meter)}
 
+    @property
+    def names(self) -> list[str]:
+        """The events that they measure."""
+        return sorted({meter.event_name for meter in self.meters if has_series(meter)})
+
 
 class UsageSealer:
     """Seals environments in ClickHouse; an event never waits for it, nor it for an event."""
 
-    def __init__(self, clickhouse: ClickHouse, retention_months: int, large_events: int = LARGE_EVENTS) -> None:
+    def __init__(
+        self,
+        clickhouse: ClickHouse,
+        retention_months: int,
+        large_events: int = LARGE_EVENTS,
+        many_events: int = MANY_EVENTS,
+        dense_events: int = DENSE_EVENTS,
+    ) -> None:
         self._clickhouse = clickhouse
         self._retention_months = retention_months
-        self._large_events = large_events
+        self._seen: dict[tuple[Scope, datetime], tuple[int, list[str], MonthOfEvents]] = {}
+        self._large_events, self._many_events, self._dense_events = large_events, many_events, dense_events
 
     async def seal(self, environment: Environment, now: datetime, beat: Beat = lambda where: None) -> int:
-        """Completes the cells; returns how many rows had come since. Raises ClickHouseError."""
+        """Completes the cells; returns how many rows had come since. Raises ClickHouseError.
+
+        An environment's days and periods are sealed once it has many events for each customer; those of a large
+        customer, with hours, in any. What was begun goes on: a seal that stays behind makes reads longer.
+        """
         if not environment.by_series:
             return 0
         scope = environment.scope
@@ -103,15 +126,16 @@ class UsageSealer:
         seals = await read_seals(self._clickhouse, scope)
         rows = 0
         for month in await self._months(environment, newest, now):
-            block, days = newest[month.year * 100 + month.month], Layer(month, DAYS)
-            if not _incomplete(environment, days, seals, min(days.end, _whole(now - SETTLING, DAYS)), block):
-                continue  # as months are that are over
-            rows += await self._seal_layer(environment, days, seals, now, block)
-            beat(f"{scope.tenant_id} {month:%Y-%m}")
-            large = await large_customers(self._clickhouse, scope, month, self._large_events)
-            known = [each.layer.external_customer_id for each in seals if each.layer.start == month]
-            for customer in sorted({*large, *known} - {""}):
-                await self._seal_layer(environment, Layer(month, HOURS, customer), seals, now, block)
+            block = newest[month.year * 100 + month.month]
+            found = await self._looked_at(environment, month, block)
+            known = {each.layer.external_customer_id for each in seals if each.layer.start == month}
+            whose = known | set(found.large)
+            if "" in known or self._is_dense(found):
+                whose.add("")
+            for customer in sorted(whose):
+                rows += await self._seal_layer(environment, Layer(month, DAYS, customer), seals, now, block)
+                if customer:
+                    rows += await self._seal_layer(environment, Layer(month, HOURS, customer), seals, now, block)
                 beat(f"{scope.tenant_id} {month:%Y-%m} {customer}")
         for period in environment.periods:
             await self._seal_period(environment, period, max(newest.values(), default=0), now)
@@ -124,9 +148,20 @@ class UsageSealer:
         among = [start.year * 100 + start.month for start in starts if start <= now and self._is_kept(start, now)]
         if not among:
             return []
-        names = sorted({meter.event_name for meter in environment.by_series.values()})
-        found = await months_with_events(self._clickhouse, environment.scope, names, among)
+        found = await months_with_events(self._clickhouse, environment.scope, environment.names, among)
         return [datetime(number // 100, number % 100, 1, tzinfo=UTC) for number in found]
+
+    async def _looked_at(self, environment: Environment, month: datetime, block: int) -> MonthOfEvents:
+        """What is stored of a month; asked again only when rows have come."""
+        key, names = (environment.scope, month), environment.names
+        seen = self._seen.get(key)
+        if seen is None or seen[:2] != (block, names):
+            found = await month_of_events(self._clickhouse, environment.scope, names, month, self._large_events)
+            seen = self._seen[key] = (block, names, found)
+        return seen[2]
+
+    def _is_dense(self, found: MonthOfEvents) -> bool:
+        return found.events >= max(self._many_events, self._dense_events * found.customers)
 
     async def _seal_layer(
         self, environment: Environment, layer: Layer, seals: Sequence[Seal], now: datetime, block: int
@@ -147,7 +182,9 @@ class UsageSealer:
             return
         layer = Layer(period.start, PERIODS)
         seals = await read_seals(self._clickhouse, environment.scope)
-        days = [each for each in seals if each.layer.level == DAYS]
+        days = [each for each in seals if each.layer.level == DAYS and not each.layer.external_customer_id]
+        if not any(each.layer.end > period.start for each in days):
+            return
         for since, meters in _incomplete(environment, layer, seals, horizon, block):
             step = Sealing(environment.scope, layer, meters, since, horizon, block)
             await seal_period(self._clickhouse, step, common_layers(days, meters))

@@ -12,10 +12,12 @@ import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, Final
 
+import psutil
 from rich.console import Console
 
 from activities.adapters.clickhouse import ClickHouseConnection, connect_clickhouse
@@ -31,24 +33,37 @@ from bench.usage_reads import disk_of
 from bench.usage_store import END, LARGE, SCOPE, START, Store, clickhouse_store, fill, merged
 from billing.periods import Period
 from deploy.embedded.errors import EmbeddedError
+from models.clickhouse.meter_query import MeterQuery
+from models.clickhouse.usage import usage_by_customer
 from models.clickhouse.usage_periods import OpenPeriod
 
 MONTH: Final = Period(START, END)
 RUNNING: Final = END - timedelta(hours=12, minutes=19)
 """When balances are read: half a day of events is not sealed by the day."""
 
+CALLERS: Final = (2, 4, 8)
+"""So many who read at once; each waits for its answer and then asks again."""
+
+CUSTOMERS: Final = (1, 5, 20, 50, 200, 1000)
 RETENTION_MONTHS: Final = 1200
 SIZES: Final = (1_000_000, 10_000_000)
 LONG: Final = (*SIZES, 30_000_000)
 
 
+STAGES: Final = ("one", "load", "crossing", "close")
+WAYS: Final = ("cells", "events", "plain table")
+
+
 @dataclass(frozen=True)
 class Plan:
-    """What is measured."""
+    """What is measured: `stages`, and closes by `ways`; in stores that are `kept`, where a folder is named."""
 
     sizes: tuple[int, ...]
     customers: int
     reads: int
+    stages: tuple[str, ...] = STAGES
+    ways: tuple[str, ...] = WAYS
+    kept: Path | None = None
 
 
 @dataclass
@@ -110,6 +125,43 @@ class Bench:
             ),
         }
 
+    async def under_load(self, callers: int) -> Read:
+        """Ten meters of one customer from events, while so many others read the same kind of thing without a pause."""
+        exact, done = UsageReader(self._clickhouse), asyncio.Event()
+
+        async def read(number: int) -> None:
+            await exact.read(SCOPE, _customer(number * 7 % self._plan.customers), self._meters, MONTH)
+
+        async def others(first: int) -> None:
+            while not done.is_set():
+                await read(first)
+                first += 1
+
+        callings = [asyncio.create_task(others(1000 * (caller + 1))) for caller in range(callers - 1)]
+        found = await self.timed(self._plan.reads, read)
+        done.set()
+        await asyncio.gather(*callings)
+        return replace(found, cpu_ms=found.cpu_ms / callers)
+
+    async def crossing(self, console: Console) -> dict[int, dict[str, Read]]:
+        """Ten meters of some customers in one statement, from events and from cells: where does one beat the other?"""
+        found: dict[int, dict[str, Read]] = {}
+        for count in CUSTOMERS:
+            names = [_customer(number * 97 % self._plan.customers) for number in range(count)]
+            query = UsageReader(self._clickhouse).query_of(SCOPE, None, self._meters, MONTH)
+            query = replace(query, each_of=tuple(sorted(names)))
+
+            async def events(_: int, query: MeterQuery = query) -> None:
+                await usage_by_customer(self._clickhouse, query)
+
+            async def cells(_: int, names: list[str] = names) -> None:
+                await self._rollups.read(SCOPE, names, self._meters, MONTH)
+
+            repeats = max(min(20, 400 // count), 3)
+            found[count] = {"events": await self.timed(repeats, events), "cells": await self.timed(repeats, cells)}
+            console.print(f"{count} customers: {found[count]}")
+        return found
+
     async def close(self, console: Console) -> dict[str, Read]:
         """The usage of a close of all customers at once, by each way."""
         customers = [_customer(number) for number in range(self._plan.customers)]
@@ -128,16 +180,17 @@ class Bench:
             return noted
 
         found = {}
-        for way, reader in (("cells", cells), ("events", events), ("plain table", plain)):
+        readers = {"cells": cells, "events": events, "plain table": plain}
+        for way, reader in ((way, readers[way]) for way in self._plan.ways):
             found[way] = await self.timed(1, note(way, reader), warm=way == "cells")
             console.print(f"close from {way}: {found[way]}")
-        if answers["events"] != answers["cells"]:
+        if {"events", "cells"} <= answers.keys() and answers["events"] != answers["cells"]:
             raise EmbeddedError("cells and events disagree")
         return found
 
     async def seal(self, now: datetime) -> Read:
         """A pass of the sealer."""
-        sealer = UsageSealer(self._clickhouse, RETENTION_MONTHS)
+        sealer = UsageSealer(self._clickhouse, RETENTION_MONTHS, many_events=0, dense_events=0)
         self._rollups.forget()
         begun, before = time.perf_counter(), self._store.cpu_seconds()
         await sealer.seal(Environment(SCOPE, tuple(self._meters), (OpenPeriod(START, END),)), now)
@@ -155,24 +208,32 @@ async def measure(store: Store, plan: Plan, events: int, console: Console) -> Si
     bench = Bench(store, clickhouse, plan)
     begun = time.perf_counter()
     with console.status(f"storing {events:,} events"):
-        await fill(clickhouse, 0, events, plan.customers)
+        await fill(clickhouse, events, plan.customers)
         await merged(clickhouse)
     console.print(f"{events:,} events stored in {time.perf_counter() - begun:.0f} s")
     with console.status("sealing and reading"):
         figures = SizeFigures(events, await disk_of(clickhouse), await bench.seal(RUNNING))
         console.print(f"sealed: {figures.sealing}")
-        figures.typical = await bench.of_one(lambda number: _customer(number * 7 % plan.customers), plan.reads)
-        console.print(f"one customer: {figures.typical}")
-        figures.large = await bench.of_one(lambda _: LARGE, max(plan.reads // 10, 3))
-        console.print(f"the largest: {figures.large}")
+        if "one" in plan.stages:
+            figures.typical = await bench.of_one(lambda number: _customer(number * 7 % plan.customers), plan.reads)
+            console.print(f"one customer: {figures.typical}")
+            figures.large = await bench.of_one(lambda _: LARGE, max(plan.reads // 10, 3))
+            console.print(f"the largest: {figures.large}")
+        if "load" in plan.stages:
+            figures.loaded = {callers: await bench.under_load(callers) for callers in CALLERS}
+            console.print(f"one customer, among others: {figures.loaded}")
         figures.resealing = await bench.seal(END + timedelta(hours=1))
         console.print(f"sealed again: {figures.resealing}")
-        figures.close = await bench.close(console)
+        if "crossing" in plan.stages:
+            figures.crossing = await bench.crossing(console)
+        if "close" in plan.stages:
+            figures.close = await bench.close(console)
         rows = await clickhouse.query(
             "SELECT sum(rows), sum(bytes_on_disk) FROM system.parts WHERE active AND table = 'usage_cells'"
         )
         figures.cells, figures.cell_bytes = int(rows[0][0]), int(rows[0][1])
         figures.memory_mib = store.process.memory_info().rss >> 20
+        figures.own_memory_mib = psutil.Process().memory_info().rss >> 20
     await clickhouse.close()
     return figures
 
@@ -184,8 +245,13 @@ def read_plan() -> Plan:
     parser.add_argument("--events", type=int, action="append", help="so many events instead; may be repeated")
     parser.add_argument("--customers", type=int, default=10_000, help="default: 10,000")
     parser.add_argument("--reads", type=int, default=200, help="reads of one customer (default: 200)")
+    parser.add_argument("--only", action="append", choices=STAGES, help="only this; may be repeated")
+    parser.add_argument("--way", action="append", choices=WAYS, help="closes only by this way; may be repeated")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="stores the events there, and uses what is there")
     given = parser.parse_args()
-    return Plan(tuple(given.events or (LONG if given.long else SIZES)), given.customers, given.reads)
+    sizes = tuple(given.events or (LONG if given.long else SIZES))
+    stages, ways = tuple(given.only or STAGES), tuple(given.way or WAYS)
+    return Plan(sizes, given.customers, given.reads, stages, ways, given.keep)
 
 
 def main() -> int:
@@ -195,7 +261,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         for events in plan.sizes:
-            with clickhouse_store() as store:
+            with clickhouse_store(plan.kept and plan.kept / f"{events}") as store:
                 results.sizes.append(asyncio.run(measure(store, plan, events, console)))
     except EmbeddedError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from rich.console import Console
 from rich.table import Table
@@ -41,10 +41,17 @@ class SizeFigures:
 
     typical: dict[str, Read] = field(default_factory=dict)
     large: dict[str, Read] = field(default_factory=dict)
+    loaded: dict[int, Read] = field(default_factory=dict)
+    """A typical customer's, from events, by how many read at once; CPU for each of their reads, about."""
+
+    crossing: dict[int, dict[str, Read]] = field(default_factory=dict)
+    """By how many customers one statement reads."""
+
     close: dict[str, Read] = field(default_factory=dict)
     cells: int = 0
     cell_bytes: int = 0
     memory_mib: int = 0
+    own_memory_mib: int = 0
 
 
 def print_table(console: Console, machine: Machine, sizes: Sequence[SizeFigures], customers: int) -> None:
@@ -58,12 +65,20 @@ def print_table(console: Console, machine: Machine, sizes: Sequence[SizeFigures]
         for way in ("events", "cells", "plain table"):
             goal = _goal(label, way, customers)
             table.add_row(f"{label}, from {way}", *(_read(each, way) for each in reads), goal)
+    for callers in sorted({callers for size in sizes for callers in size.loaded}):
+        label = f"one customer's 10 meters, {callers} at once"
+        table.add_row(label, *(_read(size.loaded, callers) for size in sizes), "")
+    for count in sorted({count for size in sizes for count in size.crossing}):
+        for way in ("events", "cells"):
+            label = f"{count:,} customers in one statement, from {way}"
+            table.add_row(label, *(_read(size.crossing.get(count, {}), way) for size in sizes), "")
     table.add_row("first seal of the month", *(_span(size.sealing) for size in sizes), "")
     table.add_row("seal after half a day", *(_span(size.resealing) for size in sizes), "")
     table.add_row("cells", *(f"{size.cells:,} ({size.cell_bytes / 2**20:.0f} MiB)" for size in sizes), "")
     goal = GOALS["bytes an event on disk, ids included"]
     table.add_row("bytes an event, of these the id", *(_disk(size.disk) for size in sizes), goal)
     table.add_row("ClickHouse's memory, MiB", *(str(size.memory_mib) for size in sizes), "")
+    table.add_row("the reader's memory, MiB", *(str(size.own_memory_mib) for size in sizes), "")
     console.print(table)
     console.print(f"{machine.cores} cores, {machine.processor}; " + ", ".join(map(" ".join, machine.versions.items())))
 
@@ -76,7 +91,7 @@ def _goal(label: str, way: str, customers: int) -> str:
     return GOALS["one customer's 10 meters, p99"] if label.startswith("one") and way == "events" else ""
 
 
-def _read(found: Mapping[str, Read], way: str) -> str:
+def _read(found: Mapping[Any, Read], way: int | str) -> str:
     read = found.get(way)
     if read is None:
         return ""

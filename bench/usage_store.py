@@ -1,7 +1,7 @@
 """A ClickHouse with as many stored events as asked for: a month of many customers, one of them large.
 
-Rows are made inside ClickHouse, for volume; they look as the sink's do: in the order of their arrival, a block of
-25,000 at a time, an identity for each. They are late by up to half a minute, as events are.
+Rows are made inside ClickHouse, for volume; they look as the sink's do after merges: numbered by blocks of 25,000 in
+the order of their arrival, an identity for each. They are late by up to half a minute, as events are.
 """
 
 import asyncio
@@ -28,6 +28,7 @@ START: Final = datetime(2025, 10, 1, tzinfo=UTC)
 END: Final = datetime(2025, 11, 1, tzinfo=UTC)
 LARGE: Final = "customer-large"
 BLOCK: Final = 25_000
+ROWS_A_STATEMENT: Final = 500_000
 _LARGE_SHARE: Final = 20
 """One event in so many is the large customer's."""
 
@@ -42,7 +43,9 @@ SELECT '{tenant}', '{environment}',
   concat('{{"tokens":', toString(cityHash64(n, 4) % 4000), ',"model":"', ['small', 'large', 'ultra'][n % 3 + 1],
     '","user":"user-', toString(cityHash64(n, 5) % 200), '","seconds":"', toString((cityHash64(n, 6) % 100000) / 1000),
     '","region":"eu-west-1","request":"', lower(hex(cityHash64(n, 7))), '"}}'),
-  cityHash64(n, 1) % 16, {block}, happened + toIntervalMillisecond(cityHash64(n, 8) % 30000), {stored}
+  cityHash64(n, 1) % 16, intDiv(n, {block}) * {block} AS came,
+  happened + toIntervalMillisecond(cityHash64(n, 8) % 30000),
+  fromUnixTimestamp64Milli(toInt64({start} + (came + {block}) * {length} / {events}), 'UTC')
 FROM (SELECT number AS n FROM numbers({first}, {count}))"""
 
 
@@ -60,29 +63,31 @@ class Store:
 
 
 @contextmanager
-def clickhouse_store() -> Iterator[Store]:
-    """A migrated ClickHouse; stopped and deleted on leaving."""
-    data = Path(tempfile.mkdtemp(prefix="durabill-bench-usage-")).resolve()
+def clickhouse_store(kept: Path | None = None) -> Iterator[Store]:
+    """A migrated ClickHouse; stopped on leaving and deleted, unless it is `kept` there."""
+    data = (kept or Path(tempfile.mkdtemp(prefix="durabill-bench-usage-"))).resolve()
+    data.mkdir(parents=True, exist_ok=True)
     stack = Stack(data, {}, {"clickhouse": free_port()}, external={"temporal": f"{LOOPBACK}:1"})
     with ExitStack() as ending:
-        ending.callback(shutil.rmtree, data, ignore_errors=True)
+        if kept is None:
+            ending.callback(shutil.rmtree, data, ignore_errors=True)
         ending.callback(stack.down)
         dsn = stack.up(("clickhouse",)).as_env()["DURABILL_CLICKHOUSE_DSN"]
         asyncio.run(migrate_clickhouse(dsn))
         yield Store(dsn, psutil.Process(stack.running()["clickhouse"].pid))
 
 
-async def fill(clickhouse: ClickHouse, first: int, last: int, customers: int) -> None:
-    """Stores events number `first` to `last` of `last` that spread over the month, and their identities."""
+async def fill(clickhouse: ClickHouse, events: int, customers: int, scope: Scope = SCOPE) -> None:
+    """Stores what is missing of `events` that spread over the month, and their identities."""
+    [[stored]] = await clickhouse.query("SELECT count() FROM event_ids")
     length = milliseconds(END) - milliseconds(START)
-    for start in range(first, last, BLOCK):
-        count = min(BLOCK, last - start)
-        stored = f"fromUnixTimestamp64Milli(toInt64({milliseconds(START) + (start + count) * length // last}), 'UTC')"
+    for start in range(int(stored), events, ROWS_A_STATEMENT):
+        count = min(ROWS_A_STATEMENT, events - start)
         await clickhouse.command(
             _ROWS.format(
-                tenant=SCOPE.tenant_id, environment=SCOPE.environment_id, share=_LARGE_SHARE, large=LARGE,
-                customers=customers, start=milliseconds(START), length=length, events=last, block=start, first=start,
-                count=count, stored=stored,
+                tenant=scope.tenant_id, environment=scope.environment_id, share=_LARGE_SHARE, large=LARGE,
+                customers=customers, start=milliseconds(START), length=length, events=events, block=BLOCK, first=start,
+                count=count,
             )
         )  # fmt: skip
         await clickhouse.command(

@@ -232,22 +232,35 @@ async def record(clickhouse: ClickHouse, step: Sealing) -> None:
     )
 
 
-async def large_customers(clickhouse: ClickHouse, scope: Scope, month: datetime, events: int) -> list[str]:
-    """Customers one of whose series has at least so many events in sealed days of the month. Raises ClickHouseError."""
-    rows = await clickhouse.query(
-        "SELECT DISTINCT external_customer_id FROM (\n"
-        "  SELECT external_customer_id, series, sum(events) AS counted FROM usage_cells FINAL\n"
+@dataclass(frozen=True, slots=True)
+class MonthOfEvents:
+    """What is stored of a month: rows of the meters' events, whose they are, and whose are very many."""
+
+    events: int
+    customers: int
+    large: tuple[str, ...]
+
+
+async def month_of_events(
+    clickhouse: ClickHouse, scope: Scope, names: Sequence[str], month: datetime, large: int
+) -> MonthOfEvents:
+    """Large are customers who have at least so many rows of one event name. Raises ClickHouseError."""
+    [[events, customers, names_of_large]] = await clickhouse.query(
+        "SELECT sum(counted), uniqExact(external_customer_id),"
+        " arraySort(groupUniqArrayIf(external_customer_id, counted >= {large:UInt64}))\n"
+        "FROM (\n  SELECT external_customer_id, count() AS counted FROM events\n"
         "  WHERE tenant_id = {tenant_id:String} AND environment_id = {environment_id:String}"
-        f" AND level = {DAYS} AND toYYYYMM(span) = {{month:UInt32}}\n"
-        "  GROUP BY external_customer_id, series HAVING counted >= {events:UInt64}\n) ORDER BY 1",
+        " AND event_name IN {names:Array(String)} AND toYYYYMM(timestamp) = {month:UInt32}\n"
+        "  GROUP BY external_customer_id, event_name\n)",
         {
             "tenant_id": scope.tenant_id,
             "environment_id": scope.environment_id,
+            "names": list(names),
             "month": month.year * 100 + month.month,
-            "events": events,
+            "large": large,
         },
     )
-    return [str(customer) for [customer] in rows]
+    return MonthOfEvents(int(events), int(customers), tuple(map(str, names_of_large)))
 
 
 def month_of(at: datetime) -> datetime:

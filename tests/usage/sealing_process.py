@@ -18,7 +18,7 @@ async def main(dsn: str, tenant_id: str) -> None:
     """Until it is killed."""
     usage_seals.ROWS_A_STATEMENT = 40  # type: ignore[misc]  # many small statements, so that a kill meets one
     clickhouse = await connect_clickhouse(dsn)
-    sealer, hours = UsageSealer(clickhouse, 37, large_events=100), 0
+    sealer, hours = UsageSealer(clickhouse, 37, large_events=100, many_events=0, dense_events=0), 0
     while True:
         environment = Environment(Scope(tenant_id, "env_test"), (*METERS, *EVER), OPEN)
         await sealer.seal(environment, NOW - timedelta(hours=200 - hours))

@@ -22,6 +22,7 @@ from billing.periods import Period
 from models.clickhouse.client import ClickHouseUnavailable
 from models.clickhouse.event_rows import find_event_rows, insert_revision
 from models.clickhouse.usage_periods import OpenPeriod
+from models.clickhouse.usage_seals import DAYS, HOURS, read_seals
 from models.clickhouse.usage_series import has_series
 from models.scope import Scope
 from tests.usage.test_usage_exact import VALUES, event, stored
@@ -93,7 +94,7 @@ class World:
 
     def __init__(self, clickhouse: ClickHouseConnection, scope: Scope) -> None:
         self.clickhouse, self.scope = clickhouse, scope
-        self.sealer = UsageSealer(clickhouse, 37, large_events=300)
+        self.sealer = UsageSealer(clickhouse, 37, large_events=300, many_events=0, dense_events=0)
         self.rollups = UsageRollups(clickhouse, 37, lambda: NOW)
         self.raw = UsageReader(clickhouse)
         self.revision = 0
@@ -167,6 +168,22 @@ async def test_cells_and_events_have_the_same_digits(world: World, seed: int) ->
     # A day later, with nothing new: the periods to date move on.
     await world.seal(NOW + timedelta(hours=44))
     assert await world.compare(seed, [OPEN[0].start, OPEN[1].start]) > 2
+
+
+@pytest.mark.parametrize(("events", "share"), [(10**9, 0), (0, 10**6)])
+async def test_of_few_events_only_a_large_customer_has_cells(world: World, events: int, share: int) -> None:
+    """Too few events in all, or too few for each customer: others are read from the events, with the same digits."""
+    world.sealer = UsageSealer(world.clickhouse, 37, large_events=300, many_events=events, dense_events=share)
+    happened = calls(world.scope, 1500, 5)
+    await stored(world.clickhouse, happened, block=97)
+    await world.seal()
+    seals = await read_seals(world.clickhouse, world.scope)
+    assert {seal.layer.external_customer_id for seal in seals} == {"large"}
+    assert {seal.layer.level for seal in seals} == {HOURS, DAYS}
+    assert await world.compare(5) > 0
+    await world.correct(random.Random(5), happened, 25)
+    await world.seal(NOW + timedelta(hours=20))
+    assert await world.compare(6) > 0
 
 
 async def test_an_event_counts_from_the_instant_at_which_it_is_stored(world: World) -> None:
@@ -244,7 +261,7 @@ async def test_cells_that_nobody_vouches_for_change_nothing(world: World, says: 
     await stored(world.clickhouse, calls(world.scope, 600, 5))
     await world.seal(meters=some)
     await stored(world.clickhouse, calls(world.scope, 60, 6, first=10_000))
-    dying = UsageSealer(Dies(world.clickhouse, says), 37, large_events=100)
+    dying = UsageSealer(Dies(world.clickhouse, says), 37, large_events=100, many_events=0, dense_events=0)
     with pytest.raises(ClickHouseUnavailable):
         await dying.seal(Environment(world.scope, some, OPEN), NOW + timedelta(hours=20))
     world.rollups.forget()
