@@ -20,7 +20,7 @@ from activities.usage_rollups import UsageRollups
 from billing.meters import Meter, UsageQuantity
 from billing.periods import Period
 from billing.windows import WindowSize
-from models.clickhouse.client import ClickHouse
+from models.clickhouse.client import ClickHouse, ClickHouseTooMuch
 from models.clickhouse.meter_query import MeterQuery
 from models.clickhouse.usage import (
     BucketedUsage,
@@ -36,8 +36,11 @@ from models.scope import Scope
 GATHER_SECONDS: Final = 0.01
 CUSTOMERS_A_GROUP: Final = 10_000
 CUSTOMERS_A_QUERY: Final = 1000
-"""Of answers with many rows for each. Stored usage is in the order of customers, so a group is sorted before it is cut:
-customers who asked in any order would each time touch all of it."""
+"""Of answers with buckets or events for each; halved where these are too many. Stored usage is in the order of
+customers, so a group is sorted before it is cut: customers who asked in any order would each time touch all of it."""
+DAYS_A_QUERY: Final = 31_000
+"""Rows of daily totals, of twenty meters each, that a worker can well hold: a month of a thousand customers."""
+
 QUERIES_AT_ONCE: Final = 4
 """What one ClickHouse connection pool runs in parallel; more would only wait there."""
 
@@ -81,7 +84,10 @@ class GroupedUsage(UsageReader):
             key = ("total", scope, batch, period, known_before)
             read = partial(self._read_totals, scope, batch, period, known_before)
             nothing = {meter.id: NOTHING for meter in batch}
-            found |= await self._ask(key, read, nothing, external_customer_id, CUSTOMERS_A_GROUP)
+            # Of expressions, events may be handed out one by one.
+            plain = all(meter.expression is None for meter in batch)
+            at_once = CUSTOMERS_A_GROUP if plain else CUSTOMERS_A_QUERY
+            found |= await self._ask(key, read, nothing, external_customer_id, at_once)
         return found
 
     async def buckets(
@@ -113,7 +119,8 @@ class GroupedUsage(UsageReader):
         found: dict[str, Days] = {}
         for batch in in_batches(meters):
             key, read = ("daily", scope, batch, period, zone), partial(self._read_days, scope, batch, period, zone)
-            found |= days_of(batch, await self._ask(key, read, [], external_customer_id), zone)
+            at_once = max(DAYS_A_QUERY // max((period.end - period.start).days, 1), 1)
+            found |= days_of(batch, await self._ask(key, read, [], external_customer_id, at_once), zone)
         return found
 
     async def _ask(
@@ -151,6 +158,14 @@ class GroupedUsage(UsageReader):
         """One statement; answers those of them who still wait."""
         try:
             found = await group.read(customers)
+        except ClickHouseTooMuch as error:
+            if len(customers) == 1:
+                too_much = error
+                _each(group, customers, lambda future, customer: future.set_exception(too_much))
+                return
+            half = len(customers) // 2
+            await self._read_some(group, customers[:half])
+            await self._read_some(group, customers[half:])
         except Exception as error:
             problem = error
             _each(group, customers, lambda future, customer: future.set_exception(problem))

@@ -25,7 +25,8 @@ from billing.prices import (
     TierMode,
     TransformQuantity,
 )
-from models.conversions import price_from_row
+from billing.windows import check_window_count
+from models.conversions import meter_from_row, price_from_row
 from models.ids import new_id
 from models.queries.catalog import get_meter, get_plan, get_price, last_price_position
 from models.queries.paging import violated_index
@@ -91,6 +92,9 @@ async def create_price(session: AsyncSession, scope: Scope, new: NewPrice, actor
             meter = await get_meter(session, scope, new.meter_id)
             if meter.status != "published":
                 raise Invalid(f"meter_id must name a meter in use; {meter.id} is {meter.status}", field="meter_id")
+            size = meter_from_row(meter).bucket_size
+            if size is not None:
+                check_window_count(size, price.cadence)
         position, live = await last_price_position(session, scope, new.entity_id)
         if live >= LIVE_PRICES_MAX:
             raise Conflict(f"plan {new.entity_id} has {LIVE_PRICES_MAX} prices, the most there may be", state="full")

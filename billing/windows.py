@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
+from billing.errors import Invalid
 from billing.periods import BillingPeriod, Cadence, Period, from_local, nominal_period, to_local
 
 
@@ -35,7 +36,25 @@ _MINUTES: Final = {
     WindowSize.HOUR: 60,
 }
 _HOURS: Final = {WindowSize.THREE_HOURS: 3, WindowSize.SIX_HOURS: 6, WindowSize.TWELVE_HOURS: 12}
+_SHORTEST_DAYS: Final = {WindowSize.DAY: 1, WindowSize.WEEK: 7, WindowSize.MONTH: 28}
 _MONTHLY: Final = Cadence(BillingPeriod.MONTHLY)
+
+
+WINDOWS_MOST: Final = 50_000
+"""Of one period: a month has 44,640 minutes."""
+
+
+def check_window_count(size: WindowSize, cadence: Cadence) -> None:
+    """Raises Invalid where a period of `cadence` may have more than WINDOWS_MOST windows: each is priced by itself."""
+    hours = _HOURS.get(size, 24 * _SHORTEST_DAYS.get(size, 1))
+    minutes = _MINUTES.get(size, 60 * hours)
+    days = cadence.days or cadence.months * 31
+    if days * 24 * 60 > WINDOWS_MOST * minutes:
+        raise Invalid(
+            f"billing_period must be shorter for a meter with buckets of {size}: each is priced by itself, and a period"
+            f" may have {WINDOWS_MOST} at most; got {cadence.count} x {cadence.period}",
+            field="billing_period",
+        )
 
 
 def window_at(size: WindowSize, zone: str, anchor: datetime, at: datetime) -> Period:

@@ -15,12 +15,14 @@ from clickhouse_connect.driver.compression import get_compressor
 from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
 
 from activities.adapters.clickhouse_blocks import native_block
-from models.clickhouse.client import ClickHouseRefused, ClickHouseUnavailable
+from models.clickhouse.client import ClickHouseRefused, ClickHouseTooMuch, ClickHouseUnavailable
 from models.clickhouse.migrate import apply_migrations
 from models.clickhouse.retention import RETENTION_MONTHS, keep_events
 
 _OVERLOADED = {159, 160, 164, 202, 209, 210, 241, 242, 243, 252, 439, 999}
 """Codes of timeouts, memory, too many parts or queries, read-only: the same statement may succeed later."""
+
+_TOO_MANY_ROWS = 158
 
 _NEAR = ("127.0.0.1", "::1", "localhost")
 
@@ -146,7 +148,7 @@ def _translated(error: Exception) -> Exception:
         code = getattr(error, "code", None)
         if isinstance(error, OperationalError) or code is None or code in _OVERLOADED:
             return ClickHouseUnavailable(f"ClickHouse did not answer: {text}")
-        return ClickHouseRefused(text)
+        return ClickHouseTooMuch(text) if code == _TOO_MANY_ROWS else ClickHouseRefused(text)
     if isinstance(error, aiohttp.ClientError | OSError | TimeoutError):
         return ClickHouseUnavailable(f"ClickHouse did not answer: {type(error).__name__} {text}")
     return error

@@ -16,6 +16,10 @@ class ClickHouseRefused(ClickHouseError):
     """The server answered that the statement itself is wrong; the same statement never succeeds."""
 
 
+class ClickHouseTooMuch(ClickHouseRefused):
+    """The statement would answer more rows than it may; a part of it may be asked for."""
+
+
 class ClickHouse(Protocol):
     """One database. Parameters are bound by the server (`{name:Type}`); all times go in and out as numbers or text."""
 

@@ -6,7 +6,7 @@ billing.expressions. ClickHouse copies an alias into each place that names it, s
 bounds; a column of a sub-query is computed once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import lcm
 from typing import Final
@@ -168,6 +168,14 @@ def _digits(value: int) -> int:
     return len(str(value - 1)) if value > 1 else 0
 
 
+def in_pairs(combine: Callable[[Number, Number], Number], numbers: Sequence[Number]) -> Number:
+    """All of them combined, neighbours first: a statement gets no deeper than the logarithm of how many there are."""
+    while len(numbers) > 1:
+        pairs = [combine(*numbers[at : at + 2]) for at in range(0, len(numbers) - 1, 2)]
+        numbers = [*pairs, *numbers[2 * len(pairs) :]]
+    return numbers[0]
+
+
 class Arithmetic:
     """What can be computed of numbers, column by column."""
 
@@ -277,12 +285,13 @@ class Arithmetic:
 
     def extreme(self, relation: str, numbers: Sequence[Number]) -> Number:
         """The least (`<`) or the largest (`>`) of some."""
-        found = numbers[0]
-        for number in numbers[1:]:
-            test = self.comparison(relation, found, number)
-            chosen = self.chosen(test.value, found, number)
-            found = Number(chosen.n, chosen.d, chosen.n_digits, chosen.d_digits, test.status)
-        return found
+
+        def better(left: Number, right: Number) -> Number:
+            test = self.comparison(relation, left, right)
+            chosen = self.chosen(test.value, left, right)
+            return Number(chosen.n, chosen.d, chosen.n_digits, chosen.d_digits, test.status)
+
+        return in_pairs(better, numbers)
 
     def chosen(self, test: Column, then: Number, otherwise: Number) -> Number:
         """One of two, with its status."""

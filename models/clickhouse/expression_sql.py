@@ -11,6 +11,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Final
 
+from billing.errors import Invalid
 from billing.event_values import NUMBER, VALUE_LIMIT, VALUE_PLACES
 from billing.expressions import tree
 from billing.expressions.parsing import parse_expression
@@ -26,6 +27,7 @@ from models.clickhouse.exact_columns import (
     Plain,
     TooWide,
     constant,
+    in_pairs,
     integer,
     small,
 )
@@ -56,6 +58,19 @@ class ExpressionColumns:
     units: str
     status: str
     read: str
+
+
+def check_computable(text: str, multiplier: Decimal | None = None) -> None:
+    """Raises Invalid for an expression of which no event's value can be computed in a statement.
+
+    A worker would have to hold and compute every event by itself.
+    """
+    if ExpressionSql({}).add(text, multiplier).status == str(UNDECIDED):
+        raise Invalid(
+            "aggregation.expression must be simpler: its steps build on each other too deeply, or its numbers have too"
+            " many digits, to be computed where events are stored",
+            field="aggregation.expression",
+        )
 
 
 class ExpressionSql:
@@ -134,6 +149,8 @@ class ExpressionSql:
             case tree.Not(operand):
                 truth = self._plain(operand)
                 return Plain(self.layers.add(f"NOT {truth.value.sql}", truth.value), truth.status)
+            case tree.Arithmetic(tree.Operator.add, _, _):
+                return in_pairs(self._numbers.sum, [self._number(each) for each in _added(node)])
             case tree.Arithmetic(operator, left, right):
                 return self._arithmetic(operator, self._number(left), self._number(right))
             case tree.Comparison(relation, left, right, kind):
@@ -187,8 +204,6 @@ class ExpressionSql:
     def _arithmetic(self, operator: tree.Operator, left: Number, right: Number) -> Number:
         numbers = self._numbers
         match operator:
-            case tree.Operator.add:
-                return numbers.sum(left, right)
             case tree.Operator.subtract:
                 return numbers.sum(left, right, "-")
             case tree.Operator.multiply:
@@ -263,6 +278,18 @@ class ExpressionSql:
             tree.Function.int: self._numbers.cut,
         }[node.function]
         return whole(self._number(node.arguments[0]))
+
+
+def _added(node: tree.Node) -> list[tree.Node]:
+    """What a chain of additions adds, in its order."""
+    found, waiting = [], [node]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, tree.Arithmetic) and part.operator is tree.Operator.add:
+            waiting += [part.right, part.left]
+        else:
+            found.append(part)
+    return found
 
 
 def paths_of(node: tree.Node) -> tuple[Path, ...]:

@@ -14,10 +14,13 @@ from billing.expressions.evaluation import expression_value
 from billing.expressions.parsing import parse_expression
 from billing.meters import AggregationType, Meter, UsageQuantity
 from billing.money import shown_decimal
+from models.clickhouse.client import ClickHouseTooMuch
 from models.clickhouse.expression_sql import HELD, SOMETHING, ExpressionColumns, Path, paths_of
 
 _LAST: Final = "(timestamp, accepted_at, kafka_offset, event_id)"
 _NONE: Final = "emptyArrayString()"
+UNDECIDED_MOST: Final = 50_000
+"""Events of a customer that may be left to the rules, for each meter: some seconds and 100 MiB of a worker."""
 
 
 def expression_folds(number: int, meter: Meter, columns: ExpressionColumns) -> list[str]:
@@ -38,8 +41,8 @@ def expression_folds(number: int, meter: Meter, columns: ExpressionColumns) -> l
         case _:
             folded = f"sumIf({units}, {decided})"
     return [
-        f"tuple(toString({folded}), groupArrayIf({columns.read}, {matches} AND {status} = 2), {last}) "
-        f"AS quantity_{number}",
+        f"tuple(toString({folded}), groupArrayIf({UNDECIDED_MOST + 1})({columns.read}, {matches} AND {status} = 2), "
+        f"{last}) AS quantity_{number}",
         f"countIf({matches}) AS events_{number}",
         f"countIf({matches} AND {status} = 1) AS rejected_{number}",
         f"toString(sumIf(event, {matches})) AS checksum_{number}",
@@ -47,8 +50,14 @@ def expression_folds(number: int, meter: Meter, columns: ExpressionColumns) -> l
 
 
 def expression_quantity(meter: Meter, row: Sequence[Any]) -> UsageQuantity:
-    """What the four columns say."""
+    """What the four columns say. Raises ClickHouseTooMuch where too many events are left to the rules."""
     (folded, undecided, last), events, rejected, checksum = row
+    if len(undecided) > UNDECIDED_MOST:
+        raise ClickHouseTooMuch(
+            f"{meter.id}: more than {UNDECIDED_MOST} events with numbers that its expression cannot be computed of"
+            " where events are stored (too many digits, or written as 1e3): send shorter numbers, or simplify the"
+            " aggregation.expression"
+        )
     values = [value_of(meter, read) for read in undecided]
     found = [Fraction(folded) / 10**VALUE_PLACES, *(Fraction(value) for value in values if value is not None)]
     match meter.aggregation:

@@ -42,6 +42,10 @@ SETTINGS = "SETTINGS do_not_merge_across_partitions_select_final = 1, short_circ
 """No step needs another's guard; computing steps for chosen rows only costs more than the steps."""
 
 
+ROWS_MOST = 100_000
+"""Buckets, of all groups and customers, that a statement answers at most: a worker holds them all, about 1 KiB each."""
+
+
 @dataclass(frozen=True, slots=True)
 class MeterQuery:
     """Usage of `meters` in [start, end): of one customer, or of all where `external_customer_id` is None.
@@ -141,7 +145,7 @@ class MeterQuery:
         ]
         if groups:
             lines += [f"GROUP BY {', '.join(groups)}", f"ORDER BY {', '.join(groups)}"]
-        lines.append(SETTINGS)
+        lines.append(f"{SETTINGS}{_bounded(self.meters)}")
         return "\n".join(lines), bound
 
     def _source(self, bound: dict[str, Any]) -> list[str]:
@@ -181,6 +185,13 @@ class MeterQuery:
             bound["accepted"] = milliseconds(self.accepted_before)
             conditions.append("accepted_at < fromUnixTimestamp64Milli({accepted:Int64}, 'UTC')")
         return conditions
+
+
+def _bounded(meters: Sequence[Meter]) -> str:
+    """Fails beyond ROWS_MOST, before the engine holds them, where how many there are is up to the events."""
+    if meters[0].bucket_size is None:
+        return ""
+    return f", max_rows_to_group_by = {ROWS_MOST}, group_by_overflow_mode = 'throw'"
 
 
 def _group_columns(group_by: Sequence[str], bound: dict[str, Any]) -> list[str]:
@@ -228,10 +239,8 @@ def match_column(number: int, meter: Meter, meters: Sequence[Meter], bound: dict
     bound[f"event_{number}"] = meter.event_name
     tests = [f"event_name = {{event_{number}:String}}"]
     for place, filter_ in enumerate(meter.filters):
-        names = [f"value_{number}_{place}_{position}" for position in range(len(filter_.values))]
-        bound |= dict(zip(names, filter_.values, strict=True))
-        listed = ", ".join(f"{{{name}:String}}" for name in names)
-        tests.append(f"ifNull(t_{property_keys(meters).index(filter_.key)} IN ({listed}), 0)")
+        text = f"t_{property_keys(meters).index(filter_.key)}"
+        tests.append(f"ifNull({listed_sql(text, f'values_{number}_{place}', filter_.values, bound)}, 0)")
     return f"{' AND '.join(tests)} AS m_{number}"
 
 

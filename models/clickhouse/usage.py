@@ -12,8 +12,8 @@ from billing.meters import Meter, ResetUsage, UsagePart, UsageQuantity
 from billing.money import shown_decimal
 from billing.periods import Period
 from billing.windows import WindowSize
-from models.clickhouse.client import ClickHouse
-from models.clickhouse.meter_query import PROPERTY, MeterQuery, quantities
+from models.clickhouse.client import ClickHouse, ClickHouseTooMuch
+from models.clickhouse.meter_query import PROPERTY, ROWS_MOST, MeterQuery, quantities
 from models.clickhouse.times import instant
 from models.clickhouse.windows import Window
 
@@ -22,6 +22,9 @@ METERS_A_QUERY = 20
 
 EXPRESSION_LENGTH = 50
 """Characters of an expression that make a statement as much longer as a meter without one does."""
+
+FILTERS_A_METER = 5
+"""So many filters make it longer by as much."""
 
 _CHECKSUMS: Final = 2**128
 
@@ -101,14 +104,23 @@ async def usage_by_bucket(clickhouse: ClickHouse, query: MeterQuery) -> dict[tup
     """What meters with buckets measured in the buckets of `query.window`, which are cut at the period's ends.
 
     By customer (where the query has `each_of`) and by the values of `query.group_by`, but for the group of the meters
-    themselves, which comes last: it is one of each part. Only those that have events.
+    themselves, which comes last: it is one of each part. Only those that have events. Raises ClickHouseTooMuch where
+    these are more than ROWS_MOST, about.
     """
     sql, parameters = query.to_sql()
+    try:
+        rows = await clickhouse.query(sql, parameters)
+    except ClickHouseTooMuch:
+        names = ", ".join(meter.id for meter in query.meters)
+        raise ClickHouseTooMuch(
+            f"{names}: more than {ROWS_MOST} buckets and groups from {query.start} to {query.end}, the most that can be"
+            " priced one by one; a longer bucket_size, or a group_by with fewer values, makes fewer"
+        ) from None
     customer, grouped = int(bool(query.each_of)), query.meters[0].group_by is not None
     first = customer + 1
     last = first + len(query.group_by)
     found: dict[tuple[str, ...], list[_Bucket]] = defaultdict(list)
-    for row in await clickhouse.query(sql, parameters):
+    for row in rows:
         groups = [str(value) for value in row[first:last]]
         own = groups.pop() if grouped else None
         key = tuple([*map(str, row[:customer]), *groups])
@@ -188,4 +200,4 @@ def bucket_groups(meter: Meter) -> tuple[str, ...]:
 
 
 def _weight(meter: Meter) -> int:
-    return 1 + len(meter.expression or "") // EXPRESSION_LENGTH
+    return 1 + len(meter.expression or "") // EXPRESSION_LENGTH + len(meter.filters) // FILTERS_A_METER

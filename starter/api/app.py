@@ -8,6 +8,7 @@ from starlette.types import ASGIApp
 
 from activities.ingestion.ports import EventAcceptor
 from billing.errors import BillingError
+from models.clickhouse.client import ClickHouseTooMuch
 from starter.api import errors, health
 from starter.api.authentication import Authenticator
 from starter.api.gate import Gate
@@ -122,6 +123,7 @@ def _add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Unavailable, errors.on_unavailable)
     for outage in errors.OUTAGES:
         app.add_exception_handler(outage, errors.on_outage)
+    app.add_exception_handler(ClickHouseTooMuch, errors.on_too_much)
     app.add_exception_handler(errors.Refused, errors.on_refused)
     app.add_exception_handler(RequestValidationError, errors.on_invalid_request)
     app.add_exception_handler(HTTPException, errors.on_http_error)

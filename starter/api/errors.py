@@ -19,7 +19,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from activities.ports import StoreUnavailable
 from billing.errors import BillingError
-from models.clickhouse.client import ClickHouseUnavailable
+from models.clickhouse.client import ClickHouseTooMuch, ClickHouseUnavailable
 from starter.commands import Unavailable
 
 log = structlog.get_logger(__name__)
@@ -101,6 +101,12 @@ async def on_unavailable(_request: Request, error: Exception) -> Response:
     """Handler of commands that nobody acted on in time."""
     assert isinstance(error, Unavailable)
     return error_response(503, "service_unavailable", str(error), retry_after=error.retry_after_seconds)
+
+
+async def on_too_much(_request: Request, error: Exception) -> Response:
+    """Handler of questions whose answer would be larger than what one may be."""
+    assert isinstance(error, ClickHouseTooMuch)
+    return error_response(400, "validation_error", str(error))
 
 
 async def on_refused(_request: Request, error: Exception) -> Response:

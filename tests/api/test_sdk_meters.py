@@ -92,6 +92,27 @@ def story(sdk: Any, client: httpx.Client) -> Story:
     return Story(sdk, client)
 
 
+def test_what_no_close_could_read_is_refused_when_it_is_saved(story: Story, sdk: Any) -> None:
+    """A year of minutes, thousands of values, an expression as deep as it is long: each with its field and reason."""
+    meter = {"name": "Wide", "event_name": "used", "aggregation": {"type": "SUM", "field": "n"}}
+    values = [{"key": f"p{number}", "values": [str(value) for value in range(501)]} for number in range(2)]
+    refused = story.post("/meters", {**meter, "filters": values}, 400)
+    assert refused["details"]["field"] == "filters"
+    assert "1000 values at most; got 1002" in refused["message"]
+    refused = story.post("/meters", {**meter, "aggregation": {"type": "SUM", "expression": "-".join(["n"] * 90)}}, 400)
+    assert refused["details"]["field"] == "aggregation.expression"
+    minutes = {**meter, "aggregation": {"type": "MAX", "field": "n", "bucket_size": "MINUTE"}}
+    price = {
+        "type": "USAGE", "entity_type": "PLAN", "entity_id": sdk.plans.create_plan(name="Minutes").id,
+        "currency": "usd", "billing_model": "FLAT_FEE", "billing_period_count": 1, "invoice_cadence": "ARREAR",
+        "price_unit_type": "FIAT", "amount": "1", "meter_id": story.post("/meters", minutes, 201)["id"],
+    }  # fmt: skip
+    refused = story.post("/prices", {**price, "billing_period": "ANNUAL"}, 400)
+    assert refused["details"]["field"] == "billing_period"
+    assert "50000 at most; got 1 x ANNUAL" in refused["message"]
+    story.post("/prices", {**price, "billing_period": "MONTHLY"}, 201)
+
+
 def test_each_aggregation_and_reset_from_events_to_invoices(story: Story, sdk: Any, client: httpx.Client) -> None:
     subscription = subscribe(sdk, story, "meters", KINDS)
     stored = client.get("/meters").json()["items"]

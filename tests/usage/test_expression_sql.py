@@ -49,7 +49,7 @@ def test_an_expression_is_layers_of_whole_numbers() -> None:
     lines = sql.splitlines()
     assert lines[1:4] == [
         f"  tuple(toString(sumIf(if(e_19 = 0, e_17, toInt256(0)), m_0 AND e_19 = 0)), "
-        f"groupArrayIf({READ}, m_0 AND e_19 = 2), emptyArrayString()) AS quantity_0,",
+        f"groupArrayIf(50001)({READ}, m_0 AND e_19 = 2), emptyArrayString()) AS quantity_0,",
         "  countIf(m_0) AS events_0,",
         "  countIf(m_0 AND e_19 = 1) AS rejected_0,",
     ]
@@ -82,7 +82,7 @@ def test_the_same_step_is_computed_once() -> None:
     assert twice.count("toInt256OrZero") == once.count("toInt256OrZero") == 1
 
 
-@pytest.mark.parametrize("text", ["value * pow(1000000, 15)", " + ".join(["value"] * 70)])
+@pytest.mark.parametrize("text", ["value * pow(1000000, 15)", " - ".join(["value"] * 70)])
 def test_what_is_too_wide_or_too_deep_is_left_to_the_rules(text: str) -> None:
     columns = ExpressionSql({}).add(text, None)
     assert (columns.units, columns.status) == ("toInt256('0')", "2")

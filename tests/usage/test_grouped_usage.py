@@ -132,7 +132,7 @@ async def test_a_group_is_cut_in_the_order_of_customers(
             asked.append((parameters or {})["each_of"])
             return await super().query(sql, parameters)
 
-    monkeypatch.setattr("activities.grouped_usage.CUSTOMERS_A_QUERY", 5)
+    monkeypatch.setattr("activities.grouped_usage.DAYS_A_QUERY", 5 * 31)
     alone, grouped = UsageReader(events), GroupedUsage(Noting(events))
     customers = [f"c-{number}" for number in (8, 3, 1, 7, 5, 2, 4, 6)]
     found = await asyncio.gather(*(grouped.read(scope, each, METERS, MONTH) for each in customers))

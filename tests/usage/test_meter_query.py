@@ -49,7 +49,7 @@ FROM (
     if(ifNull(substring(scalars.2, 1, 1) IN ('{', '['), 0) AND JSONType(suspect, 'model') != 'String', NULL,"""
     """ scalars.2) AS t_1,
     event_name = {event_0:String} AS m_0,
-    event_name = {event_1:String} AND ifNull(t_1 IN ({value_1_0_0:String}, {value_1_0_1:String}), 0) AS m_1
+    event_name = {event_1:String} AND ifNull(t_1 IN {values_1_0:Array(String)}, 0) AS m_1
   FROM events FINAL
   WHERE tenant_id = {tenant_id:String}
     AND environment_id = {environment_id:String}
@@ -78,8 +78,7 @@ def test_two_meters_of_one_customer_are_one_read() -> None:
         "name_0": "voice_call",
         "event_0": "voice_call",
         "event_1": "voice_call",
-        "value_1_0_0": "large",
-        "value_1_0_1": "ultra",
+        "values_1_0": ["large", "ultra"],
     }
 
 
@@ -159,7 +158,8 @@ def test_values_never_stand_in_the_statement() -> None:
     meter = Meter("m", "m", hostile, AggregationType.SUM, hostile, (Filter(hostile, (hostile,)),))
     sql, parameters = query(meter, customer=hostile).to_sql()
     assert "1=1" not in sql
-    assert list(parameters.values()).count(hostile) == 5  # customer, name, event, key (field and filter are one), value
+    assert list(parameters.values()).count(hostile) == 4  # customer, name, event, key (field and filter are one)
+    assert parameters["values_0_0"] == [hostile]
 
 
 def test_times_are_cut_to_milliseconds_in_utc() -> None:

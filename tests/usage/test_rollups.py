@@ -173,7 +173,7 @@ async def test_cells_and_events_have_the_same_digits(world: World, seed: int) ->
 @pytest.mark.parametrize(("events", "share"), [(10**9, 0), (0, 10**6)])
 async def test_of_few_events_only_a_large_customer_has_cells(world: World, events: int, share: int) -> None:
     """Too few events in all, or too few for each customer: others are read from the events, with the same digits."""
-    world.sealer = UsageSealer(world.clickhouse, 37, large_events=300, many_events=events, dense_events=share)
+    world.sealer = UsageSealer(world.clickhouse, 37, large_events=150, many_events=events, dense_events=share)
     happened = calls(world.scope, 1500, 5)
     await stored(world.clickhouse, happened, block=97)
     await world.seal()
