@@ -112,6 +112,8 @@ VERSIONING = {WEBHOOKS: VersioningBehavior.PINNED, RUNS: VersioningBehavior.PINN
 MOST_ACTIVITIES = {DOCUMENTS: 2, RUNS: 2}
 MOST_ACTIVITIES_ELSEWHERE = 50
 MOST_CACHED_WORKFLOWS = 500
+# To Postgres. One event loop keeps no more busy, and each has to be told every statement before it is quick.
+CONNECTIONS = 8
 
 log = structlog.get_logger()
 Activities = Sequence[Callable[..., Any]]
@@ -242,7 +244,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     runtime = temporal_runtime(settings.metrics_port, settings.log_level)
     client = await connect_temporal(settings, wait=True, runtime=runtime)
     async with AsyncExitStack() as stack:
-        clients = await stack.enter_async_context(open_clients(settings, EVERYTHING - {"temporal"}))
+        clients = await stack.enter_async_context(open_clients(settings, EVERYTHING - {"temporal"}, CONNECTIONS))
         gate = TemporalGate(client, wake_spread_seconds=settings.wake_spread_seconds)
         served = activities_by_queue(clients, gate, required(clients.progress, "clickhouse"))
         workers = make_workers(client, settings, {queue: served[queue] for queue in queues})

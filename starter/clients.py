@@ -59,6 +59,8 @@ EVERYTHING: Final[frozenset[Need]] = frozenset({"temporal", "clickhouse", "docum
 DOCUMENTS_ROUTE: Final = "/v1/documents"
 """Route of the API that answers signed links to a `DirectoryStore`; the object's key follows it."""
 
+CONNECTIONS: Final = 20
+"""To Postgres, of a process that answers many callers."""
 CONNECT_PAUSE_SECONDS: Final = 2
 PROBE_TIMEOUT: Final = timedelta(seconds=2)
 
@@ -112,13 +114,15 @@ def required(client: T | None, need: Need) -> T:
 
 
 @asynccontextmanager
-async def open_clients(settings: Settings, need: Collection[Need] = EVERYTHING) -> AsyncIterator[Clients]:
-    """The clients in `need`, and always the database; all are closed on leaving.
+async def open_clients(
+    settings: Settings, need: Collection[Need] = EVERYTHING, connections: int = CONNECTIONS
+) -> AsyncIterator[Clients]:
+    """The clients in `need`, and always the database with its `connections`; all are closed on leaving.
 
     Raises SettingsError when a setting that `need` implies is absent. Reaches nothing over the network.
     """
     async with AsyncExitStack() as stack:
-        database = Database(settings.require("postgres_dsn"))
+        database = Database(settings.require("postgres_dsn"), pool_size=connections)
         stack.push_async_callback(database.close)
         clickhouse = None
         if not {"clickhouse", "events"}.isdisjoint(need):
