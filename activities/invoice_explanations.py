@@ -7,9 +7,12 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from activities.drafting import inputs_from_row, stored_invoice
 from billing import explain
+from billing.credit_notes import CreditNoteType
 from billing.invoice_states import InvoiceStatus
 from billing.money import decimal_text
+from models.queries.credit_notes import list_finalized_notes
 from models.queries.invoices import get_invoice, list_lines
+from models.tables import CreditNoteRow
 
 
 async def explain_invoice(session: AsyncSession, invoice_id: str) -> dict[str, Any]:
@@ -20,6 +23,7 @@ async def explain_invoice(session: AsyncSession, invoice_id: str) -> dict[str, A
     row = await get_invoice(session, invoice_id)
     lines = await list_lines(session, invoice_id)
     inputs = inputs_from_row(row)
+    notes = [_credited(note) for note in await list_finalized_notes(session, invoice_id)]
     stored = structs.replace(stored_invoice(row, lines), status=InvoiceStatus(row.invoice_status))
     return {
         "invoice_id": row.id,
@@ -27,8 +31,8 @@ async def explain_invoice(session: AsyncSession, invoice_id: str) -> dict[str, A
         "invoice_status": row.invoice_status,
         "currency": row.currency,
         "total": decimal_text(row.total),
-        "text": explain.explain_invoice(stored, inputs, row.timezone),
-        "sums": explain.explain_sums(stored) if lines else [],
+        "text": [*explain.explain_invoice(stored, inputs, row.timezone), *notes],
+        "sums": [*explain.explain_sums(stored), *notes] if lines else [],
         "lines": [
             {
                 "id": line.id,
@@ -40,3 +44,11 @@ async def explain_invoice(session: AsyncSession, invoice_id: str) -> dict[str, A
             for line, explained in zip(lines, explain.explanations(stored, inputs, row.timezone), strict=True)
         ],
     }
+
+
+def _credited(note: CreditNoteRow) -> str:
+    """What a credit note did to the invoice since."""
+    amount = f"{decimal_text(note.total_amount)} {note.currency}"
+    adjusts = note.credit_note_type == CreditNoteType.ADJUSTMENT
+    effect = f"{amount} off what is left to pay" if adjusts else f"{amount} given back as credit of the wallet"
+    return f"Credit note {note.credit_note_number}: {effect} ({note.reason})"

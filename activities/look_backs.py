@@ -20,7 +20,7 @@ from billing.late_usage import LateUsageSettings
 from billing.subscriptions import SubscriptionState
 from billing.terms import DueInvoice, Terms
 from models.billing_settings import BillingSettings
-from models.queries.invoices import list_drafts_of
+from models.queries.invoices import list_drafts_of, lock_invoices
 from models.tables import InvoiceRow, SubscriptionRow
 
 UNFINISHED_PAUSE: Final = timedelta(seconds=1)
@@ -36,12 +36,21 @@ class Close:
     late: ReadAnew | None = None
 
 
+async def lock_looked_back(session: AsyncSession, late: ReadAnew | None) -> None:
+    """Locks the invoices of the closed periods that were read, which credit notes may credit.
+
+    Before their subscription: whoever is paid, or voids, locks an invoice and then its subscription.
+    """
+    if late is not None:
+        await lock_invoices(session, [state[0] for state in late.state])
+
+
 async def draft(session: AsyncSession, close: Close, due: DueInvoice) -> InvoiceRow:
     """The invoice for what is due. Raises UsageWanted where only late usage can give it a line."""
     row = close.subscription
     if due.lines or not rules.closes_a_period(due):
         return await draft_invoice(session, scope_of(row), row, close.terms, due, close.settings)
-    look_back = await look_back_of(session, row, None, close.settings.late_usage, lock=True)
+    look_back = await look_back_of(session, row, None, close.settings.late_usage, lock=close.late is not None)
     found = corrections_of(look_back, close.late)
     invoice = await draft_invoice(session, scope_of(row), row, close.terms, due, close.settings, found)
     if invoice.invoice_status == "SKIPPED":
@@ -57,7 +66,7 @@ async def end_look_back(session: AsyncSession, close: Close, at: datetime) -> li
     """
     row = close.subscription
     await _require_finalized(session, row)
-    look_back = await look_back_of(session, row, None, close.settings.late_usage, lock=True)
+    look_back = await look_back_of(session, row, None, close.settings.late_usage, lock=close.late is not None)
     found = corrections_of(look_back, close.late)
     row.looked_back_at, row.next_action_at = row.current_period_end, None
     if rules.makes_lines(found):

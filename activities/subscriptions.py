@@ -13,7 +13,7 @@ from activities.drafting import billed_lines_beyond
 from activities.gate import WorkflowGate
 from activities.invoice_states import invoice_state
 from activities.late_usage import LateUsage, ReadAnew
-from activities.look_backs import Close, draft, end_look_back, next_action
+from activities.look_backs import Close, draft, end_look_back, lock_looked_back, next_action
 from activities.outbox import emit
 from activities.payloads import subscription_payload
 from activities.payment_methods import tell_awaiting_invoices
@@ -120,6 +120,7 @@ class SubscriptionActivities:
 
     async def _close(self, command: ClosePeriod, late: ReadAnew | None) -> tuple[SubscriptionState, list[InvoiceState]]:
         async with self._database.transaction(command.scope) as session:
+            await lock_looked_back(session, late)
             row = await get_subscription(session, command.subscription_id, lock=True)
             if row.next_action_at is None or row.next_action_at > command.boundary:
                 invoices = list(await list_drafts_of(session, row.id))  # the start of one may have been cut off
@@ -131,6 +132,7 @@ class SubscriptionActivities:
         self, command: CancelSubscription, late: ReadAnew | None
     ) -> tuple[SubscriptionState, list[InvoiceState], datetime | None]:
         async with self._database.transaction(command.scope) as session:
+            await lock_looked_back(session, late)
             row = await get_subscription(session, command.subscription_id, lock=True)
             clock = await clock_now(session, row.test_clock_id)
             if command.command_id in row.seen_commands:

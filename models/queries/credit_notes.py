@@ -53,6 +53,14 @@ async def list_note_lines(session: AsyncSession, note_id: str) -> Sequence[Credi
     return (await session.exec(query.order_by(col(CreditNoteLineRow.position)))).all()
 
 
+async def list_finalized_notes(session: AsyncSession, invoice_id: str) -> Sequence[CreditNoteRow]:
+    """The invoice's FINALIZED notes in the order of their numbers."""
+    query = select(CreditNoteRow).where(
+        CreditNoteRow.invoice_id == invoice_id, CreditNoteRow.credit_note_status == "FINALIZED"
+    )
+    return (await session.exec(query.order_by(col(CreditNoteRow.credit_note_number)))).all()
+
+
 async def list_finalized_lines(
     session: AsyncSession, invoice_id: str
 ) -> Sequence[tuple[CreditNoteLineRow, CreditNoteRow]]:

@@ -53,6 +53,8 @@ def test_an_adjustment_lowers_what_is_tried_next(unpaid: Story, sdk: Any) -> Non
 
     after = sdk.invoices.get_invoice(id=invoice.id)
     assert (after.amount_due, after.adjustment_amount, after.amount_remaining) == ("44.25", "14.75", "29.5")
+    explained = unpaid.client.get(f"/invoices/{invoice.id}/explain").json()["text"]
+    assert explained[-1] == "Credit note CN-202501-00001: 14.75 usd off what is left to pay (SERVICE_ISSUE)"
     unpaid.advance("2025-01-02T00:00:01Z")
     tried = unpaid.client.get("/payments", params={"destination_id": invoice.id}).json()["items"][0]["attempts"]
     assert sorted(attempt["amount"] for attempt in tried) == ["29.5", "44.25"]
