@@ -37,7 +37,7 @@ TENANT = Scope("tenant_faults", "env_faults")
 
 async def authenticate(headers: Mapping[str, str]) -> Scope:
     """Everybody is who they say they are; who says nothing is the one tenant."""
-    return Scope(headers.get("x-tenant", TENANT.tenant_id), TENANT.environment_id)
+    return Scope(headers.get("x-api-key", TENANT.tenant_id), TENANT.environment_id)
 
 
 async def clocks_of(

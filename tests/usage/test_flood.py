@@ -48,7 +48,7 @@ class Flood:
         self._stop = asyncio.Event()
 
     async def run(self) -> None:
-        async with httpx.AsyncClient(timeout=60, headers={"x-tenant": "tenant_flood"}) as client:
+        async with httpx.AsyncClient(timeout=60, headers={"x-api-key": "tenant_flood"}) as client:
             await asyncio.gather(*(self._client(client, number) for number in range(CLIENTS)))
 
     def stop(self) -> None:
@@ -88,7 +88,7 @@ async def test_a_flooding_tenant_does_not_hold_a_trickling_one_back(parts: Parts
     clickhouse = await connect_clickhouse(path.clickhouse.running.url)
     flood = Flood(path.url)
     waiting: list[asyncio.Task[float]] = []
-    async with httpx.AsyncClient(timeout=60, headers={"x-tenant": "tenant_trickle"}) as client:
+    async with httpx.AsyncClient(timeout=60, headers={"x-api-key": "tenant_trickle"}) as client:
         await visible_after(client, path.url, clickhouse, "first")  # a consumer's start is not what is measured
         flooding = asyncio.create_task(flood.run())
         begun = time.monotonic()
