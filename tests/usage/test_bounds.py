@@ -15,8 +15,8 @@ from billing.errors import Invalid
 from billing.expressions.evaluation import expression_value
 from billing.expressions.parsing import LENGTH_MAX, OPERATIONS_MAX
 from billing.meters import AggregationType, Filter, Meter
-from billing.periods import BillingPeriod, Cadence, Period
-from billing.windows import WindowSize, check_window_count
+from billing.periods import Period
+from billing.windows import WindowSize
 from models.clickhouse.client import ClickHouseTooMuch
 from models.clickhouse.expression_sql import check_computable
 from models.clickhouse.expression_usage import UNDECIDED_MOST
@@ -160,22 +160,3 @@ async def test_events_left_to_the_rules_have_a_bound(usage_store: ClickHouseConn
     assert f"more than {UNDECIDED_MOST} events" in str(odd)
     assert not isinstance(plain, BaseException)
     assert plain["sum of n*2"].event_count == CALLS
-
-
-@pytest.mark.parametrize(
-    ("size", "period", "fits"),
-    [
-        (WindowSize.MINUTE, BillingPeriod.MONTHLY, True),
-        (WindowSize.MINUTE, BillingPeriod.QUARTERLY, False),
-        (WindowSize.FIFTEEN_MINUTES, BillingPeriod.ANNUAL, True),
-        (WindowSize.HOUR, BillingPeriod.ANNUAL, True),
-        (WindowSize.MINUTE, BillingPeriod.WEEKLY, True),
-    ],
-)
-def test_a_period_has_a_bearable_number_of_buckets(size: WindowSize, period: BillingPeriod, fits: bool) -> None:
-    if fits:
-        check_window_count(size, Cadence(period))
-        return
-    with pytest.raises(Invalid, match="must be shorter") as refused:
-        check_window_count(size, Cadence(period))
-    assert refused.value.field == "billing_period"
