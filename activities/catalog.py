@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy.exc import IntegrityError
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -17,7 +17,7 @@ from activities.bookkeeping import new_columns, scope_of
 from activities.master_data_payloads import feature_payload
 from activities.outbox import emit
 from billing.errors import AlreadyExists, Invalid
-from billing.meters import Filter, Meter, parse_aggregation, parse_bucket_size, parse_reset_usage
+from billing.meters import Filter, Meter, check_filters, parse_aggregation, parse_bucket_size, parse_reset_usage
 from models.clickhouse.expression_sql import check_computable
 from models.conversions import aggregation_json, meter_from_row
 from models.ids import new_id
@@ -27,10 +27,6 @@ from models.scope import Scope
 from models.tables import FeatureRow, MeterRow, PlanRow
 
 FEATURE_TYPES = ("metered", "boolean", "static", "config")
-
-
-FILTER_VALUES_MOST: Final = 1000
-"""Of one meter: each is compared with every event, and a statement carries those of twenty meters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,10 +270,9 @@ def derived_lookup_key(name: str) -> str:
 
 
 def _filters(filters: tuple[MeterFilter, ...]) -> tuple[Filter, ...]:
-    values = sum(len(entry.values) for entry in filters)
-    if values > FILTER_VALUES_MOST:
-        raise Invalid(f"filters must have {FILTER_VALUES_MOST} values at most; got {values}", field="filters")
-    return tuple(Filter(entry.key, entry.values) for entry in filters)
+    made = tuple(Filter(entry.key, entry.values) for entry in filters)
+    check_filters(made)
+    return made
 
 
 def _check_feature(new: NewFeature) -> None:

@@ -5,6 +5,7 @@ of billing.usage_aggregation for events in memory.
 Rules: billing-rules.md sections 1 and 2, usage.md section 4.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -42,6 +43,8 @@ EXPRESSION_AGGREGATIONS: Final = (
     AggregationType.LATEST,
 )
 """What can fold the values of an expression."""
+FILTER_VALUES_MOST: Final = 1000
+"""Of one meter: each is compared with every event, and a statement carries those of twenty meters."""
 
 
 class ResetUsage(StrEnum):
@@ -194,6 +197,13 @@ def parse_reset_usage(text: str) -> ResetUsage:
         return ResetUsage(text)
     known = ", ".join(ResetUsage)
     raise Invalid(f"reset_usage must be one of {known}; got {text!r}", field="reset_usage")
+
+
+def check_filters(filters: Sequence[Filter]) -> None:
+    """Raises Invalid for more than FILTER_VALUES_MOST values in all: asked of a new meter, not of one in use."""
+    values = sum(len(each.values) for each in filters)
+    if values > FILTER_VALUES_MOST:
+        raise Invalid(f"filters must have {FILTER_VALUES_MOST} values at most; got {values}", field="filters")
 
 
 def _check_expression(meter: Meter, expression: str) -> None:

@@ -10,7 +10,7 @@ from decimal import Decimal
 from billing.coupons import Coupon, CouponCadence, CouponType
 from billing.entitlements import Entitlement, UsageResetPeriod
 from billing.errors import Invalid
-from billing.meters import AggregationType, Filter, Meter, ResetUsage
+from billing.meters import AggregationType, Filter, Meter, ResetUsage, check_filters
 from billing.periods import BillingPeriod, Cadence
 from billing.price_units import PriceUnit, in_currency, tiers_in_currency
 from billing.prices import InvoiceCadence, Price, PriceType, Tier, TransformQuantity
@@ -30,7 +30,7 @@ from billing.scenario.catalog_parts import (
 from billing.scenario.decoding import at_path
 from billing.taxes import TaxRate, TaxRateType
 from billing.terms import check_recurs
-from billing.windows import WindowSize
+from billing.windows import WindowSize, check_window_count
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +86,7 @@ def build_price(scenario: doc.Scenario, part: PricePart, path: str) -> Price:
     """A price, with the subscription's period where it names none. Raises Invalid."""
     try:
         cadence = _cadence(scenario.subscription, part)
+        _check_buckets(scenario, part, cadence)
         amount, tiers = _charged(scenario, part)
         return Price(
             id=part.key,
@@ -106,6 +107,13 @@ def build_price(scenario: doc.Scenario, part: PricePart, path: str) -> Price:
         )
     except Invalid as error:
         raise at_path(_renamed(error, {"meter_id": "meter"}), path) from error
+
+
+def _check_buckets(scenario: doc.Scenario, part: PricePart, cadence: Cadence) -> None:
+    sizes = (meter.aggregation.bucket_size for meter in scenario.meters if meter.key == part.meter)
+    for size in sizes:
+        if size is not None:
+            check_window_count(WindowSize(size), cadence)
 
 
 def build_entitlements(parts: tuple[EntitlementPart, ...], path: str) -> tuple[Entitlement, ...]:
@@ -142,13 +150,15 @@ def subscription_cadence(scenario: doc.Scenario) -> Cadence:
 def _meter(part: MeterPart, path: str) -> Meter:
     aggregation = part.aggregation
     try:
+        filters = tuple(Filter(each.key, each.values) for each in part.filters)
+        check_filters(filters)
         return Meter(
             id=part.key,
             name=part.name or part.key,
             event_name=part.event_name,
             aggregation=AggregationType(aggregation.type),
             field=aggregation.field,
-            filters=tuple(Filter(each.key, each.values) for each in part.filters),
+            filters=filters,
             reset_usage=ResetUsage(part.reset_usage),
             multiplier=aggregation.multiplier,
             bucket_size=None if aggregation.bucket_size is None else WindowSize(aggregation.bucket_size),

@@ -65,12 +65,17 @@ def check_computable(text: str, multiplier: Decimal | None = None) -> None:
 
     A worker would have to hold and compute every event by itself.
     """
-    if ExpressionSql({}).add(text, multiplier).status == str(UNDECIDED):
+    if not is_computable(text, multiplier):
         raise Invalid(
             "aggregation.expression must be simpler: its steps build on each other too deeply, or its numbers have too"
             " many digits, to be computed where events are stored",
             field="aggregation.expression",
         )
+
+
+def is_computable(text: str, multiplier: Decimal | None = None) -> bool:
+    """Whether a statement can compute the expression of every event with usual numbers."""
+    return ExpressionSql({}).add(text, multiplier).status != str(UNDECIDED)
 
 
 class ExpressionSql:

@@ -13,6 +13,7 @@ from billing.prices import Price
 from billing.scenario import document as doc
 from billing.scenario.catalog import Catalog, build_catalog, subscription_cadence
 from billing.scenario.catalog_parts import PricePart
+from models.clickhouse.expression_sql import is_computable
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,7 @@ ACTIONS: Final[dict[type[Any], str]] = {
 SCHEDULED: Final = "cancel: cancellation_type scheduled"
 INVOICED: Final = "wallets/{id}/top-up: transaction_reason PURCHASED_CREDIT_INVOICED"
 PRORATION_UNIT: Final = "settings: proration_unit"
+DEEP_EXPRESSION: Final = "meters: expressions of so many steps that build on each other"
 OTHER_PERIODS: Final = "subscriptions: prices of another billing period"
 
 
@@ -72,6 +74,9 @@ def gaps_of(scenario: doc.Scenario) -> list[Gap]:
 
 
 def _of_catalog(scenario: doc.Scenario, catalog: Catalog) -> Iterator[Gap]:
+    for index, meter in enumerate(catalog.meters.values()):
+        if meter.expression is not None and not is_computable(meter.expression, meter.multiplier):
+            yield Gap(f"meters[{index}].aggregation.expression", DEEP_EXPRESSION)
     for index, plan in enumerate(scenario.plans):
         if plan.key == scenario.subscription.plan:
             yield from _given(plan, f"plans[{index}]", PLAN, "plans")

@@ -17,7 +17,7 @@ from billing.scenario.parse import parse_scenario
 from starter.cli.app import app
 from starter.cli.shared import CliError
 from starter.simulate.comparing import Comparison, Difference, comparable, differences
-from starter.simulate.gaps import Gap, gaps_of
+from starter.simulate.gaps import DEEP_EXPRESSION, Gap, gaps_of
 from starter.simulate.tokens import token_of
 from tests.simulation.documents import document
 
@@ -55,6 +55,15 @@ def test_numbers_are_compared_by_month_and_order() -> None:
     assert [each.path for each in differences(here, swapped)] == ["invoices[0].number", "invoices[2].number"]
     later = result("INV-202602-00007", None, "INV-202602-00009", "INV-202602-00031")
     assert len(differences(here, later)) == 3
+
+
+def test_an_expression_too_deep_for_a_statement_is_not_playable() -> None:
+    """The simulator computes it; the API refuses it."""
+    deep = {"key": "m", "event_name": "call", "aggregation": {"type": "SUM", "expression": "*".join(["n"] * 60)}}
+    usual = {"key": "u", "event_name": "call", "aggregation": {"type": "SUM", "expression": "n * 60"}}
+    prices = [{"key": "p", "type": "USAGE", "meter": "m", "billing_model": "FLAT_FEE", "amount": "1"}]
+    told = gaps(meters=[usual, deep], plans=[{"key": "pro", "prices": prices}])
+    assert told == {"meters[1].aggregation.expression": DEEP_EXPRESSION}
 
 
 def test_refusals_are_compared_by_their_code() -> None:

@@ -58,6 +58,9 @@ WRONG: list[tuple[str, Any, str, str]] = [
      "wallets[0].initial_credits must be above 0; got -5"),
     ("subscription.credit_grants[0]", {**GRANT, "conversion_rate": "2"},
      "subscription.credit_grants[0].conversion_rate", "that of the PRE_PAID wallet"),
+    ("meters[0].filters", [{"key": "a", "values": ["x"] * 600}, {"key": "b", "values": ["x"] * 401}],
+     "meters[0].filters", "must have 1000 values at most; got 1001"),
+    ("meters[0].filters", [{"key": "", "values": ["x"]}], "meters[0].filters.key", "must not be empty"),
     ("plans[0].credit_grants[0]", {**GRANT, "credits": "0"}, "plans[0].credit_grants[0].credits", "above 0"),
 ]  # fmt: skip
 
@@ -68,6 +71,29 @@ def test_the_path_and_the_reason_are_told(changed: str, value: Any, path: str, m
         simulate(with_value(changed, value))
     assert refusal.value.field == path
     assert message in refusal.value.message
+
+
+def minute_by_minute(**subscription: Any) -> dict[str, Any]:
+    """A story whose usage is priced in buckets of a minute."""
+    told = with_value("meters[0].aggregation.bucket_size", "MINUTE")
+    told["subscription"].update(subscription)
+    return told
+
+
+def test_a_period_with_too_many_buckets_is_refused_where_its_price_is_named() -> None:
+    assert simulate(minute_by_minute(billing_period="MONTHLY"))["invoices"]
+    with pytest.raises(Invalid) as refusal:
+        simulate(minute_by_minute(billing_period="QUARTERLY"))
+    assert refusal.value.field == "plans[0].prices[1].billing_period"
+    assert "must be shorter for a meter with buckets of MINUTE" in refusal.value.message
+
+
+def test_a_change_to_a_period_with_too_many_buckets_is_refused_and_the_story_goes_on() -> None:
+    change = {"at": "2026-01-10T00:00:00Z", "do": "change_plan", "plan": "pro", "billing_period": "ANNUAL"}
+    told = simulate({**minute_by_minute(), "actions": [change]})
+    assert [each["action"] for each in told["refused"]] == [0]
+    assert "must be shorter for a meter with buckets of MINUTE" in told["refused"][0]["message"]
+    assert told["subscription"]["current_period_end"] == "2026-04-01T00:00:00Z"
 
 
 def test_a_coupon_that_cannot_be_redeemed_is_refused_where_it_is_named() -> None:

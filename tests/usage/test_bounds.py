@@ -8,13 +8,12 @@ from decimal import Decimal
 import pytest
 
 from activities.adapters.clickhouse import ClickHouseConnection
-from activities.catalog import FILTER_VALUES_MOST
 from activities.grouped_usage import GroupedUsage
 from activities.usage_reader import UsageReader
 from billing.errors import Invalid
 from billing.expressions.evaluation import expression_value
 from billing.expressions.parsing import LENGTH_MAX, OPERATIONS_MAX
-from billing.meters import AggregationType, Filter, Meter
+from billing.meters import FILTER_VALUES_MOST, AggregationType, Filter, Meter
 from billing.periods import Period
 from billing.windows import WindowSize
 from models.clickhouse.client import ClickHouseTooMuch
