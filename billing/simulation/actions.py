@@ -16,7 +16,6 @@ from billing.scenario import document as doc
 from billing.scenario.agreement import associate
 from billing.scheduled_cancellation import schedule_cancellation
 from billing.simulation import changes
-from billing.simulation.events import Revision, amended
 from billing.simulation.invoices import PlayedInvoice, credits_of
 from billing.simulation.story import Story
 from billing.terms import BillingReason
@@ -125,13 +124,11 @@ def _terminate_wallet(story: Story, action: doc.TerminateWallet, path: str) -> N
 
 
 def _void_event(story: Story, action: doc.VoidEvent, path: str) -> None:
-    logged = story.log.find(action.event_id, action.at)
-    logged.revisions.append(Revision(action.at, None, path))
+    story.log.find(action.event_id, action.at).void(action.at, path)
 
 
 def _amend_event(story: Story, action: doc.AmendEvent, path: str) -> None:
-    logged = story.log.find(action.event_id, action.at)
-    logged.revisions.append(Revision(action.at, amended(logged.original, action.properties), path))
+    story.log.find(action.event_id, action.at).amend(action.properties, action.at, path)
 
 
 def _require_unfilled(played: PlayedInvoice, command: str) -> None:

@@ -50,6 +50,20 @@ class LoggedEvent:
         """As it is known in the end; None when it was voided."""
         return self.revisions[-1].event
 
+    def void(self, at: datetime, path: str) -> None:
+        """It does not count any more; one that is void already stays as it was voided."""
+        if self.last is not None:
+            self.revisions.append(Revision(at, None, path))
+
+    def amend(self, properties: Mapping[str, Any], at: datetime, path: str) -> None:
+        """It counts with other properties. Raises Conflict for a void one."""
+        if self.last is None:
+            name = self.original.event_id
+            raise Conflict(
+                f"event {name!r} is void and cannot be amended; send a new event", state="void", field="event_id"
+            )
+        self.revisions.append(Revision(at, replace(self.original, properties=properties), path))
+
     def known_before(self, cutoff: datetime) -> UsageEvent | None:
         """As it was known before `cutoff`; None when it had not come or was voided."""
         known = None
@@ -84,12 +98,10 @@ class EventLog:
         return iter(self._by_id.values())
 
     def find(self, event_id: str, at: datetime) -> LoggedEvent:
-        """The event as it stands at `at`. Raises NotFound, or Conflict when it is voided."""
+        """The event as it stands at `at`, also one that is void. Raises NotFound."""
         found = self._by_id.get(event_id)
         if found is None or found.original.accepted_at > at:
             raise NotFound(f"no event has the event_id {event_id!r} at that time", field="event_id")
-        if found.last is None:
-            raise Conflict(f"event {event_id!r} is voided", state="voided", field="event_id")
         return found
 
     def _accept(self, logged: LoggedEvent) -> None:
@@ -115,11 +127,6 @@ def sent_events(scenario: doc.Scenario, meters: Mapping[str, Meter]) -> list[Log
 
 def _accepted_at(logged: LoggedEvent) -> datetime:
     return logged.original.accepted_at
-
-
-def amended(event: UsageEvent, properties: Mapping[str, Any]) -> UsageEvent:
-    """The event with other properties."""
-    return replace(event, properties=properties)
 
 
 def _from_events(scenario: doc.Scenario) -> Iterator[LoggedEvent]:

@@ -168,6 +168,20 @@ def test_why_an_action_is_refused(before: list[Json], action: Json, code: str, m
     assert result["refused"] == [{"action": len(before), "code": code, "message": message}]
 
 
+def test_a_void_event_can_be_voided_again_and_not_amended() -> None:
+    """As the API answers it: the first void stands, and a new event has to be sent instead of an amendment."""
+    at = "2026-01-05T00:00:00Z"
+    sent = {"event_id": "e", "event_name": "call", "timestamp": at, "properties": {"n": "4"}}
+    void, amend = (
+        {"do": "void_event", "event_id": "e"},
+        {"do": "amend_event", "event_id": "e", "properties": {"n": "9"}},
+    )
+    actions = [{"at": NOON, **each} for each in (void, void, amend)]
+    result = simulate(document(events=[sent], actions=actions))
+    message = "event 'e' is void and cannot be amended; send a new event"
+    assert result["refused"] == [{"action": 2, "code": "conflict", "message": message}]
+
+
 def test_a_new_card_is_not_charged_for_what_was_written_off() -> None:
     """That is a person's to decide; the same invoice, left open, is charged at once."""
     declined = {"outcome": "declined", "kind": "soft"}
