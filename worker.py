@@ -26,6 +26,7 @@ from activities.billing_runs import BillingRunActivities
 from activities.book_checks import BOOK_CHECKS
 from activities.breaker import Breakers
 from activities.charge_checks import charge_checks
+from activities.closing_usage import ClosingUsage
 from activities.crediting import CreditNoteActivities
 from activities.disputes import DisputeActivities
 from activities.errors import ErrorTranslator
@@ -125,7 +126,7 @@ def activities_by_queue(clients: Clients, gate: TemporalGate, progress: UsagePro
     reader = required(clients.usage, "clickhouse")
     usage = GroupedUsage(reader.clickhouse, reader.rollups)
     subscriptions = SubscriptionActivities(database, gate, LateUsage(database, usage, progress))
-    invoices = InvoiceActivities(database, usage, progress)
+    invoices = InvoiceActivities(database, usage, progress, ClosingUsage(database, usage))
     breakers = Breakers()
     payments = PaymentActivities(database, clients.providers, breakers)
     thresholds, alerts = Thresholds(database, usage), BalanceAlerts(database, usage)

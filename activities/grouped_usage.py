@@ -21,14 +21,14 @@ from billing.meters import Meter, UsageQuantity
 from billing.periods import Period
 from billing.windows import WindowSize
 from models.clickhouse.client import ClickHouse, ClickHouseTooMuch
-from models.clickhouse.meter_query import MeterQuery
+from models.clickhouse.meter_query import MeterQuery, quantities
 from models.clickhouse.usage import (
     BucketedUsage,
     in_batches,
     in_bucketed_batches,
+    rows_by_customer,
     usage_by_bucket,
-    usage_by_customer,
-    usage_by_customer_and_window,
+    windows_of,
 )
 from models.clickhouse.windows import Window
 from models.scope import Scope
@@ -44,17 +44,29 @@ DAYS_A_QUERY: Final = 31_000
 QUERIES_AT_ONCE: Final = 4
 """What one ClickHouse connection pool runs in parallel; more would only wait there."""
 
-ReadGroup = Callable[[tuple[str, ...]], Awaitable[dict[str, Any]]]
+Made = Callable[[], Any]
+"""Makes an answer of what was read for a customer: of many that were read together each is made when it is wanted."""
+
+ReadGroup = Callable[[tuple[str, ...]], Awaitable[dict[str, Made]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What may be asked for many customers at once; `key` tells whether two questions are the same."""
+
+    key: Hashable
+    read: ReadGroup
+    nothing: Made
+    """The answer for a customer without events."""
+    at_once: int = CUSTOMERS_A_QUERY
+    """How many customers a statement reads."""
 
 
 @dataclass(slots=True)
 class _Group:
     """Who waits for one statement, by customer."""
 
-    read: ReadGroup
-    nothing: Any
-    at_once: int
-    """How many customers a statement reads."""
+    question: Question
     waiting: dict[str, list["asyncio.Future[Any]"]] = field(default_factory=dict)
 
 
@@ -83,11 +95,11 @@ class GroupedUsage(UsageReader):
         for batch in in_batches(meters):
             key = ("total", scope, batch, period, known_before)
             read = partial(self._read_totals, scope, batch, period, known_before)
-            nothing = {meter.id: NOTHING for meter in batch}
+            nothing = partial(dict.fromkeys, [meter.id for meter in batch], NOTHING)
             # Of expressions, events may be handed out one by one.
             plain = all(meter.expression is None for meter in batch)
             at_once = CUSTOMERS_A_GROUP if plain else CUSTOMERS_A_QUERY
-            found |= await self._ask(key, read, nothing, external_customer_id, at_once)
+            found |= (await self.ask(Question(key, read, nothing, at_once), external_customer_id))()
         return found
 
     async def buckets(
@@ -109,7 +121,8 @@ class GroupedUsage(UsageReader):
             at = anchor if batch[0].bucket_size is WindowSize.MONTH else None
             key = ("buckets", scope, batch, period, zone, at, known_before)
             read = partial(self._read_buckets, scope, batch, period, zone, at, known_before)
-            found |= await self._ask(key, read, {meter.id: NO_BUCKETS for meter in batch}, external_customer_id)
+            nothing = partial(dict.fromkeys, [meter.id for meter in batch], NO_BUCKETS)
+            found |= (await self.ask(Question(key, read, nothing), external_customer_id))()
         return found
 
     async def daily(
@@ -120,35 +133,35 @@ class GroupedUsage(UsageReader):
         for batch in in_batches(meters):
             key, read = ("daily", scope, batch, period, zone), partial(self._read_days, scope, batch, period, zone)
             at_once = max(DAYS_A_QUERY // max((period.end - period.start).days, 1), 1)
-            found |= days_of(batch, await self._ask(key, read, [], external_customer_id, at_once), zone)
+            windows = await self.ask(Question(key, read, list, at_once), external_customer_id)
+            found |= days_of(batch, windows(), zone)
         return found
 
-    async def _ask(
-        self, key: Hashable, read: ReadGroup, nothing: Any, customer: str, at_once: int | None = None
-    ) -> Any:
+    async def ask(self, question: Question, customer: str) -> Made:
+        """The answer for a customer, read together with those who ask the same at the same time."""
+        key = question.key
         group = self._open.get(key)
         if group is None:
-            group = self._open[key] = _Group(read, nothing, at_once or CUSTOMERS_A_QUERY)
-            task = asyncio.create_task(self._answer(group, key))
+            group = self._open[key] = _Group(question)
+            task = asyncio.create_task(self._answer(group))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Made] = asyncio.get_running_loop().create_future()
         group.waiting.setdefault(customer, []).append(future)
         if len(group.waiting) == CUSTOMERS_A_GROUP:
             del self._open[key]  # full: who asks next begins another
         return await future
 
-    async def _answer(self, group: _Group, key: Hashable) -> None:
+    async def _answer(self, group: _Group) -> None:
+        key, at_once = group.question.key, group.question.at_once
         await asyncio.sleep(GATHER_SECONDS)
         async with self._queries:
             if self._open.get(key) is group:
                 del self._open[key]  # not before: whoever asked while it waited for its turn is answered, too
             customers = sorted(group.waiting)
-            await self._read_some(group, tuple(customers[: group.at_once]))
-        rest = range(group.at_once, len(customers), group.at_once)
-        await asyncio.gather(
-            *(self._read_next(group, tuple(customers[first : first + group.at_once])) for first in rest)
-        )
+            await self._read_some(group, tuple(customers[:at_once]))
+        rest = range(at_once, len(customers), at_once)
+        await asyncio.gather(*(self._read_next(group, tuple(customers[first : first + at_once])) for first in rest))
 
     async def _read_next(self, group: _Group, customers: tuple[str, ...]) -> None:
         async with self._queries:
@@ -157,7 +170,7 @@ class GroupedUsage(UsageReader):
     async def _read_some(self, group: _Group, customers: tuple[str, ...]) -> None:
         """One statement; answers those of them who still wait."""
         try:
-            found = await group.read(customers)
+            found = await group.question.read(customers)
         except ClickHouseTooMuch as error:
             if len(customers) == 1:
                 too_much = error
@@ -170,7 +183,8 @@ class GroupedUsage(UsageReader):
             problem = error
             _each(group, customers, lambda future, customer: future.set_exception(problem))
         else:
-            _each(group, customers, lambda future, customer: future.set_result(found.get(customer, group.nothing)))
+            nothing = group.question.nothing
+            _each(group, customers, lambda future, customer: future.set_result(found.get(customer, nothing)))
 
     async def _read_totals(
         self,
@@ -179,13 +193,14 @@ class GroupedUsage(UsageReader):
         period: Period,
         known_before: datetime | None,
         customers: tuple[str, ...],
-    ) -> dict[str, Any]:
+    ) -> dict[str, Made]:
         if known_before is None:
             rolled = await self._rolled(scope, customers, meters, period)
             if rolled is not None:
-                return rolled
+                return {customer: partial(dict, found) for customer, found in rolled.items()}
         query = replace(_query(scope, meters, period, customers, None), known_before=known_before)
-        return await usage_by_customer(self.clickhouse, query)
+        rows = await rows_by_customer(self.clickhouse, query)
+        return {customer: partial(quantities, query, own[0]) for customer, own in rows.items()}
 
     async def _read_buckets(
         self,
@@ -196,16 +211,17 @@ class GroupedUsage(UsageReader):
         anchor: datetime | None,
         known_before: datetime | None,
         customers: tuple[str, ...],
-    ) -> dict[str, Any]:
+    ) -> dict[str, Made]:
         query = self.buckets_query(scope, None, meters, period, zone, anchor, known_before)
-        query = replace(query, each_of=customers)
-        return {customer: found for (customer,), found in (await usage_by_bucket(self.clickhouse, query)).items()}
+        read = await usage_by_bucket(self.clickhouse, replace(query, each_of=customers))
+        return {customer: partial(dict, found) for (customer,), found in read.items()}
 
     async def _read_days(
         self, scope: Scope, meters: tuple[Meter, ...], period: Period, zone: str, customers: tuple[str, ...]
-    ) -> dict[str, Any]:
+    ) -> dict[str, Made]:
         query = _query(scope, meters, period, customers, Window(WindowSize.DAY, zone))
-        return dict(await usage_by_customer_and_window(self.clickhouse, query))
+        rows = await rows_by_customer(self.clickhouse, query)
+        return {customer: partial(windows_of, query, own) for customer, own in rows.items()}
 
 
 def _query(

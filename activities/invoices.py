@@ -8,6 +8,7 @@ from temporalio import activity
 
 from activities.bookkeeping import new_columns, remember_command, scope_of, touch
 from activities.business_time import business_time, clock_now
+from activities.closing_usage import ClosingUsage
 from activities.collection import collection_state, payment_source
 from activities.drafting import inputs_from_row, rewrite_invoice, stored_invoice
 from activities.ingestion.ports import UsageProgress
@@ -77,10 +78,13 @@ class VoidInvoice:
 class InvoiceActivities:
     """One transaction each; finalizing reads usage first."""
 
-    def __init__(self, database: Database, usage: UsageReader, progress: UsageProgress) -> None:
+    def __init__(
+        self, database: Database, usage: UsageReader, progress: UsageProgress, closing: ClosingUsage | None = None
+    ) -> None:
         self._database = database
         self._usage = usage
         self._progress = progress
+        self._closing = closing
         self._late = LateUsage(database, usage, progress)
 
     @activity.defn(name="invoices.finalize")
@@ -93,8 +97,11 @@ class InvoiceActivities:
             inputs = inputs_from_row(row)
             look_back = await look_back_of_invoice(session, row, inputs)
             clock = await clock_now(session, row.test_clock_id)
-        frozen = await self._freeze_usage(command, row, inputs, clock)
-        late = await self._late.read(look_back, command.cutoff)
+        usage, cutoff = self._usage, command.cutoff
+        if self._closing is not None and not command.forced:
+            usage, cutoff = await self._closing.reader(row, inputs.due, cutoff)
+        frozen = await self._freeze_usage(usage, row, inputs, cutoff, clock)
+        late = await self._late.read(look_back, cutoff, usage)
         async with self._database.transaction(command.scope) as session:
             row = await get_invoice(session, command.invoice_id, lock=True)
             if _is_due(row, command):
@@ -120,12 +127,12 @@ class InvoiceActivities:
             return await collection_state(session, row)
 
     async def _freeze_usage(
-        self, command: FinalizeInvoice, row: InvoiceRow, inputs: InvoiceInputs, clock: datetime | None
+        self, usage: UsageReader, row: InvoiceRow, inputs: InvoiceInputs, cutoff: datetime, clock: datetime | None
     ) -> Frozen:
         if not inputs.due.has_usage:
             return Frozen((), ())
-        await require_settled(self._progress, command.cutoff)
-        return await read_usage(self._database, self._usage, row, inputs, known_until(command.cutoff, clock))
+        await require_settled(self._progress, cutoff)
+        return await read_usage(self._database, usage, row, inputs, known_until(cutoff, clock))
 
 
 def _is_due(row: InvoiceRow, command: FinalizeInvoice) -> bool:

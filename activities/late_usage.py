@@ -236,12 +236,15 @@ class LateUsage:
         self._usage = usage
         self._progress = progress
 
-    async def read(self, look_back: LookBack, cutoff: datetime) -> ReadAnew:
-        """With every event accepted before the real instant `cutoff`; raises while one of them is not stored yet."""
+    async def read(self, look_back: LookBack, cutoff: datetime, usage: UsageReader | None = None) -> ReadAnew:
+        """With every event accepted before the real instant `cutoff`; raises while one of them is not stored yet.
+
+        By another reader where one is given.
+        """
         if not look_back.periods:
             return ReadAnew(look_back.state)
         await require_settled(self._progress, cutoff)
-        return await read_anew(self._database, self._usage, look_back, cutoff)
+        return await read_anew(self._database, usage or self._usage, look_back, cutoff)
 
     async def reading(self, work: Callable[[ReadAnew | None], Awaitable[Result]], cutoff: datetime) -> Result:
         """Does `work` again with usage that it wants; each time in a transaction of its own."""

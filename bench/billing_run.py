@@ -32,7 +32,7 @@ from bench.report import as_json, print_table
 from billing.periods import Period
 from deploy.embedded.errors import EmbeddedError
 from models.migrate import migrate_postgres
-from starter.clients import Clients, open_clients
+from starter.clients import Clients, open_clients, required
 from starter.settings import Settings
 from workflows.search_attributes import register
 
@@ -74,9 +74,10 @@ class Bench:
             )
         await asyncio.sleep(wait)
         due = Period(boundary, boundary + MOMENT)
-        meter = Meter(self._processes)
+        meter, before = Meter(self._processes), await self._statements()
         await self._until(lambda: self._all_done(shop, due, options.subscriptions))
         usage = await asyncio.to_thread(meter.stop)
+        statements = await self._statements() - before - 1  # the look itself is one
         paid = await settled(shop, due)
         latencies = [(at - boundary).total_seconds() for _, _, at in paid]
         sample = [(subscription_id, invoice_id) for subscription_id, invoice_id, _ in paid[:HISTORIES]]
@@ -94,7 +95,14 @@ class Bench:
             others_cpu=usage.others,
             load=os.getloadavg()[0],
             cost=cost,
+            statements=statements / count,
         )
+
+    async def _statements(self) -> int:
+        """SELECTs that ClickHouse has answered so far."""
+        clickhouse = required(self._clients.clickhouse, "clickhouse")
+        rows = await clickhouse.query("SELECT sum(value) FROM system.events WHERE event = 'SelectQuery'")
+        return int(rows[0][0])
 
     async def catch_up(self, sandbox: bool) -> CatchUp:
         """One subscription whose workflow was missing for a year meets running workers."""

@@ -44,6 +44,8 @@ class BillingRun:
     load: float
     """The machine's one-minute load average at the end."""
     cost: Cost
+    statements: float
+    """Reads of ClickHouse for a period."""
 
 
 @dataclass(frozen=True)

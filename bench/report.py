@@ -35,6 +35,7 @@ def rows_of(run: BillingRun) -> dict[str, float]:
         "history events a period": run.cost.events,
         "workflow tasks a period": run.cost.workflow_tasks,
         "activity retries a period": run.cost.retries,
+        "reads of ClickHouse a period": run.statements,
         "CPU ms a period": sum(run.cpu.values()),
         "CPU of Temporal, server and SDK": temporal_cpu(run),
     }

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from fractions import Fraction
-from typing import Final
+from typing import Any, Final
 
 from billing.errors import Invalid
 from billing.meters import Meter, ResetUsage, UsagePart, UsageQuantity
@@ -69,15 +69,19 @@ async def usage_by_customer(clickhouse: ClickHouse, query: MeterQuery) -> dict[s
     return {str(row[0]): quantities(query, row[1:]) for row in rows}
 
 
-async def usage_by_customer_and_window(
-    clickhouse: ClickHouse, query: MeterQuery
-) -> dict[str, list[tuple[datetime, dict[str, UsageQuantity]]]]:
-    """The same window by window, in their order."""
+async def rows_by_customer(clickhouse: ClickHouse, query: MeterQuery) -> dict[str, list[Sequence[Any]]]:
+    """The rows of each customer of `query.each_of` that has events, as they come: what `windows_of` or `quantities`
+    makes of them need not be made for all at once."""
     sql, parameters = query.to_sql()
-    found: dict[str, list[tuple[datetime, dict[str, UsageQuantity]]]] = {}
+    found: dict[str, list[Sequence[Any]]] = {}
     for row in await clickhouse.query(sql, parameters):
-        found.setdefault(str(row[0]), []).append((instant(int(row[1])), quantities(query, row[2:])))
+        found.setdefault(str(row[0]), []).append(row[1:])
     return found
+
+
+def windows_of(query: MeterQuery, rows: Sequence[Sequence[Any]]) -> list[tuple[datetime, dict[str, UsageQuantity]]]:
+    """A customer's windows, in their order: their start in UTC, and quantities by meter id."""
+    return [(instant(int(row[0])), quantities(query, row[1:])) for row in rows]
 
 
 async def usage_by_group(
@@ -169,12 +173,16 @@ def in_batches(meters: Sequence[Meter]) -> list[tuple[Meter, ...]]:
     """`meters` cut into lists that one statement can carry: those that never reset read more events than others."""
     batches: list[tuple[Meter, ...]] = []
     for reset in ResetUsage:
-        batch: list[Meter] = []
-        for meter in (meter for meter in meters if meter.reset_usage is reset):
-            if batch and sum(map(_weight, [*batch, meter])) > METERS_A_QUERY:
+        batch, weight = list[Meter](), 0
+        for meter in meters:
+            if meter.reset_usage is not reset:
+                continue
+            own = _weight(meter)
+            if batch and weight + own > METERS_A_QUERY:
                 batches.append(tuple(batch))
-                batch = []
+                batch, weight = [], 0
             batch.append(meter)
+            weight += own
         batches += [tuple(batch)] if batch else []
     return batches
 

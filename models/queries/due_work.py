@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
-from sqlalchemy import ColumnElement, func
+from sqlalchemy import ColumnElement, func, or_, tuple_
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from models.tables import InvoiceRow, SubscriptionRow
+from models.tables import CustomerRow, InvoiceLineRow, InvoiceRow, SubscriptionRow
 
 Row = TypeVar("Row", SubscriptionRow, InvoiceRow)
 
@@ -24,6 +24,64 @@ class DueFilter:
     known_by: datetime
     tenant_id: str | None = None
     customer_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingDraft:
+    """A draft whose grace is over, how events name its customer, and the meters that it charges for."""
+
+    invoice_id: str
+    external_customer_id: str
+    meter_ids: frozenset[str]
+    place: tuple[datetime, str]
+    """In the order in which drafts were made."""
+
+
+async def list_drafts_like(
+    session: AsyncSession, like: InvoiceRow, cutoff: datetime, after: tuple[datetime, str] | None, most: int
+) -> list[WaitingDraft]:
+    """Drafts of the same environment, plan and period that may be finalized at `cutoff`, as they were made.
+
+    That one itself, and those behind the place `after`, `most` at most; only those with usage.
+    """
+    draft, made = InvoiceRow, tuple_(col(InvoiceRow.created_at), col(InvoiceRow.id))
+    plan = select(SubscriptionRow.plan_id).where(SubscriptionRow.id == like.subscription_id).scalar_subquery()
+    waiting = (
+        select(draft.id, draft.customer_id, draft.created_at)
+        .join(SubscriptionRow, col(SubscriptionRow.id) == col(draft.subscription_id))
+        .where(
+            draft.invoice_status == "DRAFT",
+            draft.billing_reason == like.billing_reason,
+            draft.period_start == like.period_start,
+            draft.period_end == like.period_end,
+            draft.timezone == like.timezone,
+            col(draft.next_action_at) <= cutoff,
+            col(draft.test_clock_id).is_(None),
+            SubscriptionRow.plan_id == plan,
+        )
+        .order_by(col(draft.id) != like.id, made)
+        .limit(most)
+    )
+    if after is not None:
+        waiting = waiting.where(or_(col(draft.id) == like.id, made > tuple_(*after)))
+    some = waiting.subquery()
+    query = (
+        select(
+            some.c.id,
+            CustomerRow.external_id,
+            some.c.created_at,
+            func.array_agg(col(InvoiceLineRow.meter_id).distinct()),
+        )
+        .join(CustomerRow, col(CustomerRow.id) == some.c.customer_id)
+        .join(InvoiceLineRow, col(InvoiceLineRow.invoice_id) == some.c.id)
+        .where(InvoiceLineRow.kind == "usage")
+        .group_by(some.c.id, CustomerRow.external_id, some.c.created_at)
+        .order_by(some.c.created_at, some.c.id)
+    )
+    return [
+        WaitingDraft(name, customer, frozenset(meters), (at, name))
+        for name, customer, at, meters in (await session.execute(query)).all()
+    ]
 
 
 async def count_due(session: AsyncSession, table: type[Row], wanted: DueFilter) -> int:

@@ -9,6 +9,8 @@ from models.scope import Scope
 from models.tables import EventCorrectionRow
 
 Row = EventCorrectionRow
+PENDING_MOST = 500
+"""So many are applied in one transaction."""
 
 
 async def lock_event(session: AsyncSession, scope: Scope, event_id: str) -> None:
@@ -27,7 +29,10 @@ async def find_last_correction(
 
 
 async def list_pending(
-    session: AsyncSession, event_id: str | None = None, external_customer_id: str | None = None, most: int = 500
+    session: AsyncSession,
+    event_id: str | None = None,
+    external_customer_id: str | None = None,
+    most: int = PENDING_MOST,
 ) -> list[EventCorrectionRow]:
     """Corrections that ClickHouse may not have yet, in their order, of what the transaction sees; locked."""
     clauses = [col(Row.applied_at).is_(None), *_of_customer(external_customer_id)]

@@ -29,9 +29,10 @@ from models.clickhouse.times import milliseconds
 from models.clickhouse.usage import (
     BucketedUsage,
     in_batches,
+    rows_by_customer,
     usage_by_bucket,
     usage_by_customer,
-    usage_by_customer_and_window,
+    windows_of,
 )
 from models.clickhouse.windows import Window
 from models.scope import Scope
@@ -140,10 +141,11 @@ async def test_windows(loaded: Loaded, size: WindowSize) -> None:
     zone = ZONES[(list(WindowSize).index(size) + SEED) % len(ZONES)]
     window = Window(size, zone, ANCHOR)
     for batch in in_batches(IN_WINDOWS):
-        read = await usage_by_customer_and_window(loaded.clickhouse, query_of(loaded, batch, YEAR, window))
+        query = query_of(loaded, batch, YEAR, window)
+        read = await rows_by_customer(loaded.clickhouse, query)
         for one in loaded.sets:
             expected = by_window(one, batch, window)
-            found = [(start, plain(measured)) for start, measured in read.get(one.customer, [])]
+            found = [(start, plain(measured)) for start, measured in windows_of(query, read.get(one.customer, []))]
             assert found == expected, f"{one.customer} {zone} DURABILL_SEED={SEED}"
 
 
