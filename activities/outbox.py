@@ -4,7 +4,6 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import text
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from models.ids import new_id
@@ -23,6 +22,7 @@ REPLAY_DELIVERY = "replay_delivery"
 PUBLISH = "publish"
 """A webhook event on its way to Kafka; the relay adds it when a broker is set."""
 CHANNEL = "durabill_outbox"
+"""Where the table announces new rows (models/migrations/postgres/laws.py)."""
 
 
 async def emit(
@@ -50,7 +50,7 @@ async def emit(
 
 
 async def enqueue(session: AsyncSession, scope: Scope, kind: str, reference: str) -> str:
-    """Adds one thing for the relay to carry on, and wakes it when the transaction commits. Returns the row's id."""
+    """Adds one thing for the relays, which hear of it when the transaction commits. Returns the row's id."""
     row = OutboxRow(
         id=new_id("outbox"),
         tenant_id=scope.tenant_id,
@@ -60,15 +60,7 @@ async def enqueue(session: AsyncSession, scope: Scope, kind: str, reference: str
         created_at=datetime.now(UTC),
     )
     session.add(row)
-    await announce(session)
     return row.id
-
-
-async def announce(session: AsyncSession) -> None:
-    """Wakes the relays once the transaction has committed."""
-    if not session.info.get(CHANNEL):  # one is enough for a transaction, and a session lives for one
-        await session.execute(text("SELECT pg_notify(:channel, '')"), {"channel": CHANNEL})
-        session.info[CHANNEL] = True
 
 
 def wire_instant(value: datetime) -> str:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from activities.outbox import REPLAY_DELIVERY, announce
+from activities.outbox import REPLAY_DELIVERY
 from billing.errors import Conflict
 from models.queries.webhook_endpoints import get_webhook_delivery, get_webhook_endpoint
 from models.queries.webhook_replays import DeliveryRange, send_again
@@ -28,10 +28,7 @@ async def replay_range(session: AsyncSession, scope: Scope, wanted: DeliveryRang
     """Has a range sent again, to endpoints that are enabled; returns how many. Raises NotFound, Conflict."""
     if wanted.endpoint_id is not None:
         await _require_enabled(session, scope, wanted.endpoint_id)
-    replayed = await send_again(session, scope, wanted, REPLAY_DELIVERY, datetime.now(UTC))
-    if replayed:
-        await announce(session)
-    return replayed
+    return await send_again(session, scope, wanted, REPLAY_DELIVERY, datetime.now(UTC))
 
 
 async def _require_enabled(session: AsyncSession, scope: Scope, endpoint_id: str) -> None:

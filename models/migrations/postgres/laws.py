@@ -98,6 +98,21 @@ CREATE OR REPLACE TRIGGER event_corrections_append_only BEFORE UPDATE OR DELETE 
 """,
 )
 
+# Told by the table: a statement of its own would cost every transaction that adds rows, five in a billing period.
+OUTBOX = (
+    """
+CREATE OR REPLACE FUNCTION announce_outbox() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM pg_notify('durabill_outbox', '');
+  RETURN NULL;
+END $$
+""",
+    """
+CREATE OR REPLACE TRIGGER outbox_announced AFTER INSERT ON outbox
+  FOR EACH STATEMENT EXECUTE FUNCTION announce_outbox()
+""",
+)
+
 WALLETS = (
     """
 CREATE OR REPLACE FUNCTION wallet_lot_adds_up() RETURNS trigger LANGUAGE plpgsql AS $$
