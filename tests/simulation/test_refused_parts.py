@@ -73,6 +73,10 @@ def test_the_path_and_the_reason_are_told(changed: str, value: Any, path: str, m
     assert message in refusal.value.message
 
 
+def test_a_meter_may_have_a_thousand_values() -> None:
+    assert simulate(with_value("meters[0].filters", [{"key": "a", "values": ["x"] * 1000}]))["invoices"]
+
+
 def minute_by_minute(**subscription: Any) -> dict[str, Any]:
     """A story whose usage is priced in buckets of a minute."""
     told = with_value("meters[0].aggregation.bucket_size", "MINUTE")

@@ -54,6 +54,9 @@ def test_an_attempt_under_way_comes_first() -> None:
         ("SUCCEEDED", balance("100", paid="100"), "100", "REFUNDED"),
         ("PARTIALLY_REFUNDED", balance("100", paid="100", refunded="60"), "40", "REFUNDED"),
         ("SUCCEEDED", balance("100", paid="60", adjusted="40"), "20", "PARTIALLY_REFUNDED"),
+        # 60 were asked for, and 100 came all the same: what goes back of the 40 beyond was never the invoice's
+        ("OVERPAID", balance("100", paid="100", adjusted="40"), "40", "SUCCEEDED"),
+        ("OVERPAID", balance("100", paid="100", adjusted="40"), "20", "OVERPAID"),
         ("FAILED", balance("100", paid="60"), "20", "FAILED"),  # the rest is still asked for
     ],
 )
@@ -67,7 +70,8 @@ def test_only_a_draft_is_finalized(status: CreditNoteStatus, possible: tuple[str
     require_draft_note(DRAFT)
     with pytest.raises(Conflict, match="it must be a DRAFT") as refused:
         require_draft_note(status)
-    assert (refused.value.state, refused.value.possible) == (status, possible)
+    told = (refused.value.state, refused.value.possible, refused.value.field)
+    assert told == (status, possible, "credit_note_status")
 
 
 @pytest.mark.parametrize(
@@ -98,8 +102,9 @@ def test_which_notes_can_be_void(
 
 def test_what_is_written_off_does_not_grow_again() -> None:
     require_not_written_off(False)
-    with pytest.raises(Conflict, match="written off"):
+    with pytest.raises(Conflict, match="written off") as refused:
         require_not_written_off(True)
+    assert refused.value.state == "uncollectible"
 
 
 def test_a_void_adjustment_is_owed_again() -> None:
