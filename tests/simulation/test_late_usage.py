@@ -294,6 +294,30 @@ def test_a_grace_longer_than_the_look_back_is_waited_for() -> None:
     assert [line["quantity"] for line in result["invoices"][-1]["lines"] if line["kind"] == "usage"] == ["6"]
 
 
+def test_an_invoice_at_a_threshold_corrects_nothing() -> None:
+    """It closes no period: usage of January that comes before it is corrected by February's close."""
+    told = document(events=[event("01-05", "4", "02-05"), event("02-10", "30")], until="2026-03-02T00:00:00Z")
+    told["subscription"]["auto_invoice_threshold"] = "10"
+    result = simulate(told)
+    assert [invoice["billing_reason"] for invoice in result["invoices"][2:]] == [
+        "AUTO_INVOICE_THRESHOLD",
+        "SUBSCRIPTION_CYCLE",
+    ]
+    assert corrections(result) == [(3, "use", "01-01", "4", "2")]
+
+
+def test_what_rounds_to_nothing_is_not_credited() -> None:
+    """Of 101 calls for 0.404, 0.40 was charged; without the one that is void it is the same."""
+    told = document(
+        settings={"late_usage": "credit_note"},
+        events=[event("01-05", "100"), event("01-06", "1", name="wrong")],
+        actions=[act("02-05", "void_event", event_id="wrong")],
+    )
+    told["plans"][0]["prices"][1]["amount"] = "0.004"
+    result = simulate(told)
+    assert (result["credit_notes"], corrections(result)) == ([], [])
+
+
 @settings(max_examples=40, deadline=None)
 @given(stories())
 def test_every_invoice_with_corrections_can_be_verified_from_what_is_stored(story: Json) -> None:
