@@ -297,7 +297,7 @@ class Story:
     def _settle(self, found: tuple[PeriodCorrection, ...], carrier: PlayedInvoice | None, at: datetime) -> None:
         """Corrections are made by the invoice that carries them, or by the credit notes that they ask for."""
         for corrected, kind, amount in self.late.settle(found, carrier, self.invoices):
-            self.issue_note(corrected, kind, amount, at, f"{corrected.id}/late_usage")
+            self.issue_note(corrected, kind, amount, at, f"credit_notes[{len(self.credit_notes)}]")
 
     def _new(self, due: DueInvoice, status: InvoiceStatus, act_at: datetime, next_at: datetime | None) -> PlayedInvoice:
         """An invoice with what a draft fixes: lines, coupons, tax rates and terms as of now."""

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from billing.ledger import ACCOUNTS_RECEIVABLE, cash_in_transit
-from tests.faults.driver import judge, stories
+from billing.ledger import ACCOUNTS_RECEIVABLE, CUSTOMER_CREDIT, REFUNDS, REFUNDS_PAYABLE, cash_in_transit
+from tests.faults.driver import judge, money_back, stories
 from tests.faults.driver.judge import Facts
+from tests.faults.driver.money_back import GivenBack, MoneyBack
 from tests.faults.driver.player import Outcome
 
 ONE = Decimal(5)
@@ -55,7 +56,38 @@ def facts() -> Facts:
         events=told,  # type: ignore[arg-type]
         deliveries=[],
         charges={"inv_1": [dict(paid)], "inv_2": [dict(paid)]},
+        back=MoneyBack([], [], [], [], [], [], [], [], []),
     )
+
+
+def money_given_back() -> MoneyBack:
+    """A credit note of 3 dollars that went to the wallet, and 2 that went to the card."""
+    note = SimpleNamespace(
+        id="cn_1", credit_note_number="CN-202601-00001", credit_note_status="FINALIZED", credit_note_type="REFUND",
+        total_amount=Decimal(3),
+    )  # fmt: skip
+    refund = SimpleNamespace(
+        id="re_1", amount=Decimal(2), currency="usd", refund_status="SUCCEEDED", attempt_id="a", failure_reason=None
+    )
+    posted = SimpleNamespace(id="t3", kind="credit_note_refunded", reference="cn_1", customer_id="cust_1")
+    told = [SimpleNamespace(event_type=f"credit_note.{name}", entity_id="cn_1") for name in ("created", "updated")]
+    return MoneyBack(
+        notes=[note],  # type: ignore[list-item]
+        lines=[SimpleNamespace(credit_note_id="cn_1", amount=Decimal(3))],  # type: ignore[list-item]
+        transactions=[posted],  # type: ignore[list-item]
+        entries=[entry("t3", REFUNDS, Decimal(3), Decimal(0)), entry("t3", CUSTOMER_CREDIT, Decimal(0), Decimal(3))],
+        events=told,  # type: ignore[arg-type]
+        refunds=[refund],  # type: ignore[list-item]
+        wallets=[SimpleNamespace(id="w", customer_id="cust_1", conversion_rate=1, currency="usd")],  # type: ignore[list-item]
+        lots=[SimpleNamespace(wallet_id="w", remaining=Decimal(3))],  # type: ignore[list-item]
+        given_back=[GivenBack("re_1", "ch_1", Decimal(2), "usd")],
+    )
+
+
+def found_back(what: MoneyBack) -> list[str]:
+    """Everything that the laws of credit notes and refunds say."""
+    laws = (money_back.notes(what), money_back.refunds(what), money_back.credit(what))
+    return [problem for law in laws for problem in law]
 
 
 def receiver(*ids: str) -> Any:
@@ -66,7 +98,7 @@ def receiver(*ids: str) -> Any:
 def found(what: Facts, *received: str) -> list[str]:
     """Everything that the laws of a tenant say."""
     laws = (
-        judge.numbers(what), judge.money(what, []), judge.ledger(what),
+        judge.numbers(row.invoice_number for row in what.invoices), judge.money(what, []), judge.ledger(what),
         judge.webhooks(what, receiver(*(received or ("evt_1", "evt_2")))),
     )  # fmt: skip
     return [problem for law in laws for problem in law if "successful charges" not in problem]
@@ -116,7 +148,7 @@ def test_an_invoice_announced_twice_is_found() -> None:
 
 def test_an_alert_that_is_missing_or_told_at_another_instant_is_found() -> None:
     """One year in which a balance falls, told as the simulator tells it, then an hour late, then not at all."""
-    story = stories.story("31/4/0", stories.settings_of_tenant(random.Random(1)), 5)
+    story = stories.story("31/0/0", stories.settings_of_tenant(random.Random(1)), 5)
     expected = [each for each in story.expected["timeline"] if each["event"].startswith(judge.ALERT)]
     assert expected
     outcome = Outcome(story, 0, wallets={"wallet_1": "w"})
@@ -140,3 +172,44 @@ def test_a_charge_that_the_simulator_does_not_have_is_found() -> None:
     told = stories.story("1/1", stories.settings_of_tenant(random.Random(1)), 3)
     assert any("successful charges" in problem for problem in judge.money(facts(), [Outcome(told, 0)]))
     assert judge.of_story(Outcome(told, 0, stopped="it stands")) == ["year 1/1: the stack did not go on: it stands"]
+
+
+def test_nothing_is_found_where_all_money_went_back_once() -> None:
+    assert found_back(money_given_back()) == []
+
+
+def test_a_note_that_is_lost_posted_twice_or_not_announced_is_found() -> None:
+    assert list(judge.numbers(["CN-202601-00001", "CN-202601-00003", None])) == ["the numbers of 202601 are [1, 3]"]
+    left = money_given_back()
+    left.notes[0].credit_note_status = "DRAFT"
+    assert found_back(left) == ["credit note cn_1 was left DRAFT"]
+    for spoil, words in (
+        ({"lines": []}, "its lines add up to 0"),
+        ({"transactions": []}, "is posted as 0"),
+        ({"events": money_given_back().events[:1]}, "announced 1 and 0 times"),
+        ({"notes": []}, "do not exist: ['cn_1']"),
+    ):
+        assert any(words in problem for problem in found_back(replace(money_given_back(), **spoil))), words
+
+
+def test_money_given_back_twice_or_not_at_all_is_found() -> None:
+    good = money_given_back()
+    twice = replace(good, given_back=[*good.given_back, GivenBack("re_2", "ch_1", Decimal(2), "usd")])
+    assert "by the company alone: {('re_2', Decimal('2')): 1}" in found_back(twice)[0]
+    assert "by our books alone" in found_back(replace(good, given_back=[]))[0]
+    waits = money_given_back()
+    waits.refunds[0].refund_status = "FAILED"
+    assert any("is FAILED" in problem for problem in found_back(waits))
+    payable = replace(good, entries=[*good.entries, entry("t4", REFUNDS_PAYABLE, Decimal(0), Decimal(1))])
+    assert any("refunds_payable is -1" in problem for problem in found_back(payable))
+
+
+def test_credit_that_came_twice_is_found() -> None:
+    twice = money_given_back()
+    twice.lots[0].remaining = Decimal(6)
+    assert found_back(twice) == ["customer cust_1 has 6 in wallets, and 3 in the ledger"]
+
+
+def test_cash_that_went_back_is_not_missed() -> None:
+    back = replace(facts(), back=money_given_back())
+    assert found(back) == ["cash in transit is 10 usd, and the company took 10 and gave back 2"]

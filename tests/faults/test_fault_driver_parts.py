@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import cache
 
 import httpx
 
@@ -16,6 +17,12 @@ from tests.faults.driver.proxies import LOOPBACK, Harm, Proxy, Trap
 from tests.faults.driver.webhooks import Mishap, Way, WebhookRelay
 
 Seen = list[bytes]
+
+
+@cache
+def twenty_years() -> list[stories.Story]:
+    """What a run could tell."""
+    return [stories.story(f"1/{number}", stories.settings_of_tenant(random.Random(number)), 12) for number in range(20)]
 
 
 @asynccontextmanager
@@ -128,15 +135,45 @@ def test_a_seed_tells_the_same_stories_and_faults_again() -> None:
 
 
 def test_years_have_thresholds_that_are_reached_and_balances_that_are_told() -> None:
-    told = [stories.story(f"1/{number}", stories.settings_of_tenant(random.Random(number)), 6) for number in range(20)]
+    told = twenty_years()
     reasons = Counter(invoice["billing_reason"] for each in told for invoice in each.expected["invoices"])
     assert reasons["AUTO_INVOICE_THRESHOLD"] >= 5
     assert sum(entry["event"].startswith(ALERT) for each in told for entry in each.expected["timeline"]) >= 5
 
 
+def test_years_have_credit_notes_by_hand_and_for_late_usage_and_some_are_refused() -> None:
+    told = twenty_years()
+    notes = Counter(note["type"] for each in told for note in each.expected["credit_notes"])
+    asked = [
+        (each, place)
+        for each in told
+        for place, action in enumerate(each.document["actions"])
+        if action["do"] == "credit_note"
+    ]
+    refused = sum(place in {one["action"] for one in each.expected["refused"]} for each, place in asked)
+    assert min(notes["ADJUSTMENT"], notes["REFUND"], refused) >= 3
+    assert notes.total() - (len(asked) - refused) >= 3
+
+
+def test_a_new_card_is_charged_for_one_invoice_at_most() -> None:
+    """For several it is charged at once, and which of them gets the next answer is nobody's promise."""
+    told = twenty_years()
+    charged = [
+        sum(
+            action["at"][:19] == attempt["at"][:19]
+            for invoice in each.expected["invoices"]
+            for attempt in invoice["attempts"]
+        )
+        for each in told
+        for action in each.document["actions"]
+        if action["do"] == "add_payment_method"
+    ]
+    assert set(charged) == {0, 1}
+
+
 def test_the_years_move_over_month_ends_and_summer_time() -> None:
     """Twenty customers are enough for thirty of each."""
-    told = [stories.story(f"1/{number}", stories.settings_of_tenant(random.Random(number)), 12) for number in range(20)]
+    told = twenty_years()
     assert sum(map(stories.month_ends, told)) >= 200
     assert sum(map(stories.clock_changes, told)) >= 20
     assert all(each.scenario.until - each.scenario.subscription.start_date > timedelta(days=360) for each in told)

@@ -198,6 +198,25 @@ def test_a_close_without_a_line_can_give_a_credit_note() -> None:
     assert [invoice["invoice_status"] for invoice in result["invoices"]].count("SKIPPED") == 4
 
 
+def test_an_invoice_can_be_credited_by_two_closes() -> None:
+    """January's 4 and 6 calls, 2 and 3, are voided in February and in March: each goes to the wallet once."""
+    result = simulate(
+        document(
+            events=[event("01-05", "4", name="a"), event("01-06", "6", name="b")],
+            actions=[act("02-10", "void_event", event_id="a"), act("03-10", "void_event", event_id="b")],
+            settings={"late_usage": "credit_note"},
+            until="2026-04-02T00:00:00Z",
+        )
+    )
+    notes = [(note["invoice"], note["type"], note["amount"], note["at"][:10]) for note in result["credit_notes"]]
+    assert notes == [
+        ("invoices[1]", "REFUND", "2", "2026-03-01"),
+        ("invoices[1]", "REFUND", "3", "2026-04-01"),
+    ]
+    credited = [each for each in result["wallets"][0]["transactions"] if each["type"] == "credit"]
+    assert [each["amount"] for each in credited] == ["2", "3"]
+
+
 def test_the_level_of_storage_that_is_known_late_corrects_the_months_after_it_too() -> None:
     """10 GB from 1 January, known in February: January, then February in its own invoice, which was still to come."""
     level = {"key": "calls", "event_name": "call", "reset_usage": "NEVER",

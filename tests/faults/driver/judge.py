@@ -1,10 +1,11 @@
 """Holds what is there when all is quiet against the simulator, the payment company's own books and the receivers."""
 
 import asyncio
+import re
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -21,20 +22,23 @@ from models.tables import (
     LedgerEntryRow,
     LedgerTransactionRow,
     OutboxRow,
+    RefundRow,
     WebhookDeliveryRow,
     WebhookEventRow,
 )
+from tests.faults.driver import money_back
+from tests.faults.driver.money_back import MoneyBack, read_money_back
 from tests.faults.driver.player import Outcome, PatientApi, Tally
 from tests.faults.driver.proxies import LOOPBACK
 from tests.faults.driver.stack import FaultStack
 from tests.faults.driver.tenants import Tenant
-from tests.faults.laws import NUMBER
 
 Json = dict[str, Any]
 QUIET_SECONDS = 900
 POLL_SECONDS = 1.0
 SHOWN = 12
 ALERT = "wallet.ongoing_balance."
+NUMBER = re.compile(r"(?:INV|CN)-(\d{6})-(\d{5})")
 
 
 @dataclass
@@ -57,6 +61,7 @@ class Facts:
     deliveries: Sequence[WebhookDeliveryRow]
     charges: dict[str, list[Json]]
     """Invoice -> its charges in the payment company's own books."""
+    back: MoneyBack
 
 
 async def quiet(stack: FaultStack, database: Database, tenants: list[Tenant], say: Callable[[str], None]) -> list[str]:
@@ -88,9 +93,12 @@ async def _left_to_do(stack: FaultStack, database: Database, tenants: list[Tenan
                 InvoiceRow.invoice_status == "FINALIZED",
             )
             undrawn = (await session.exec(numbered)).all()
+            on_the_way = select(RefundRow).where(col(RefundRow.refund_status).in_(money_back.UNDER_WAY))
+            refunds = (await session.exec(on_the_way)).all()
         left += [f"outbox {row.kind} {row.reference} {row.last_error}" for row in waiting]
         left += [f"delivery {row.id} of {row.event_type} ({row.attempts} tries) {row.last_error}" for row in deliveries]
         left += [f"invoice {row.id} has no document" for row in undrawn]
+        left += [f"refund {row.id} is {row.refund_status}" for row in refunds]
     return left
 
 
@@ -113,11 +121,24 @@ async def judge(
     for number, tenant in enumerate(tenants):
         facts = await _read(stack, database, tenant)
         played = [outcome for outcome in outcomes if outcome.tenant == number]
-        laws = (numbers(facts), money(facts, played), ledger(facts), webhooks(facts, tenant), alerts(facts, played))
+        laws = (
+            numbers(row.invoice_number for row in facts.invoices),
+            numbers(row.credit_note_number for row in facts.back.notes),
+            money(facts, played),
+            ledger(facts),
+            webhooks(facts, tenant),
+            alerts(facts, played),
+            money_back.notes(facts.back),
+            money_back.refunds(facts.back),
+            money_back.credit(facts.back),
+        )
         verdict.problems += [f"tenant {number}: {problem}" for law in laws for problem in law]
         verdict.problems += await asyncio.to_thread(_unverified, stack, tenant, facts, tally)
         verdict.looked_at["invoices"] += len(facts.invoices)
         verdict.looked_at["charges"] += sum(len(charges) for charges in facts.charges.values())
+        verdict.looked_at["credit notes"] += len(facts.back.notes)
+        verdict.looked_at["of these for late usage"] += sum(bool(row.usage_correction_id) for row in facts.back.notes)
+        verdict.looked_at["refunds"] += len(facts.back.refunds)
         verdict.looked_at["ledger transactions"] += len(facts.currencies)
         verdict.looked_at["webhook events"] += len(facts.events)
         verdict.looked_at["webhooks received"] += tenant.received().total()
@@ -143,6 +164,8 @@ async def _read(stack: FaultStack, database: Database, tenant: Tenant) -> Facts:
     for charge in charges:
         if charge["metadata"].get("tenant_id") == tenant.scope.tenant_id:
             books.setdefault(charge["invoice_id"], []).append(charge)
+    ids = [charge["id"] for own in books.values() for charge in own]
+    given_back = await asyncio.to_thread(money_back.given_back, stack.folder / "books.sqlite")
     async with database.transaction(tenant.scope) as session:
         return Facts(
             invoices=(await session.exec(select(InvoiceRow))).all(),
@@ -151,16 +174,17 @@ async def _read(stack: FaultStack, database: Database, tenant: Tenant) -> Facts:
             events=(await session.exec(select(WebhookEventRow))).all(),
             deliveries=(await session.exec(select(WebhookDeliveryRow))).all(),
             charges=books,
+            back=await read_money_back(session, given_back, ids),
         )
 
 
-def numbers(facts: Facts) -> Iterator[str]:
-    """In every month they run from 1 to the count of its invoices."""
+def numbers(given: Iterable[str | None]) -> Iterator[str]:
+    """In every month they run from 1 to the count of its invoices, or credit notes."""
     months: dict[str, list[int]] = {}
-    for row in facts.invoices:
-        if row.invoice_number is not None:
-            match = NUMBER.fullmatch(row.invoice_number)
-            assert match is not None, row.invoice_number
+    for number in given:
+        if number is not None:
+            match = NUMBER.fullmatch(number)
+            assert match is not None, number
             months.setdefault(match[1], []).append(int(match[2]))
     for month, numbers in sorted(months.items()):
         if sorted(numbers) != list(range(1, len(numbers) + 1)):
@@ -209,9 +233,10 @@ def ledger(facts: Facts) -> Iterator[str]:
             for charge in charges
             if charge["status"] == "succeeded" and charge["currency"] == currency
         )
+        given_back = total(row.amount for row in facts.back.given_back if row.currency == currency)
         cash = _balance(facts, cash_in_transit("sandbox"), currency)
-        if cash != charged:
-            yield f"cash in transit is {cash} {currency}, and the company took {charged}"
+        if cash != minus(charged, given_back):
+            yield (f"cash in transit is {cash} {currency}, and the company took {charged} and gave back {given_back}")
         for account, given_up in ((ACCOUNTS_RECEIVABLE, False), (BAD_DEBT, True)):
             owed = total(
                 max(ZERO, minus(minus(row.amount_due, row.adjustment_amount), row.amount_paid))

@@ -1,15 +1,19 @@
 """Plays stories through the public API as a good client does: what is not answered is sent again, under the same key.
 
-Owns patience. Which call does what is `starter.simulate.player`'s business.
+Once a story is compared, some of what was paid in it is given back: the simulator knows no refunds. Owns patience.
+Which call does what is `starter.simulate.player`'s business.
 """
 
+import random
 import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from billing.money import decimal_text, exponent
 from starter.cli.api_client import BUSY, Api, ApiError
 from starter.cli.shared import CliError
 from starter.simulate.comparing import Difference, differences
@@ -92,11 +96,27 @@ class Outcome:
 
 
 def play_and_compare(url: str, api_key: str, told: Story, tenant: int, tally: Tally) -> Outcome:
-    """The whole story, then what is there against what the simulator says."""
+    """The whole story, then what is there against what the simulator says, then refunds."""
     with PatientApi(url, api_key, tally) as api:
         try:
             played = play(api, told.scenario, patience=PATIENCE_SECONDS)
             found = read_result(api, told.scenario.name, played)
+            _give_back(api, played.setting.customer_id, random.Random(told.name), tally)
         except CliError as problem:
             return Outcome(told, tenant, stopped=f"{type(problem).__name__}: {problem}")
         return Outcome(told, tenant, played.setting.customer_id, differences(told.expected, found), played.wallets)
+
+
+def _give_back(api: PatientApi, customer_id: str, chance: random.Random, tally: Tally) -> None:
+    """Every other charge goes back to its card: all that is left of it, or a cent or so."""
+    for payment in list(api.every("payments", customer_id=customer_id, order="asc")):
+        if payment["payment_status"] != "SUCCEEDED" or not payment.get("payment_gateway") or chance.random() < 0.5:
+            continue
+        smallest = decimal_text(Decimal(1).scaleb(-exponent(payment["currency"])))
+        try:
+            api.post(f"payments/{payment['id']}/refund", chance.choice(({}, {"amount": smallest})))
+            tally.note("refunds asked for")
+        except ApiError as refusal:
+            if refusal.status not in (400, 409):  # credit notes have given all of it back
+                raise
+            tally.note("refunds refused")

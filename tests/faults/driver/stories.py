@@ -4,13 +4,17 @@ Owns chance by a seed. A part that a running stack cannot play (`starter.simulat
 """
 
 import random
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from billing.codec import instant_text
+from billing.money import ZERO, decimal_text, exponent, minus, total
 from billing.scenario.document import Scenario
 from billing.scenario.parse import parse_scenario
 from billing.simulation.simulate import simulate
@@ -44,6 +48,7 @@ class Settings:
     dunning_hour: int | None
     on_exhausted_invoice: str
     on_exhausted_subscription: str
+    late_usage: str
 
     def part(self) -> Json:
         """As a scenario and the API write it."""
@@ -54,6 +59,7 @@ class Settings:
             "dunning_hour": self.dunning_hour,
             "on_exhausted_invoice": self.on_exhausted_invoice,
             "on_exhausted_subscription": self.on_exhausted_subscription,
+            "late_usage": self.late_usage,
         }
 
 
@@ -76,6 +82,7 @@ def settings_of_tenant(chance: random.Random) -> Settings:
         dunning_hour=chance.choice((None, 2, 9)),
         on_exhausted_invoice=chance.choice(("uncollectible", "open")),
         on_exhausted_subscription="keep",
+        late_usage=chance.choice(("credit_note", "credit_note", "credit_note", "next_invoice")),
     )
 
 
@@ -114,9 +121,16 @@ def _days(told: Story) -> list[datetime]:
 
 
 def _expected(document: Json) -> Json | None:
-    """What the simulator makes of it; None when a stack cannot play it."""
+    """What the simulator makes of it; None when a stack cannot play it, or may play it otherwise."""
     result = simulate(document)
-    return None if gaps_of(parse_scenario(document)) else result
+    return None if gaps_of(parse_scenario(document)) or _charges_race(document, result) else result
+
+
+def _charges_race(document: Json, result: Json) -> bool:
+    """Whether a new card is charged for several invoices: at once, so that nobody knows which gets which answer."""
+    charged = Counter(attempt["at"] for invoice in result["invoices"] for attempt in invoice["attempts"])
+    added = [action["at"] for action in document["actions"] if action["do"] == "add_payment_method"]
+    return any(charged[instant_text(datetime.fromisoformat(at))] > 1 for at in added)
 
 
 def text(instant: datetime) -> str:
@@ -277,9 +291,64 @@ def _correction(chance: random.Random, document: Json, expected: Json) -> Json |
     return _with(document, chance.choice((voided, amended)))
 
 
+def _late(chance: random.Random, document: Json, expected: Json) -> Json | None:
+    """Events that come weeks late: for most of them the invoice of their period is final."""
+    late = {event["event_id"] for event in chance.sample(document["events"], chance.randint(2, 5))}
+    events = [
+        {**event, "received_at": _later(chance, event["timestamp"])} if event["event_id"] in late else event
+        for event in document["events"]
+    ]
+    return {**document, "events": events}
+
+
+def _late_corrections(chance: random.Random, document: Json, expected: Json) -> Json | None:
+    """Events of some days that are voided, or amended to less, weeks after they were billed."""
+    first = chance.randrange(max(1, len(document["events"]) * 2 // 3))
+    actions = []
+    for event in document["events"][first : first + chance.randint(2, 6)]:
+        at = _later(chance, event.get("received_at", event["timestamp"]))
+        less = {"n": f"{chance.randint(0, 9_000) / 1000:.3f}"}
+        voided = {"at": at, "do": "void_event", "event_id": event["event_id"]}
+        amended = {"at": at, "do": "amend_event", "event_id": event["event_id"], "properties": less}
+        actions.append(chance.choice((voided, voided, amended)))
+    return _with(document, *actions)
+
+
+def _later(chance: random.Random, instant: str) -> str:
+    return text(datetime.fromisoformat(instant) + timedelta(minutes=chance.randint(10 * 24 * 60, 50 * 24 * 60)))
+
+
+def _credit_note(chance: random.Random, document: Json, expected: Json) -> Json | None:
+    """A credit note by hand: all that is left of an invoice, a part of it, sometimes a little more than is left."""
+    at = text(_moment(chance, document))
+    left = _creditable(simulate({**document, "until": at}))
+    if not left:
+        return None
+    place, kind, most = chance.choice(left)
+    unit = Decimal(1).scaleb(-exponent(document["currency"]))
+    units = int(most / unit)
+    part = chance.choice((units, units, units + 1, *(chance.randint(1, units) for _ in range(6)))) * unit
+    return _with(
+        document, {"at": at, "do": "credit_note", "invoice": place, "type": kind, "amount": decimal_text(part)}
+    )
+
+
+def _creditable(result: Json) -> list[tuple[int, str, Decimal]]:
+    """Which invoices can be credited as things stand, by which type of note and up to which amount."""
+    found = []
+    for place, invoice in enumerate(result["invoices"]):
+        if invoice["invoice_status"] == "FINALIZED":
+            notes = [note for note in result["credit_notes"] if note["invoice"] == f"invoices[{place}]"]
+            refunded = total(Decimal(note["amount"]) for note in notes if note["type"] == "REFUND")
+            found.append((place, "ADJUSTMENT", Decimal(invoice["amount_remaining"])))
+            found.append((place, "REFUND", minus(Decimal(invoice["amount_paid"]), refunded)))
+    return [each for each in found if each[2] > ZERO]
+
+
 Part = Callable[[random.Random, Json, Json], Json | None]
 PARTS: tuple[tuple[Part, float], ...] = (
     (_wallet, 0.6), (_threshold, 0.5), (_cancel, 0.3), (_new_card, 0.5), (_new_card, 0.3), (_pay, 0.8), (_pay, 0.4),
-    (_void, 0.5), (_correction, 0.6), (_correction, 0.3),
+    (_void, 0.5), (_correction, 0.6), (_correction, 0.3), (_late, 0.6), (_late_corrections, 0.7),
+    (_late_corrections, 0.6), (_credit_note, 0.8), (_credit_note, 0.8), (_credit_note, 0.5), (_credit_note, 0.5),
 )  # fmt: skip
 """What can be added to a story, and how likely."""
