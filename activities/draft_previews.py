@@ -32,6 +32,17 @@ class PreviewedDraft:
     invoice: Invoice
 
 
+@dataclass(frozen=True, slots=True)
+class PreviewedInvoice:
+    """The rows that a draft would have, what it follows from, and what it comes to."""
+
+    row: InvoiceRow
+    lines: list[InvoiceLineRow]
+    taxes: list[InvoiceTaxRow]
+    inputs: InvoiceInputs
+    invoice: Invoice
+
+
 async def preview_drafts(
     database: Database, usage: UsageReader, drafts: Sequence[InvoiceRow], at: datetime
 ) -> list[PreviewedDraft]:
@@ -57,8 +68,8 @@ async def preview_drafts(
 
 async def preview_invoice(
     database: Database, usage: UsageReader, scope: Scope, invoice_id: str, now: datetime
-) -> tuple[InvoiceRow, list[InvoiceLineRow], list[InvoiceTaxRow]] | None:
-    """The rows that a draft would have; None for an invoice that is none. Raises NotFound, ClickHouseError."""
+) -> PreviewedInvoice | None:
+    """A draft as it would be; None for an invoice that is none. Raises NotFound, ClickHouseError."""
     async with database.transaction(scope) as session:
         row = await get_invoice(session, invoice_id)
         if row.invoice_status != "DRAFT":
@@ -72,4 +83,4 @@ async def preview_invoice(
     shown = InvoiceRow(**draft.row.model_dump())
     async with database.transaction(scope) as session:
         lines, taxes = await compute_rows(session, scope, shown, draft.inputs, draft.invoice)
-    return shown, lines, taxes
+    return PreviewedInvoice(shown, lines, taxes, draft.inputs, draft.invoice)

@@ -1,18 +1,21 @@
 """Why an invoice says what it says: the stored derivations, and the words that `billing/explain` makes of them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from msgspec import structs
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from activities.draft_previews import PreviewedInvoice
 from activities.drafting import inputs_from_row, stored_invoice
 from billing import explain
 from billing.credit_notes import CreditNoteType
 from billing.invoice_states import InvoiceStatus
+from billing.invoices import Invoice, InvoiceInputs
 from billing.money import decimal_text
 from models.queries.credit_notes import list_finalized_notes
 from models.queries.invoices import get_invoice, list_lines
-from models.tables import CreditNoteRow
+from models.tables import CreditNoteRow, InvoiceLineRow, InvoiceRow
 
 
 async def explain_invoice(session: AsyncSession, invoice_id: str) -> dict[str, Any]:
@@ -22,9 +25,19 @@ async def explain_invoice(session: AsyncSession, invoice_id: str) -> dict[str, A
     """
     row = await get_invoice(session, invoice_id)
     lines = await list_lines(session, invoice_id)
-    inputs = inputs_from_row(row)
     notes = [_credited(note) for note in await list_finalized_notes(session, invoice_id)]
-    stored = structs.replace(stored_invoice(row, lines), status=InvoiceStatus(row.invoice_status))
+    return _explained(row, lines, inputs_from_row(row), stored_invoice(row, lines), notes)
+
+
+def explain_draft(previewed: PreviewedInvoice) -> dict[str, Any]:
+    """The same of a draft, as it would be finalized now: what is stored of it counts no usage."""
+    return _explained(previewed.row, previewed.lines, previewed.inputs, previewed.invoice, [])
+
+
+def _explained(
+    row: InvoiceRow, lines: Sequence[InvoiceLineRow], inputs: InvoiceInputs, invoice: Invoice, notes: list[str]
+) -> dict[str, Any]:
+    stored = structs.replace(invoice, status=InvoiceStatus(row.invoice_status))
     return {
         "invoice_id": row.id,
         **({"invoice_number": row.invoice_number} if row.invoice_number else {}),

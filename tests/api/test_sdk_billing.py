@@ -117,6 +117,10 @@ def test_a_month_from_events_to_a_paid_invoice(story: Story, sdk: Any, tenant: T
     so_far = sdk.subscriptions.get_subscription_usage(subscription_id=subscription.id)
     assert (so_far.amount, so_far.display_amount, so_far.charges[0].quantity) == (65.0, "$65.00", 41002)
 
+    story.advance("2025-02-01T01:00:00Z")
+    draft = story.client.get(f"/invoices/{story.invoice(invoice_status=['DRAFT']).id}/explain").json()
+    assert (draft["invoice_status"], draft["total"], draft["sums"][-1]) == ("DRAFT", "120.95", "Total: 120.95 usd")
+    assert [line["amount"] for line in draft["lines"]] == ["37.5", "65"]
     story.advance("2025-02-01T03:00:00Z")
     found = sdk.invoices.query_invoice(external_customer_id="acme").items
     assert [(i.invoice_number, i.subtotal, i.total_tax, i.total, i.payment_status) for i in found] == [

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from activities.draft_previews import preview_invoice
 from activities.invoice_documents import PDF, DocumentActivities, RenderInvoice
-from activities.invoice_explanations import explain_invoice
+from activities.invoice_explanations import explain_draft, explain_invoice
 from activities.invoices import verify_invoice
 from activities.payloads import amount_remaining, invoice_payload
 from activities.receipts import NewPayment
@@ -59,14 +59,23 @@ async def get(invoice_id: str, caller: CallerNow, request: Request, now: Now) ->
         row = await get_invoice(session, invoice_id)
         body = (await _bodies(session, caller, [row], ListParams(expand="customer")))[0]
     if previewed is not None and row.invoice_status == "DRAFT":
-        body |= invoice_payload(*previewed)
+        body |= invoice_payload(previewed.row, previewed.lines, previewed.taxes)
     return json_answer(body)
 
 
-@router.get("/{invoice_id}/explain", summary="Why this amount")
-async def explain(invoice_id: str, session: Session) -> Response:
-    """`text` in words, line by line and tier by tier; `derivation` of each line as it is stored."""
-    return json_answer(await explain_invoice(session, invoice_id))
+@commands.get("/{invoice_id}/explain", summary="Why this amount")
+async def explain(invoice_id: str, caller: CallerNow, request: Request, now: Now) -> Response:
+    """`text` in words, line by line and tier by tier; `derivation` of each line as it is stored.
+
+    A draft is explained with the usage of now.
+    """
+    clients = clients_of(request)
+    usage = required(clients.usage, "clickhouse")
+    previewed = await preview_invoice(clients.database, usage, caller.scope, invoice_id, now)
+    if previewed is not None:
+        return json_answer(explain_draft(previewed))
+    async with clients.database.transaction(caller.scope) as session:
+        return json_answer(await explain_invoice(session, invoice_id))
 
 
 @router.get("/{invoice_id}/verify", summary="Compute an invoice again and compare")
