@@ -168,7 +168,7 @@ LANES: Final[Mapping[str, Mapping[str, Strike]]] = {
     },
 }
 """Lanes go on side by side; in each one fault comes after the other, in an order that follows from the seed."""
-SIDE_BY_SIDE: Final = {"processes": 3}
+SIDE_BY_SIDE: Final = {"processes": 2}
 """How many faults of a lane may go on at once, where it is more than one."""
 KINDS: Final = tuple(kind for lane in LANES.values() for kind in lane)
 
