@@ -29,8 +29,11 @@ BUSY_GATHER_SECONDS: Final = 0.05
 broker, the fewer and larger the envelopes, and these cost the broker, the consumer and us less an event."""
 
 PACE_SECONDS: Final = 0.008
-"""At least so long from one sending to the next. Each partition is a request to the broker, whatever it holds: requests
-of two or three events each were most of the cost of single events."""
+"""At least so long from one sending to the next, unless all who wait for their answers have sent again by then. Each
+partition is a request to the broker, whatever it holds: requests of a few events each were most of their cost."""
+
+RETURN_SECONDS: Final = 0.004
+"""For so long after an acknowledgement the next requests of those who have just been answered are waited for."""
 
 ENOUGH_EVENTS: Final = 4000
 """So many need not wait for company."""
@@ -89,6 +92,9 @@ class KafkaEventLog:
         self._flushing: asyncio.TimerHandle | None = None
         self._flushed_at = 0.0
         """By the clock of the event loop."""
+        self._sent_events = 0
+        self._expected = 0
+        """What was on its way and what waited at the last acknowledgement: so much waits when all have sent again."""
         self._producer: Producer | None = None
         self._partitions: dict[str, int] = {}
         """How many each topic has."""
@@ -136,12 +142,15 @@ class KafkaEventLog:
         request = _Request(topic, events, self._loop.create_future())
         self._waiting.append(request)
         self._waiting_events += len(events)
-        if self._waiting_events >= ENOUGH_EVENTS:
+        if self._waiting_events >= ENOUGH_EVENTS or self._all_are_back():
             self._flush()
         elif self._flushing is None:
             gather = BUSY_GATHER_SECONDS if self._on_their_way else GATHER_SECONDS
             self._flush_at(self._loop, max(self._loop.time() + gather, self._flushed_at + PACE_SECONDS))
         await request.done
+
+    def _all_are_back(self) -> bool:
+        return not self._on_their_way and 0 < self._expected <= self._waiting_events
 
     def _flush_at(self, loop: asyncio.AbstractEventLoop, at: float) -> None:
         if self._flushing is not None:
@@ -195,6 +204,8 @@ class KafkaEventLog:
             self._flushing = None
         if self._loop is not None:
             self._flushed_at = self._loop.time()
+        self._sent_events += self._waiting_events
+        self._expected = 0
         waiting, self._waiting, self._waiting_events = self._waiting, [], 0
         pieces: dict[tuple[str, int], list[_Piece]] = {}
         for request in waiting:
@@ -243,8 +254,10 @@ class KafkaEventLog:
         if offset is not None:
             self._behind.backlog.add(partition, offset, envelope.tenants)
         self._delivered(envelope.requests, error)
-        if not self._on_their_way and self._waiting and self._loop is not None:
-            self._flush_at(self._loop, self._flushed_at + PACE_SECONDS)
+        if not self._on_their_way:
+            self._expected, self._sent_events = self._sent_events + self._waiting_events, 0
+            if self._waiting and self._loop is not None:
+                self._flush_at(self._loop, max(self._loop.time() + RETURN_SECONDS, self._flushed_at + PACE_SECONDS))
 
     def _delivered(self, requests: Sequence[_Request], error: str | None) -> None:
         for request in requests:

@@ -1,12 +1,13 @@
-"""The producer in trouble: no broker to ask, a fatal error. Every request is answered, and soon."""
+"""What shares a record; and the producer in trouble: no broker, a fatal error. Each request is answered, and soon."""
 
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from activities.adapters.kafka_producer import KafkaEventLog
 from activities.adapters.kafka_settings import KafkaSettings, ensure_topics
@@ -78,3 +79,22 @@ async def test_a_fatal_error_fails_what_waits_and_nothing_after_it(kafka_brokers
             await log.accept(events)
         await log.accept(events)  # another producer has taken its place
     await log.close()
+
+
+async def test_clients_that_wait_for_answers_share_records(kafka_brokers: str) -> None:
+    settings = replace(settings_for(kafka_brokers), partitions=1)
+    await ensure_topics(settings)
+    log = KafkaEventLog(settings)
+    await log.start()
+    clients, requests = 24, 20
+
+    async def client(number: int) -> None:
+        for request in range(requests):
+            await log.accept([event(number * requests + request)])
+
+    await asyncio.gather(*map(client, range(clients)))
+    await log.close()
+    reader = Consumer(settings.common(group_id="nobody"))
+    _, records = reader.get_watermark_offsets(TopicPartition(settings.topic, 0), timeout=20)
+    reader.close()
+    assert records < clients * requests / 8
