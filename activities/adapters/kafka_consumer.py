@@ -6,7 +6,7 @@ word only, after the rows are stored; what a rebalance or a crash repeats meets 
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Final
@@ -25,6 +25,9 @@ BLOCK_BYTES: Final = 8 << 20
 
 AT_ONCE: Final = 50
 """Records taken between two looks at the size of a block."""
+
+GATHER_SECONDS: Final = 0.05
+"""The longest wait for a single batch of records: so soon after it was stored a block is committed."""
 
 LETTERS: Final = 10_000
 """Dead letters that are on their way at the same time; the client's queue holds ten times as many."""
@@ -78,16 +81,17 @@ class KafkaEventSource:
         """What is read."""
         return self._settings.topic
 
-    def poll(self, records: int, timeout_seconds: float) -> list[Record]:
+    def poll(self, records: int, timeout_seconds: float, meanwhile: Callable[[], None]) -> list[Record]:
         """Up to `records` records. Raises KafkaException for an error that only a new process can mend."""
         found, self._kept = self._kept, []
         until = time.monotonic() + timeout_seconds
         size = sum(len(record.value) for record in found)
         while len(found) < records and size < BLOCK_BYTES:
             left = until - time.monotonic()
-            more = self._consume(min(AT_ONCE, records - len(found)), max(left, 0.0))
+            more = self._consume(min(AT_ONCE, records - len(found)), max(min(left, GATHER_SECONDS), 0.0))
             found += more
             size += sum(len(record.value) for record in more)
+            meanwhile()
             if left <= 0:
                 break
         return found

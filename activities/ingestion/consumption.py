@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from queue import SimpleQueue
 from typing import Final, Protocol, TypeVar
 
 import structlog
@@ -65,8 +66,8 @@ class EventSource(Protocol):
     def assignments(self) -> int:
         """How often partitions have been assigned: a new number means that another consumer may have had some."""
 
-    def poll(self, records: int, timeout_seconds: float) -> list[Record]:
-        """Up to `records` records, and of a bounded size."""
+    def poll(self, records: int, timeout_seconds: float, meanwhile: Callable[[], None]) -> list[Record]:
+        """Up to `records` records, and of a bounded size; calls `meanwhile` some times a second while it gathers."""
 
     def behind(self) -> int:
         """How many records there are to read."""
@@ -131,29 +132,29 @@ class Consumption:
         self._stop = stop
         self._clock_ns = clock_ns
         self._assignments = 0
+        self._done: SimpleQueue[dict[int, int]] = SimpleQueue()
+        """What has been stored, on its way to the thread that commits."""
         self._uncommitted: dict[int, int] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="kafka")
         self.totals = Totals()
 
     async def run(self) -> Totals:
         """Works until stopped; the block in work is finished first, unless its store does not answer."""
-        done: dict[int, int] = {}
-        coming = asyncio.create_task(self._read(done), name="reading the next block")
+        coming = asyncio.create_task(self._read(), name="reading the next block")
         _running.add(self)
         try:
             while not self._stop.is_set():
                 block = await coming
-                coming = asyncio.create_task(self._read(done), name="reading the next block")
-                done = {}
+                coming = asyncio.create_task(self._read(), name="reading the next block")
                 if block.records:
                     self.totals.unstored_since = block.oldest
                     if await self._stored(block):
-                        done = self._note_stored(block.records)
+                        self._done.put(self._note_stored(block.records))
         finally:
             _running.discard(self)
             await asyncio.gather(coming, return_exceptions=True)
             await self._sink.close()
-            await self._call(lambda: self._end(done))
+            await self._call(self._end)
             self._thread.shutdown()
         return self.totals
 
@@ -162,9 +163,9 @@ class Consumption:
         since = self.totals.unstored_since
         return max(self._clock_ns() // 1_000_000 - since, 0) if since else 0
 
-    async def _read(self, done: dict[int, int]) -> _Block:
-        """Commits what is stored, then gives the next records and what they hold."""
-        records, self.totals.behind = await self._call(lambda: self._poll(done))
+    async def _read(self) -> _Block:
+        """Gives the next records and what they hold; commits what is stored meanwhile."""
+        records, self.totals.behind = await self._call(self._poll)
         self._note_assignments()
         block = _Block(records)
         for record in records:
@@ -174,18 +175,20 @@ class Consumption:
             block.counted.extend(self._counts_of(record, good, [value for value, _ in bad]))
         return block
 
-    def _poll(self, done: dict[int, int]) -> tuple[list[Record], int]:
-        self._commit(done)
-        return self._source.poll(POLL_RECORDS, POLL_SECONDS), self._source.behind()
+    def _poll(self) -> tuple[list[Record], int]:
+        # A block that is stored while the next one gathers is committed at once: to the API it would seem late.
+        self._commit()
+        return self._source.poll(POLL_RECORDS, POLL_SECONDS, self._commit), self._source.behind()
 
-    def _commit(self, done: dict[int, int]) -> None:
+    def _commit(self) -> None:
         """What the group does not take, as in the middle of a rebalance, is offered again: nothing may follow it."""
-        self._uncommitted |= done
+        while not self._done.empty():
+            self._uncommitted |= self._done.get_nowait()
         if self._uncommitted and self._source.commit(self._uncommitted):
             self._uncommitted = {}
 
-    def _end(self, done: dict[int, int]) -> None:
-        self._commit(done)
+    def _end(self) -> None:
+        self._commit()
         self._source.close()
 
     def _note_assignments(self) -> None:

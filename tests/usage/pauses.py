@@ -6,7 +6,7 @@ Nothing of it is in the product: a process of `tests.usage.processes` wraps the 
 import asyncio
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -40,8 +40,10 @@ class Pause:
     def _wrap_source(self) -> None:
         poll, commit = KafkaEventSource.poll, KafkaEventSource.commit
 
-        def polling(source: KafkaEventSource, records: int, timeout_seconds: float) -> list[Record]:
-            found = poll(source, records, timeout_seconds)
+        def polling(
+            source: KafkaEventSource, records: int, timeout_seconds: float, meanwhile: Callable[[], None]
+        ) -> list[Record]:
+            found = poll(source, records, timeout_seconds, meanwhile)
             if found and self._step == "polled":
                 self._pass()
             return found
