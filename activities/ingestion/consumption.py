@@ -176,9 +176,13 @@ class Consumption:
         return block
 
     def _poll(self) -> tuple[list[Record], int]:
-        # A block that is stored while the next one gathers is committed at once: to the API it would seem late.
         self._commit()
-        return self._source.poll(POLL_RECORDS, POLL_SECONDS, self._commit), self._source.behind()
+        return self._source.poll(POLL_RECORDS, POLL_SECONDS, self._commit_news), self._source.behind()
+
+    def _commit_news(self) -> None:
+        """Commits a block that has been stored while the next one gathers: to the API it would seem late."""
+        if not self._done.empty():
+            self._commit()
 
     def _commit(self) -> None:
         """What the group does not take, as in the middle of a rebalance, is offered again: nothing may follow it."""

@@ -100,7 +100,7 @@ class Child:
         return self._process.wait(30)
 
 
-async def answers(url: str, seconds: float = 30) -> None:
+async def answers(url: str, seconds: float = 120) -> None:
     """Waits until something speaks HTTP at `url`."""
     until = time.monotonic() + seconds
     async with httpx.AsyncClient() as client:
