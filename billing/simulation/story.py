@@ -185,11 +185,14 @@ class Story:
         return real_time(wallet, at, [(each, self.present(each, at)) for each in self.invoices], self.current_usage)
 
     def current_usage(self, at: datetime) -> Decimal:
-        """What the usage of the running period costs so far, as its invoice will say it."""
+        """What the usage of the running period costs so far, as its invoice will say it.
+
+        What comes late for closed periods counts from the draft that carries it.
+        """
         if self.state is None or self.state.next_boundary is None:
             return ZERO
         running = self._new(running_usage(self.terms, self.state), InvoiceStatus.DRAFT, at, None)
-        return usage_of(self.present(running, at))
+        return usage_of(build_invoice(replace(self.inputs_of(running, at), corrections=())))
 
     def issue_note(
         self, played: PlayedInvoice, kind: CreditNoteType, amount: Decimal, at: datetime, reference: str

@@ -256,12 +256,12 @@ def test_a_true_up_that_a_correction_brings_is_taken_back_by_the_next() -> None:
     ]
 
 
-def test_the_balance_in_real_time_owes_late_usage_already() -> None:
+def test_the_balance_in_real_time_owes_late_usage_once_a_draft_carries_it() -> None:
+    """As the product reads it: the running period's own usage, and drafts. Twice is never: the next period runs too."""
     wallet = {"key": "w", "initial_credits": "20"}
     story = document(wallets=[wallet], events=[event("01-05", "4", "02-10")], until="2026-02-15T00:00:00Z")
-    assert simulate(story)["wallets"][0]["real_time_balance"] == "18"
-    before = {**story, "until": "2026-02-09T00:00:00Z"}
-    assert simulate(before)["wallets"][0]["real_time_balance"] == "20"
+    for until, left in (("2026-02-15T00:00:00Z", "20"), ("2026-03-01T01:00:00Z", "18"), ("2026-03-02T00:00:00Z", "18")):
+        assert simulate({**story, "until": until})["wallets"][0]["real_time_balance"] == left, until
 
 
 def test_a_tenant_can_look_back_on_fewer_periods_and_days() -> None:
