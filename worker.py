@@ -14,6 +14,7 @@ from datetime import timedelta
 from typing import Any
 
 import structlog
+import uvloop
 from temporalio.client import Client
 from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker, WorkerDeploymentConfig, WorkflowRunner
@@ -286,7 +287,7 @@ def main() -> None:
     try:
         settings = load_settings()
         configure_logging(log_format(settings), settings.log_level)
-        asyncio.run(run(settings))
+        uvloop.run(run(settings))
     except ValueError as problem:
         log.error("worker.refused", problem=str(problem))
         code = 2
