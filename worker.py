@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -254,6 +255,8 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         for worker in workers:
             await stack.enter_async_context(worker)
         relay = asyncio.create_task(relay_outbox(clients, gate, queues, stop))
+        # What has been loaded by now stays: to look it through for garbage again and again is half of a close's Python.
+        gc.freeze()
         health.ready = True
         log.info("worker.started", queues=list(queues))
         await stop.wait()

@@ -198,6 +198,9 @@ class GroupedUsage(UsageReader):
             rolled = await self._rolled(scope, customers, meters, period)
             if rolled is not None:
                 return {customer: partial(dict, found) for customer, found in rolled.items()}
+        if len(customers) == 1:
+            alone = self.query_of(scope, customers[0], meters, period, known_before=known_before)
+            return {customers[0]: partial(dict, await self.of_one(alone))}
         query = replace(_query(scope, meters, period, customers, None), known_before=known_before)
         rows = await rows_by_customer(self.clickhouse, query)
         return {customer: partial(quantities, query, own[0]) for customer, own in rows.items()}

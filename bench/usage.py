@@ -6,6 +6,7 @@ beside its check: what cells say must be what the events say. `python -m bench.u
 
 import argparse
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -30,14 +31,12 @@ from bench.ingest import RESULTS, look_at_machine
 from bench.ten_meters import ten_meters
 from bench.usage_figures import Read, SizeFigures, print_table
 from bench.usage_reads import disk_of
-from bench.usage_store import END, LARGE, SCOPE, START, Store, clickhouse_store, fill, merged
-from billing.periods import Period
+from bench.usage_store import END, LARGE, MONTH, SCOPE, START, Store, clickhouse_store, fill, merged
 from deploy.embedded.errors import EmbeddedError
 from models.clickhouse.meter_query import MeterQuery
 from models.clickhouse.usage import usage_by_customer
 from models.clickhouse.usage_periods import OpenPeriod
 
-MONTH: Final = Period(START, END)
 RUNNING: Final = END - timedelta(hours=12, minutes=19)
 """When balances are read: half a day of events is not sealed by the day."""
 
@@ -259,6 +258,7 @@ def main() -> int:
     plan, console = read_plan(), Console(highlight=False)
     results = Results(look_at_machine())
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    gc.freeze()  # as a worker does
     try:
         for events in plan.sizes:
             with clickhouse_store(plan.kept and plan.kept / f"{events}") as store:

@@ -17,6 +17,7 @@ from typing import Final
 import psutil
 
 from activities.adapters.clickhouse import migrate_clickhouse
+from billing.periods import Period
 from deploy.embedded.ports import LOOPBACK, free_port
 from deploy.embedded.stack import Stack
 from models.clickhouse.client import ClickHouse
@@ -77,17 +78,20 @@ def clickhouse_store(kept: Path | None = None) -> Iterator[Store]:
         yield Store(dsn, psutil.Process(stack.running()["clickhouse"].pid))
 
 
-async def fill(clickhouse: ClickHouse, events: int, customers: int, scope: Scope = SCOPE) -> None:
-    """Stores what is missing of `events` that spread over the month, and their identities."""
+MONTH: Final = Period(START, END)
+
+
+async def fill(clickhouse: ClickHouse, events: int, customers: int, scope: Scope = SCOPE, over: Period = MONTH) -> None:
+    """Stores what is missing of `events` that spread over the time, and their identities."""
     [[stored]] = await clickhouse.query("SELECT count() FROM event_ids")
-    length = milliseconds(END) - milliseconds(START)
+    length = milliseconds(over.end) - milliseconds(over.start)
     for start in range(int(stored), events, ROWS_A_STATEMENT):
         count = min(ROWS_A_STATEMENT, events - start)
         await clickhouse.command(
             _ROWS.format(
                 tenant=scope.tenant_id, environment=scope.environment_id, share=_LARGE_SHARE, large=LARGE,
-                customers=customers, start=milliseconds(START), length=length, events=events, block=BLOCK, first=start,
-                count=count,
+                customers=customers, start=milliseconds(over.start), length=length, events=events, block=BLOCK,
+                first=start, count=count,
             )
         )  # fmt: skip
         await clickhouse.command(

@@ -24,7 +24,8 @@ from billing.windows import window_at
 class UsageEvent:
     """One event of one customer. `properties` are JSON values whose numbers are int or Decimal.
 
-    `received_at` is when it was accepted, absent: at its timestamp. As in the store, both count in whole milliseconds.
+    `received_at` is when it was accepted, absent: at its timestamp. As in the store, both count in whole milliseconds;
+    of events that were accepted in the same one, `place` tells their order where it is known.
     """
 
     event_id: str
@@ -32,6 +33,7 @@ class UsageEvent:
     timestamp: datetime
     properties: Mapping[str, object] = field(default_factory=dict)
     received_at: datetime | None = None
+    place: int = 0
 
     def __post_init__(self) -> None:
         check_utc(self.timestamp, "timestamp")
@@ -79,6 +81,11 @@ def measure(meter: Meter, events: Sequence[UsageEvent], period: Period) -> Usage
     if meter.bucket_size is not None:
         raise Invalid(f"meter {meter.id} has buckets: they are measured one by one", field="aggregation.bucket_size")
     return _quantity(meter, _values(meter, events, period), period)
+
+
+def measure_chosen(meter: Meter, events: Sequence[UsageEvent], period: Period) -> UsageQuantity:
+    """The same of events that all count for the meter, chosen by who read them."""
+    return _quantity(meter, [_value(meter, event) for event in events], period)
 
 
 def measure_until(meter: Meter, events: Sequence[UsageEvent], period: Period, at: datetime) -> UsageQuantity:
@@ -138,14 +145,17 @@ def matches(meter: Meter, event: UsageEvent) -> bool:
 
 def _values(meter: Meter, events: Iterable[UsageEvent], period: Period) -> list[_Value]:
     whole = meter.reset_usage is ResetUsage.NEVER
-    level = meter.aggregation is AggregationType.WEIGHTED_SUM
     found = []
     for event in events:
         inside = event.at < period.end and (whole or event.at >= period.start)
         if inside and matches(meter, event):
-            text = property_text(event.properties, meter.field) if meter.field else None
-            found.append(_Value(event, text, _number(meter, event, text, level)))
+            found.append(_value(meter, event))
     return found
+
+
+def _value(meter: Meter, event: UsageEvent) -> _Value:
+    text = property_text(event.properties, meter.field) if meter.field else None
+    return _Value(event, text, _number(meter, event, text, meter.aggregation is AggregationType.WEIGHTED_SUM))
 
 
 def _number(meter: Meter, event: UsageEvent, text: str | None, negative: bool) -> Decimal | None:
@@ -188,13 +198,19 @@ def _folded(meter: Meter, values: Sequence[_Value], period: Period) -> Fraction:
         return min(numbers)
     if meter.aggregation is AggregationType.LATEST:
         # At one timestamp the event accepted last wins, then the larger id.
-        return max(values, key=lambda value: (value.event.at, value.event.accepted_at, value.event.event_id)).counted
+        return max(values, key=_received).counted
     whole = sum(numbers, Fraction(0))
     if meter.aggregation is AggregationType.AVG:
         return whole / len(numbers)
     if meter.aggregation is AggregationType.SUM_WITH_MULTIPLIER:
         return whole * Fraction(meter.multiplier or 1)
     return whole
+
+
+def _received(value: _Value) -> tuple[datetime, datetime, int, str]:
+    """By what the latest value is the latest."""
+    event = value.event
+    return event.at, event.accepted_at, event.place, event.event_id
 
 
 def _weighted_sum(values: Sequence[_Value], period: Period) -> Fraction:
