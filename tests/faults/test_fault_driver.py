@@ -7,10 +7,10 @@ from pathlib import Path
 from tests.faults.driver.report import write
 from tests.faults.driver.run import Plan, run
 
-SEED_OF_THE_SHORT_RUN = 77
-"""Always the same, so that what broke nothing does not fail by chance. It moves clocks over ten ends of a month and two
-changes to or from summer time, invoices seven thresholds, tells of eleven balances, and issues nine credit notes: five
-for late usage, four by hand."""
+SEED_OF_THE_SHORT_RUN = 1127
+"""Always the same, so that what broke nothing does not fail by chance. It moves clocks over seven ends of a month and two
+changes to or from summer time, invoices three thresholds, tells of three balances, voids an invoice and issues seven
+credit notes: two for late usage, five by hand."""
 
 
 def plan() -> Plan:
@@ -18,7 +18,7 @@ def plan() -> Plan:
     seed = os.environ.get("FAULTS_SEED")
     if os.environ.get("FAULTS_LONG"):
         return Plan(int(seed or random.SystemRandom().randrange(1_000_000)), customers=8, pace=1.5)
-    return Plan(int(seed or SEED_OF_THE_SHORT_RUN), faults=36, customers=3, months=3, tenants=2, pace=0.3)
+    return Plan(int(seed or SEED_OF_THE_SHORT_RUN), faults=36, customers=3, months=2, tenants=2, pace=0.3)
 
 
 async def test_whatever_breaks_everything_is_as_the_simulator_says(tmp_path: Path) -> None:
