@@ -8,9 +8,9 @@ from tests.faults.driver.report import write
 from tests.faults.driver.run import Plan, run
 
 SEED_OF_THE_SHORT_RUN = 1127
-"""Always the same, so that what broke nothing does not fail by chance. It moves clocks over seven ends of a month and two
-changes to or from summer time, invoices three thresholds, tells of three balances, voids an invoice and issues seven
-credit notes: two for late usage, five by hand."""
+"""Always the same, so that what broke nothing does not fail by chance. It moves clocks over seven ends of a month and
+two changes to or from summer time, invoices three thresholds, tells of three balances, voids an invoice and issues
+seven credit notes: two for late usage, five by hand."""
 
 
 def plan() -> Plan:
