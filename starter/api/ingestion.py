@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
@@ -58,6 +58,21 @@ class _Question:
     answer: asyncio.Future[dict[str, datetime | None]]
 
 
+@dataclass(slots=True)
+class _Environment:
+    """What is remembered of the customers of one environment."""
+
+    scope: Scope
+    real: dict[str, float] = field(default_factory=dict)
+    """Customers that live in real time, and until when (monotonic seconds) that is taken for granted; by it."""
+    unknown: dict[str, float] = field(default_factory=dict)
+    """The same of names that are no customer's yet."""
+    used: set[str] = field(default_factory=set)
+    """Names that sent something since they were last looked up."""
+    next: _Question | None = None
+    asking: asyncio.Task[None] | None = None
+
+
 class CustomerClocks:
     """The `ClocksOf` port. That a customer is on no test clock is remembered briefly; where a clock stands never is.
 
@@ -67,14 +82,7 @@ class CustomerClocks:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._real: dict[Scope, dict[str, float]] = {}
-        """Customers that live in real time, and until when (monotonic seconds) that is taken for granted; by it."""
-        self._unknown: dict[Scope, dict[str, float]] = {}
-        """The same of names that are no customer's yet."""
-        self._used: dict[Scope, set[str]] = {}
-        """Names that sent something since they were last looked up."""
-        self._next: dict[Scope, _Question] = {}
-        self._asking: dict[Scope, asyncio.Task[None]] = {}
+        self._environments: dict[tuple[str, str], _Environment] = {}
 
     async def __call__(
         self, tenant_id: str, environment_id: str, external_customer_ids: Collection[str]
@@ -83,34 +91,38 @@ class CustomerClocks:
 
         Raises IngestUnavailable when Postgres does not answer.
         """
-        scope, asked_at = Scope(tenant_id, environment_id), time.monotonic()
-        real, unknown = self._real.setdefault(scope, {}), self._unknown.setdefault(scope, {})
-        self._used.setdefault(scope, set()).update(external_customer_ids)
+        environment = self._environments.get((tenant_id, environment_id))
+        if environment is None:
+            environment = self._environments[tenant_id, environment_id] = _Environment(Scope(tenant_id, environment_id))
+        real, unknown, asked_at = environment.real, environment.unknown, time.monotonic()
+        environment.used.update(external_customer_ids)
         asked = [
             name
             for name in external_customer_ids
             if real.get(name, 0.0) < asked_at and unknown.get(name, 0.0) < asked_at
         ]
-        found = await self._ask(scope, asked) if asked else {}
+        if not asked:
+            return dict.fromkeys(external_customer_ids, utc_now())
+        found = await self._ask(environment, asked)
         clocks = dict.fromkeys(external_customer_ids, utc_now())
-        if found:
-            clocks |= {name: at for name in asked if (at := found.get(name)) is not None}
+        clocks |= {name: at for name in asked if (at := found.get(name)) is not None}
         return clocks
 
-    async def _ask(self, scope: Scope, names: Sequence[str]) -> dict[str, datetime | None]:
-        question = self._next.get(scope)
+    async def _ask(self, environment: _Environment, names: Sequence[str]) -> dict[str, datetime | None]:
+        question = environment.next
         if question is None:
-            question = self._next[scope] = _Question(set(), asyncio.get_running_loop().create_future())
+            question = environment.next = _Question(set(), asyncio.get_running_loop().create_future())
         question.names.update(names)
-        if scope not in self._asking:
-            self._asking[scope] = asyncio.create_task(self._answer(scope), name="customers' clocks")
+        if environment.asking is None:
+            environment.asking = asyncio.create_task(self._answer(environment), name="customers' clocks")
         await asyncio.wait([question.answer])  # a request that is given up must not take the answer from the others
         return question.answer.result()
 
-    async def _answer(self, scope: Scope) -> None:
-        while question := self._next.pop(scope, None):
+    async def _answer(self, environment: _Environment) -> None:
+        while question := environment.next:
+            environment.next = None
             try:
-                found = await self._look_up(scope, list(question.names))
+                found = await self._look_up(environment, list(question.names))
             except Exception as error:
                 problem = error
                 if outage_of(error) is not None:
@@ -118,14 +130,14 @@ class CustomerClocks:
                 question.answer.set_exception(problem)
             else:
                 question.answer.set_result(found)
-        del self._asking[scope]
+        environment.asking = None
 
-    async def _look_up(self, scope: Scope, asked: Sequence[str]) -> dict[str, datetime | None]:
-        real, unknown, used = self._real[scope], self._unknown[scope], self._used[scope]
-        names = list(dict.fromkeys([*asked, *self._soon_to_ask(scope)]))
+    async def _look_up(self, environment: _Environment, asked: Sequence[str]) -> dict[str, datetime | None]:
+        real, unknown, used = environment.real, environment.unknown, environment.used
+        names = list(dict.fromkeys([*asked, *_soon_to_ask(environment)]))
         used.difference_update(names)
-        async with self._database.transaction(scope) as session:
-            found = await frozen_times(session, scope, names)
+        async with self._database.transaction(environment.scope) as session:
+            found = await frozen_times(session, environment.scope, names)
         now = time.monotonic()
         for kept in (real, unknown, used):
             if len(kept) + len(names) > REMEMBERED_MAX:
@@ -139,15 +151,16 @@ class CustomerClocks:
                 real[name] = now + CUSTOMER_SECONDS
         return found
 
-    def _soon_to_ask(self, scope: Scope) -> list[str]:
-        """Customers whose time is nearly over and who still send; the others are forgotten."""
-        real, used, now = self._real[scope], self._used[scope], time.monotonic()
-        soon = now + CUSTOMER_SECONDS / 2
-        first = itertools.takewhile(lambda one: one[1] < soon, itertools.islice(real.items(), RENEWED))
-        renewed = []
-        for name, until in list(first):
-            if name in used and now < until + CUSTOMER_SECONDS:
-                renewed.append(name)
-            else:
-                del real[name]
-        return renewed
+
+def _soon_to_ask(environment: _Environment) -> list[str]:
+    """Customers whose time is nearly over and who still send; the others are forgotten."""
+    real, used, now = environment.real, environment.used, time.monotonic()
+    soon = now + CUSTOMER_SECONDS / 2
+    first = itertools.takewhile(lambda one: one[1] < soon, itertools.islice(real.items(), RENEWED))
+    renewed = []
+    for name, until in list(first):
+        if name in used and now < until + CUSTOMER_SECONDS:
+            renewed.append(name)
+        else:
+            del real[name]
+    return renewed

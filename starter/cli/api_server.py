@@ -5,9 +5,10 @@ import signal
 import uvicorn
 
 from starter.api.app import create_app
-from starter.api.http_server import WholeAnswers
+from starter.api.http_server import protocol_with
 from starter.clients import EVERYTHING, open_clients
 from starter.garbage import collect_seldom
+from starter.ingest.app import SINGLE, Ingest
 from starter.settings import Settings
 
 DRAIN_SECONDS = 20
@@ -17,11 +18,12 @@ DRAIN_SECONDS = 20
 async def serve(settings: Settings) -> None:
     """Serves until SIGTERM or Ctrl-C. Raises SettingsError when something needed is not configured."""
     async with open_clients(settings, EVERYTHING | {"events"}) as clients:
+        app = create_app(clients)
         config = uvicorn.Config(
-            create_app(clients),
+            app,
             host=settings.api_host,
             port=settings.api_port,
-            http=WholeAnswers,
+            http=protocol_with({SINGLE.encode(): app.single} if isinstance(app, Ingest) else {}),
             log_config=None,
             access_log=False,
             timeout_graceful_shutdown=DRAIN_SECONDS,

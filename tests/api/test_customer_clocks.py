@@ -88,5 +88,5 @@ async def test_clocks_of_senders(postgres_dsn: str, monkeypatch: pytest.MonkeyPa
     # Who sends no more is forgotten.
     time.now += CUSTOMER_SECONDS * 3
     await asyncio.gather(*(ask(names[0]) for _ in range(10)))
-    assert set(clocks._real[scope]) == {names[0]}
+    assert set(clocks._environments[scope.tenant_id, scope.environment_id].real) == {names[0]}
     await database.close()
