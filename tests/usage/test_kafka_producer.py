@@ -49,7 +49,6 @@ class Broken:
             self._due.append((on_delivery, FATAL))
 
     def poll(self, timeout: float) -> int:
-        time.sleep(min(timeout, 0.02))
         due, self._due = self._due, []
         for deliver, error in due:
             deliver(error, None)
