@@ -54,6 +54,7 @@ class Plan:
     months: int
     visible_rate: float
     bulks: int
+    singles: int
 
 
 class Bench:
@@ -121,7 +122,7 @@ class Bench:
         self._count += 1
         plan = self._plan
         arguments = ["--url", self._servers.url, "--key", self._servers.key, "--seconds", str(seconds)]
-        arguments += ["--connections", str(SINGLES if kind == "single" else plan.bulks)]
+        arguments += ["--connections", str(plan.singles if kind == "single" else plan.bulks)]
         arguments += ["--customers", str(plan.customers), "--months", str(plan.months)]
         arguments += ["--prefix", f"{self._count:03d}", "--seed", str(self._count), *more]
         arguments += ["--single"] if kind == "single" else []
@@ -201,6 +202,7 @@ def read_plan() -> Plan:
         "--visible-rate", type=float, default=25_000, help="events/s under which visibility is measured"
     )
     parser.add_argument("--bulk-clients", type=int, default=BULKS, help=f"default: {BULKS}")
+    parser.add_argument("--single-clients", type=int, default=SINGLES, help=f"default: {SINGLES}")
     given = parser.parse_args()
     return Plan(
         paths=("direct", "kafka") if given.path == "both" else (given.path,),
@@ -210,6 +212,7 @@ def read_plan() -> Plan:
         months=given.months,
         visible_rate=given.visible_rate,
         bulks=given.bulk_clients,
+        singles=given.single_clients,
     )
 
 
