@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
 
 from activities.bookkeeping import scope_of
 from activities.event_corrections import apply_pending
@@ -181,10 +182,17 @@ async def customer_and_meters(
     database: Database, scope: Scope, customer_id: str, lines: Iterable[DueLine]
 ) -> tuple[str, dict[str, Meter]]:
     """How the tenant calls the customer, and the meters that the lines are measured by, by id."""
-    wanted = {line.price.meter_id for line in lines if line.price.meter_id}
     async with database.transaction(scope) as session:
-        customer: Any = await session.get_one(CustomerRow, customer_id)
-        rows = (await session.exec(select(MeterRow).where(col(MeterRow.id).in_(wanted)))).all()
+        return await load_customer_and_meters(session, customer_id, lines)
+
+
+async def load_customer_and_meters(
+    session: AsyncSession, customer_id: str, lines: Iterable[DueLine]
+) -> tuple[str, dict[str, Meter]]:
+    """The same, within a transaction."""
+    wanted = {line.price.meter_id for line in lines if line.price.meter_id}
+    customer: Any = await session.get_one(CustomerRow, customer_id)
+    rows = (await session.exec(select(MeterRow).where(col(MeterRow.id).in_(wanted)))).all()
     return customer.external_id, {meter.id: meter_from_row(meter) for meter in rows}
 
 

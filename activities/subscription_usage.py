@@ -10,9 +10,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
-from activities.bookkeeping import scope_of
 from activities.business_time import business_time
-from activities.invoice_usage import Whose, by_period, customer_and_meters, measure_so_far, snapshot_of
+from activities.invoice_usage import Whose, by_period, load_customer_and_meters, measure_so_far, snapshot_of
 from activities.subscriptions import load_terms
 from activities.usage_reader import UsageReader
 from billing.errors import Invalid
@@ -67,12 +66,13 @@ async def read_subscription_usage(
     """
     async with database.transaction(scope) as session:
         row = await get_subscription(session, subscription_id)
-        terms, state = await load_terms(session, row), state_from_row(row)
-        items = {item.id: (item, price) for item, price in await list_line_items(session, row.id)}
+        lines = await list_line_items(session, row.id)
+        terms, state = await load_terms(session, row, lines), state_from_row(row)
+        items = {item.id: (item, price) for item, price in lines}
         at = await business_time(session, row.test_clock_id, now)
-    period = _span(state.current_period, start, end)
-    due = running_usage(terms, state) if period == state.current_period else usage_within(terms, period)
-    external_id, meters = await customer_and_meters(database, scope_of(row), row.customer_id, due.lines)
+        period = _span(state.current_period, start, end)
+        due = running_usage(terms, state) if period == state.current_period else usage_within(terms, period)
+        external_id, meters = await load_customer_and_meters(session, row.customer_id, due.lines)
     whose = Whose(scope, external_id, terms.zone, terms.anchor)
     measured = await _so_far(usage, whose, due.lines, meters, at, dated_before)
     invoice = build_invoice(replace(draft_inputs(terms, due), usage=measured))

@@ -28,7 +28,7 @@ from models.database import Database
 from models.queries.invoices import list_drafts_of
 from models.queries.subscriptions import get_subscription, list_line_items, list_tax_rates_of
 from models.scope import Scope
-from models.tables import InvoiceRow, SubscriptionRow
+from models.tables import InvoiceRow, PriceRow, SubscriptionLineItemRow, SubscriptionRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,14 +147,17 @@ class SubscriptionActivities:
                 await self._gate.start_invoice(invoice, clock)
 
 
+LineItems = list[tuple[SubscriptionLineItemRow, PriceRow]]
+
+
 def _asked_at() -> datetime:
     """The real instant at which the running step was asked for, the same in every try."""
     return activity.info().scheduled_time if activity.in_activity() else datetime.now(UTC)
 
 
-async def load_terms(session: AsyncSession, row: SubscriptionRow) -> Terms:
-    """What was agreed, with the tax rates that apply at the next boundary."""
-    lines = await list_line_items(session, row.id)
+async def load_terms(session: AsyncSession, row: SubscriptionRow, lines: LineItems | None = None) -> Terms:
+    """What was agreed, with the tax rates that apply at the next boundary. `lines` where they have been read."""
+    lines = await list_line_items(session, row.id) if lines is None else lines
     at = row.next_action_at or row.current_period_end
     return terms_from_rows(row, lines, await list_tax_rates_of(session, row.customer_id, row.id, row.currency, at))
 

@@ -8,7 +8,7 @@ The digits are the same either way (a law of the tests), so the choice is one of
 - One large customer: cells of days and hours. Sealed hours exist for those with `LARGE_EVENTS` events of one name in a
   month.
 - Anybody else: the events. A thousand rows are folded before three statements have been answered: ten meters of one
-  customer take 32 ms of CPU from events, and 95 from cells with a tail of events.
+  customer take 10 to 32 ms of CPU from events, and 95 from cells with a tail of events.
 """
 
 import time

@@ -64,6 +64,11 @@ class Plan:
     ways: tuple[str, ...] = WAYS
     kept: Path | None = None
 
+    @property
+    def seals(self) -> bool:
+        """Whether cells are needed for it."""
+        return "cells" in self.ways or "crossing" in self.stages
+
 
 @dataclass
 class Results:
@@ -116,13 +121,12 @@ class Bench:
             if await self._rollups.read(SCOPE, (name(number),), self._meters, MONTH) is None:
                 raise EmbeddedError("the month is not sealed")
 
-        return {
-            "events": await self.timed(repeats, lambda number: exact.read(SCOPE, name(number), self._meters, MONTH)),
-            "cells": await self.timed(repeats, rolled),
-            "plain table": await self.timed(
-                repeats, lambda number: plain.read(SCOPE, name(number), self._meters, MONTH)
-            ),
+        reads: dict[str, Callable[[int], Awaitable[Any]]] = {
+            "events": lambda number: exact.read(SCOPE, name(number), self._meters, MONTH),
+            "cells": rolled,
+            "plain table": lambda number: plain.read(SCOPE, name(number), self._meters, MONTH),
         }
+        return {way: await self.timed(repeats, read) for way, read in reads.items() if way in self._plan.ways}
 
     async def under_load(self, callers: int) -> Read:
         """Ten meters of one customer from events, while so many others read the same kind of thing without a pause."""
@@ -211,8 +215,10 @@ async def measure(store: Store, plan: Plan, events: int, console: Console) -> Si
         await merged(clickhouse)
     console.print(f"{events:,} events stored in {time.perf_counter() - begun:.0f} s")
     with console.status("sealing and reading"):
-        figures = SizeFigures(events, await disk_of(clickhouse), await bench.seal(RUNNING))
-        console.print(f"sealed: {figures.sealing}")
+        figures = SizeFigures(events, await disk_of(clickhouse))
+        if plan.seals:
+            figures.sealing = await bench.seal(RUNNING)
+            console.print(f"sealed: {figures.sealing}")
         if "one" in plan.stages:
             figures.typical = await bench.of_one(lambda number: _customer(number * 7 % plan.customers), plan.reads)
             console.print(f"one customer: {figures.typical}")
@@ -221,8 +227,9 @@ async def measure(store: Store, plan: Plan, events: int, console: Console) -> Si
         if "load" in plan.stages:
             figures.loaded = {callers: await bench.under_load(callers) for callers in CALLERS}
             console.print(f"one customer, among others: {figures.loaded}")
-        figures.resealing = await bench.seal(END + timedelta(hours=1))
-        console.print(f"sealed again: {figures.resealing}")
+        if plan.seals:
+            figures.resealing = await bench.seal(END + timedelta(hours=1))
+            console.print(f"sealed again: {figures.resealing}")
         if "crossing" in plan.stages:
             figures.crossing = await bench.crossing(console)
         if "close" in plan.stages:
@@ -245,7 +252,7 @@ def read_plan() -> Plan:
     parser.add_argument("--customers", type=int, default=10_000, help="default: 10,000")
     parser.add_argument("--reads", type=int, default=200, help="reads of one customer (default: 200)")
     parser.add_argument("--only", action="append", choices=STAGES, help="only this; may be repeated")
-    parser.add_argument("--way", action="append", choices=WAYS, help="closes only by this way; may be repeated")
+    parser.add_argument("--way", action="append", choices=WAYS, help="reads only by this way; may be repeated")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="stores the events there, and uses what is there")
     given = parser.parse_args()
     sizes = tuple(given.events or (LONG if given.long else SIZES))

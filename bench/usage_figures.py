@@ -33,7 +33,7 @@ class SizeFigures:
 
     events: int
     disk: Disk
-    sealing: Read
+    sealing: Read | None = None
     """The first seal of the month, of everybody's days and the large customer's hours."""
 
     resealing: Read | None = None

@@ -17,8 +17,8 @@ from models.clickhouse.client import ClickHouse
 from models.clickhouse.meter_query import CARRIED_ON, MeterQuery
 from models.clickhouse.times import instant
 
-FEW: Final = 500
-"""Events up to which this is the shorter way. Python takes 5 microseconds for an event and meter."""
+FEW: Final = 1000
+"""Events up to which this is the shorter way: 1,000 take 12 ms of Python, and the statement 60 ms of ClickHouse."""
 
 _CHECKSUMS: Final = 2**128
 _PROPERTIES: Final = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal)

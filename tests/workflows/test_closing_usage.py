@@ -116,9 +116,9 @@ class Closing:
 async def test_closes_by_real_workers_share_their_reads(world: World) -> None:
     """Totals, charts, and what is sealed: 250 share these, then 500, then 1,000. 10,000 take twelve times three.
 
-    One after the other, 40 would take 80.
+    One after the other, 24 would take 48.
     """
-    drafts = await drafts_of(world, 40)
+    drafts = await drafts_of(world, 24)
     clickhouse = required(world.clients.clickhouse, "clickhouse")
 
     async def reads() -> int:
@@ -136,8 +136,8 @@ async def test_closes_by_real_workers_share_their_reads(world: World) -> None:
     finally:
         await world.stop_workers()
     taken = await reads() - before - 1
-    cutoffs = await right(world, 40)
-    print(f"40 closes: {taken} reads of ClickHouse, {len(cutoffs)} cut-offs")
+    cutoffs = await right(world, 24)
+    print(f"24 closes: {taken} reads of ClickHouse, {len(cutoffs)} cut-offs")
     assert taken <= 3 * len(cutoffs)
     assert len(cutoffs) == 1 or max(cutoffs) - min(cutoffs) > FRESH  # a machine so slow that it takes minutes
 
