@@ -20,7 +20,7 @@ from activities.outbox import emit
 from activities.payloads import amount_remaining, invoice_payload
 from activities.receipts import recover, settle_adjusted
 from activities.refunds import balance_of
-from activities.wallets import give_back
+from activities.wallets import give_back, open_prepaid
 from billing import credit_notes as rules
 from billing.credit_notes import CreditNoteReason, CreditNoteStatus, CreditNoteType, TaxedAmount
 from billing.errors import Conflict, Invalid
@@ -38,6 +38,7 @@ from models.queries.credit_notes import (
 from models.queries.invoices import get_invoice, list_lines
 from models.queries.ledger import insert_posting, postings_of_invoice
 from models.queries.paging import violated_index
+from models.queries.subscriptions import find_subscription
 from models.scope import Scope
 from models.tables import CreditNoteLineRow, CreditNoteRow, InvoiceLineRow, InvoiceRow
 
@@ -152,6 +153,7 @@ async def finalize_credit_note(session: AsyncSession, row: InvoiceRow, note: Cre
     after = rules.issue_credit_note(before, status, kind, note.total_amount, row.currency)
     lines = await list_note_lines(session, note.id)
     note.tax_amount = await _tax_in(session, row, lines)
+    await _lock_touched(session, row, kind)
     note.credit_note_number = rules.credit_note_number(
         await take_note_number(session, scope_of(row), f"{now:%Y%m}"), now
     )
@@ -173,6 +175,17 @@ async def finalize_credit_note(session: AsyncSession, row: InvoiceRow, note: Cre
     posting = post_credit_note(note.id, kind, note.total_amount, note.tax_amount, row.currency)
     await insert_posting(session, scope_of(row), posting, now, invoice_id=row.id, customer_id=row.customer_id)
     await _tell(session, row, note, lines, now)
+
+
+async def _lock_touched(session: AsyncSession, row: InvoiceRow, kind: CreditNoteType) -> None:
+    """What a note may change besides its invoice, before its number: a close that credits late usage has these first.
+
+    In the other order the two would wait for each other.
+    """
+    if kind is CreditNoteType.REFUND:
+        await open_prepaid(session, row)
+    elif row.subscription_id is not None:
+        await find_subscription(session, row.subscription_id, lock=True)
 
 
 async def void_credit_note(session: AsyncSession, row: InvoiceRow, note: CreditNoteRow, now: datetime) -> None:

@@ -1,5 +1,6 @@
 """Credit notes in the database: what they post, what a repeated step does, and what the database itself refuses."""
 
+import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -12,11 +13,13 @@ from sqlmodel import select
 from activities.credit_notes import NewCreditNote, NoteLine, create_credit_note, finalize_credit_note, void_credit_note
 from activities.crediting import CreditNoteActivities, FinalizeCreditNote, VoidCreditNote
 from activities.exhaustion import exhaust
+from activities.wallets import open_prepaid
 from billing.credit_notes import CreditNoteReason, CreditNoteType
 from billing.errors import Conflict, Invalid
 from models.database import Database
-from models.queries.credit_notes import get_credit_note
+from models.queries.credit_notes import get_credit_note, take_note_number
 from models.queries.invoices import get_invoice, list_lines
+from models.queries.subscriptions import find_subscription
 from models.scope import Scope
 from models.tables import CreditNoteRow, InvoiceRow, WebhookEventRow
 from tests.models.books import START, Books
@@ -24,6 +27,7 @@ from tests.models.books import START, Books
 DAY = timedelta(days=1)
 NOW = START + DAY
 REASON = CreditNoteReason.SERVICE_ISSUE
+WAITING = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
 
 
 @pytest.fixture
@@ -165,6 +169,31 @@ async def test_a_repeated_step_changes_nothing(books: Books) -> None:
     async with books.database.transaction(books.scope) as session:
         told = (await session.exec(select(WebhookEventRow).where(WebhookEventRow.entity_id == note.id))).all()
     assert [row.event_type for row in told] == ["credit_note.created", "credit_note.updated", "credit_note.updated"]
+
+
+@pytest.mark.parametrize("paid", [True, False])
+async def test_a_note_waits_for_nobody_who_waits_for_its_number(books: Books, paid: bool) -> None:
+    """A close that credits late usage has the customer's wallet, or the subscription, and then takes such a number."""
+    invoice = await opened(books)
+    if paid:
+        await books.pay(invoice.id, NOW)
+        await credit(books, invoice, "10")
+    note = await draft(books, invoice, "50" if paid else "118")
+    command = FinalizeCreditNote(books.scope, invoice.id, note.id, "c1", NOW)
+    async with books.database.transaction(books.scope) as close:
+        if paid:
+            await open_prepaid(close, invoice)
+        else:
+            await find_subscription(close, invoice.subscription_id or "", lock=True)
+        finalizing = asyncio.create_task(CreditNoteActivities(books.database).finalize(command))
+        async with asyncio.timeout(30):
+            while not (await close.execute(WAITING)).scalar_one():  # noqa: ASYNC110 (the database tells nobody)
+                await asyncio.sleep(0.01)
+        taken = await take_note_number(close, books.scope, f"{NOW:%Y%m}")
+    await finalizing
+    async with books.database.transaction(books.scope) as session:
+        number = (await get_credit_note(session, note.id)).credit_note_number
+    assert number == f"CN-{NOW:%Y%m}-{taken + 1:05d}"
 
 
 async def test_an_attempt_under_way_comes_first(books: Books) -> None:
