@@ -23,7 +23,7 @@ from tests.usage.test_usage_exact import CUSTOMER, METERS, START, YEAR, event, r
 
 __all__ = ["loaded"]
 KINDS = [meter_of(kind, "all") for kind in AggregationType]
-SOME = 40
+SOME = 12
 """Sets of a run that are asked for one by one."""
 
 
