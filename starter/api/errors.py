@@ -4,7 +4,7 @@ The twin of the translator in `activities/`, which speaks to Temporal: a planned
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import structlog
@@ -142,10 +142,16 @@ def outage_of(error: BaseException) -> str | None:
     if isinstance(error, RPCError):
         return "Temporal does not answer" if error.status in _TEMPORAL_IS_AWAY else None
     if isinstance(error, DBAPIError):
+        if getattr(error.orig, "sqlstate", None) in _GIVEN_UP:
+            return "the same was being changed at this moment, and nothing has been done; ask again"
         return "Postgres does not answer" if error.connection_invalidated or _is_away(error.orig) else None
     if isinstance(error, PoolTimeout | ConnectionError | TimeoutError) or _is_away(error):
         return "Postgres does not answer"
     return None
+
+
+_GIVEN_UP: Final = ("40001", "40P01")
+"""SQLSTATE of a transaction that was undone for another's sake: serialization failure, deadlock."""
 
 
 def _is_away(error: BaseException | None) -> bool:

@@ -7,7 +7,14 @@ from pathlib import Path
 
 import httpx
 import pytest
-from asyncpg import InterfaceError
+from asyncpg import (
+    DeadlockDetectedError,
+    InterfaceError,
+    PostgresError,
+    SerializationError,
+    UniqueViolationError,
+)
+from sqlalchemy.exc import DBAPIError
 
 from starter.api.app import create_app
 from starter.api.errors import OUTAGES, outage_of
@@ -65,6 +72,13 @@ def test_a_connection_that_breaks_while_it_is_set_up_is_an_outage(words: str, ou
     """The driver says so by an error of its own, which SQLAlchemy does not wrap; a mistake of ours is none."""
     assert issubclass(InterfaceError, OUTAGES)
     assert outage_of(InterfaceError(words)) == outage
+
+
+@pytest.mark.parametrize("lost", [DeadlockDetectedError, SerializationError])
+def test_a_transaction_that_was_undone_for_another_can_be_asked_for_again(lost: type[PostgresError]) -> None:
+    told = outage_of(DBAPIError("UPDATE", {}, lost("it met another")))
+    assert told == "the same was being changed at this moment, and nothing has been done; ask again"
+    assert outage_of(DBAPIError("UPDATE", {}, UniqueViolationError("twice"))) is None
 
 
 async def test_clickhouse_is_down(api_settings: Settings, tenant: Tenant) -> None:
