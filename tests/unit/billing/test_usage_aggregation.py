@@ -31,6 +31,7 @@ from billing.usage_aggregation import (
     matches,
     measure,
     measure_buckets,
+    measure_chosen,
     measure_parts,
     rejected_events,
 )
@@ -81,6 +82,14 @@ EVENTS = (
 def test_folds(kind: AggregationType, quantity: str, rejected: int) -> None:
     usage = measure(meter(kind), EVENTS, FEBRUARY)
     assert (str(usage.quantity.normalize()), usage.event_count, usage.rejected_values) == (quantity, 6, rejected)
+
+
+@pytest.mark.parametrize("kind", AggregationType)
+def test_events_that_were_chosen_by_their_reader_measure_the_same(kind: AggregationType) -> None:
+    """A reader that has asked for the period's events need not have each looked at again."""
+    own = [each for each in EVENTS if FEBRUARY.contains(each.at)]
+    assert measure_chosen(meter(kind), own, FEBRUARY) == measure(meter(kind), EVENTS, FEBRUARY)
+    assert measure_chosen(meter(kind), EVENTS, FEBRUARY).event_count == len(EVENTS)
 
 
 def test_an_average_is_exact() -> None:
